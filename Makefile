@@ -1,0 +1,126 @@
+# nigh: make run | make test; `make help` lists the rest.
+
+BUILD     ?= build
+MODE      ?=
+VERSION   := 0.1.0
+COMMIT    := $(shell git rev-parse HEAD 2>/dev/null || echo 0000000000000000000000000000000000000000)
+
+# ---- Compiler ---------------------------------------------------------------------------------
+
+WARNINGS  = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+            -Wmissing-prototypes -Wvla -Werror
+HARDENING = -fstack-protector-strong -fPIE -fstack-clash-protection -ftrivial-auto-var-init=zero
+FORTIFY   = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+CPPFLAGS  = -I. -D_GNU_SOURCE -MMD -MP -DNIGH_VERSION='"$(VERSION)"'
+OPTIMISE  = -O2 -fno-math-errno
+CFLAGS    = -std=c11 -g $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE)
+LDFLAGS   = -pie -Wl,-z,relro,-z,now $(SANITIZE)
+
+# Control-flow enforcement exists on x86 only.
+ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine 2>/dev/null)))
+HARDENING += -fcf-protection
+ARCH      := x86
+endif
+
+# Sanitizers do their own checking of what FORTIFY wraps, and slow code at -O2 hides reports.
+ifeq ($(MODE),)
+CPPFLAGS += $(FORTIFY)
+else ifeq ($(MODE),asan)
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPTIMISE = -O1 -fno-math-errno
+else ifeq ($(MODE),tsan)
+SANITIZE = -fsanitize=thread
+OPTIMISE = -O1 -fno-math-errno
+else ifeq ($(MODE),coverage)
+SANITIZE = --coverage
+OPTIMISE = -O0
+else ifeq ($(MODE),fault)
+CPPFLAGS += -DNIGH_FAULTS=1
+endif
+OUT = $(BUILD)$(addprefix -,$(MODE))
+
+# ---- Sources ----------------------------------------------------------------------------------
+
+LAYERS    = index storage api server
+SOURCES   = $(wildcard $(LAYERS:%=%/*.c))
+HEADERS   = $(wildcard $(LAYERS:%=%/*.h))
+OBJECTS   = $(SOURCES:%.c=$(OUT)/%.o)
+TESTS     = $(wildcard tests/index/test_*.c tests/storage/test_*.c tests/api/test_*.c tests/server/test_*.c)
+SUPPORT   = $(wildcard tests/support/*.c)
+PROGRAMS  = $(TESTS:%.c=$(OUT)/%)
+OWN_C     = $(SOURCES) $(HEADERS) $(wildcard tests/*/*.c tests/*/*.h bench/*.c bench/*.h)
+
+objects   = $(patsubst %.c,$(OUT)/%.o,$(wildcard $(1)/*.c))
+library   = $(OUT)/lib$(1).a
+
+# ---- Libraries: packages of the system, nothing vendored --------------------------------------
+
+INDEX_LIBS   = -lxxhash -lm -lpthread
+STORAGE_LIBS = -llmdb -lcjson $(INDEX_LIBS)
+API_LIBS     = $(STORAGE_LIBS)
+SERVER_LIBS  = -luv -lyaml -lcrypto $(API_LIBS)
+CHECK_LIBS   = -lcheck -lsubunit -lrt
+
+# llhttp: the library where a package offers it (9.x); else the C sources that node-llhttp ships
+# (8.1), which are loose unless compiled in strict mode.
+ifeq (,$(LLHTTP))
+LLHTTP := $(if $(wildcard /usr/include/llhttp.h),library,sources)
+endif
+ifeq ($(LLHTTP),library)
+SERVER_LIBS += -lllhttp
+else
+LLHTTP_DIR   = /usr/share/llhttp
+CPPFLAGS    += -I/usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
+LLHTTP_OBJECTS = $(addprefix $(OUT)/llhttp/,api.o http.o llhttp.o)
+endif
+
+# ---- Building ---------------------------------------------------------------------------------
+
+all: $(OUT)/nigh
+
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+$(OUT)/llhttp/%.o: $(LLHTTP_DIR)/%.c
+	@mkdir -p $(@D)
+	$(CC) -I/usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1 -std=c11 -O2 -g $(HARDENING) $(SANITIZE) -c $< -o $@
+
+# One instruction set a file: nothing else may use these instructions.
+ifeq ($(ARCH),x86)
+$(OUT)/index/kernels_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c -mbmi2 -O3
+$(OUT)/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
+endif
+$(OUT)/server/main.o $(OUT)/server/version.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
+
+$(OUT)/libindex.a: $(call objects,index)
+$(OUT)/libstorage.a: $(call objects,storage)
+$(OUT)/libapi.a: $(call objects,api)
+$(OUT)/libserver.a: $(filter-out %/main.o,$(call objects,server)) $(LLHTTP_OBJECTS)
+$(OUT)/lib%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(OUT)/nigh: $(OUT)/server/main.o $(call library,server) $(call library,api) $(call library,storage) $(call library,index)
+	$(CC) $(LDFLAGS) $^ $(SERVER_LIBS) -o $@
+
+# A test links with its own layer and those below: an upward call does not link.
+$(OUT)/tests/index/%: LINKED = $(foreach l,index,$(call library,$(l)))
+$(OUT)/tests/storage/%: LINKED = $(foreach l,storage index,$(call library,$(l)))
+$(OUT)/tests/api/%: LINKED = $(foreach l,api storage index,$(call library,$(l)))
+$(OUT)/tests/server/%: LINKED = $(foreach l,server api storage index,$(call library,$(l)))
+
+$(filter $(OUT)/tests/index/%,$(PROGRAMS)): $(call library,index)
+$(filter $(OUT)/tests/storage/%,$(PROGRAMS)): $(call library,storage) $(call library,index)
+$(filter $(OUT)/tests/api/%,$(PROGRAMS)): $(call library,api) $(call library,storage) $(call library,index)
+$(filter $(OUT)/tests/server/%,$(PROGRAMS)): $(call library,server) $(call library,api) $(call library,storage) $(call library,index)
+
+$(PROGRAMS): %: %.o $(SUPPORT:%.c=$(OUT)/%.o)
+	$(CC) $(LDFLAGS) $(filter %.o,$^) $(LINKED) $(SERVER_LIBS) $(CHECK_LIBS) -o $@
+
+-include Makefile.tasks
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+
+.PHONY: all
+.SECONDARY:

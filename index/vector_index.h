@@ -1,0 +1,170 @@
+/* vector_index.h -- nearest neighbour search over one named vector of a collection.
+ *
+ * The front door of index/: it joins the graph (hnsw), the exact scan (flat), the codes and the
+ * choice between them. It holds codes and links, never the original vectors: those it asks of its
+ * owner when it re-scores, so every distance it returns is exact in f32.
+ *
+ * Distances are "smaller is nearer" whatever the metric: cosine and dot give -<q,v> (cosine's
+ * vectors come normalised), Euclid the squared L2, Manhattan the L1 distance.
+ *
+ * Threads: vector_index_put and _reserve by the one writer; _link and _repair by builders; _search
+ * by any thread. Searches take no lock; scratch memory belongs to the calling thread.
+ */
+#ifndef VECTOR_INDEX_H
+#define VECTOR_INDEX_H
+
+#include "index/distance.h"
+#include "index/slots.h"
+#include "index/status.h"
+#include "index/top_k.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    VECTOR_DIMENSION_MAX = 65536,
+    VECTOR_INDEX_EF_MAX = 10000,
+    VECTOR_INDEX_M_MAX = 64,
+};
+
+struct vector_index;
+struct index_scratch;
+
+struct vector_index_options {
+    uint32_t dimension;      /* 1 .. VECTOR_DIMENSION_MAX */
+    enum distance distance;  /* fixed for life */
+    uint32_t m;              /* links a node makes on the upper levels; level 0 holds 2 m. 0: 16 */
+    uint32_t ef_construct;   /* candidates looked at when a node is linked; at least 200 is used */
+    uint32_t full_scan_rows; /* sets of at most so many live rows are scanned exactly. */
+};
+
+/* What the index asks of its owner during a call. Any thread that searches, links or repairs.
+ * A pointer returned by vector() stays valid until the call that asked for it returns. */
+struct vector_owner {
+    /* The slot's `dimension` numbers, or NULL if the owner no longer has them. */
+    const float *(*vector)(void *context, uint32_t slot);
+    /* Which of two slots at equal distance comes first (<0: a): the owner knows ids, the index
+     * does not. Asked only at ties. NULL: the lower slot. */
+    int (*compare)(void *context, uint32_t a, uint32_t b);
+    void *context;
+};
+
+/* Which slots a filter lets pass. */
+struct slot_filter {
+    const uint64_t *words; /* bit per slot, at least slot_end bits; a superset of what passes */
+    uint32_t slot_end;     /* slots from here on do not pass */
+    uint32_t count;        /* bits set in words */
+    /* NULL: words is exact. Else decides about a slot whose bit is set. May be slow, so the index
+     * asks about a slot at most once a search. */
+    bool (*matches)(void *context, uint32_t slot);
+    void *context;
+    uint32_t estimate; /* how many slots are thought to pass; == count where words is exact */
+};
+
+struct index_query {
+    const float *vector; /* dimension numbers, finite; normalised for cosine */
+    uint32_t k;          /* >= 1; memory follows the number of live slots, not k */
+    uint32_t ef;         /* 0: the index's own, calibrated for recall@10 >= 0.97 */
+    bool exact;          /* scan everything: the result is exact */
+    bool indexed_only;   /* leave out slots that are not linked yet */
+    uint64_t operation;  /* who is visible: see slots.h */
+    const struct slot_filter *filter; /* NULL: all */
+    const atomic_bool *cancelled;     /* NULL, or polled every few thousand distances */
+    uint64_t deadline_ns;             /* CLOCK_MONOTONIC; 0: none. Past it: STATUS_TIMEOUT */
+};
+
+/* How the search was done; for metrics, tests and the plan that a user may ask for. */
+enum index_plan {
+    INDEX_PLAN_EXACT,
+    INDEX_PLAN_GRAPH,
+    INDEX_PLAN_FILTERED_GRAPH,
+};
+
+struct index_answer {
+    struct hit *hits; /* nearest first, ties by owner's compare; memory of the scratch */
+    size_t count;     /* min(k, number of visible slots that pass) when exact */
+    enum index_plan plan;
+    uint64_t scored; /* codes and vectors whose distance was taken */
+};
+
+/* Memory for one searching or building thread; grows with the largest index it has served.
+ * Usable with any index, by one thread at a time. */
+MUST_CHECK enum status index_scratch_create(struct index_scratch **scratch, struct error *error);
+void index_scratch_free(struct index_scratch *scratch);
+
+/* slots is borrowed and must outlive the index; several indexes may share it. */
+MUST_CHECK enum status vector_index_create(const struct vector_index_options *options,
+                                           struct slots *slots, struct vector_index **index,
+                                           struct error *error);
+void vector_index_free(struct vector_index *index);
+
+/* Makes room for the slots below slot_end, so that vector_index_put cannot fail. Writer. */
+MUST_CHECK enum status vector_index_reserve(struct vector_index *index, uint32_t slot_end,
+                                            struct error *error);
+
+/* Takes a slot's vector: stores its code and marks it as waiting to be linked. To be called before
+ * slots_born makes the slot visible; from then on searches find it (scanned until it is linked).
+ * key seeds the node's level: the same keys in the same order give the same graph with one
+ * builder. Slot must be reserved, and new or freed. Writer. */
+void vector_index_put(struct vector_index *index, uint32_t slot, const float *vector, uint64_t key);
+
+/* True if the slot has a vector in this index. Any thread. */
+bool vector_index_has(const struct vector_index *index, uint32_t slot);
+
+MUST_CHECK enum status vector_index_search(struct vector_index *index,
+                                           const struct index_query *query,
+                                           const struct vector_owner *owner,
+                                           struct index_scratch *scratch,
+                                           struct index_answer *answer, struct error *error);
+
+/* Links up to `count` waiting slots into the graph, oldest first; *linked tells how many (0: none
+ * was waiting). Several builders may call at once. STATUS_NO_MEMORY leaves them waiting. */
+MUST_CHECK enum status vector_index_link(struct vector_index *index, uint32_t count,
+                                         struct index_scratch *scratch, uint32_t *linked,
+                                         struct error *error);
+
+/* Unlinks dead slots and mends the graph around them (each must have died, at or before the oldest
+ * reader's operation). Afterwards no node points at them; they may be put again after every search
+ * and build that was running has ended (vector_index_epoch). Builders; not concurrently with
+ * itself on one index. */
+MUST_CHECK enum status vector_index_repair(struct vector_index *index, const uint32_t *dead,
+                                           size_t dead_count, struct index_scratch *scratch,
+                                           struct error *error);
+
+/* Safe memory reuse: a slot that was repaired at epoch e = vector_index_epoch_advance() may be put
+ * again once vector_index_epoch_passed(e). Any thread. */
+uint64_t vector_index_epoch_advance(struct vector_index *index);
+bool vector_index_epoch_passed(const struct vector_index *index, uint64_t epoch);
+
+struct vector_index_info {
+    uint64_t linked_count;  /* slots in the graph, dead ones included until repaired */
+    uint64_t waiting_count; /* slots that wait to be linked */
+    uint64_t memory_bytes;
+    uint32_t default_ef;
+};
+void vector_index_info(const struct vector_index *index, struct vector_index_info *info);
+
+/* The image: everything but the original vectors, so that a start need not build again. Written
+ * through `write` in order; read from one mapped range. The owner stores it as graph.bin, which is
+ * a cache: whatever is wrong with it, it is refused and the graph is built anew.
+ * `operation` and `incarnation` are the owner's and come back from _load. Searches and links may
+ * go on during _save; repairs may not. Builder. */
+typedef enum status vector_index_write_fn(void *context, const void *bytes, size_t length,
+                                          struct error *error);
+MUST_CHECK enum status vector_index_save(struct vector_index *index, uint64_t operation,
+                                         uint64_t incarnation, vector_index_write_fn *write,
+                                         void *context, struct error *error);
+
+/* Fills a fresh index from an image. Every byte is untrusted. Which of its slots live is the owner's
+ * to say: it calls vector_index_repair for those whose point died or changed since `operation`, and
+ * vector_index_put for what came later, before the first search. On failure (STATUS_CORRUPT) the
+ * index is to be freed. */
+MUST_CHECK enum status vector_index_load(struct vector_index *index, const void *bytes,
+                                         size_t length, uint64_t *operation, uint64_t *incarnation,
+                                         struct error *error);
+
+/* Checks the graph's invariants (ids in range, degrees in bounds, every live linked slot reachable,
+ * no freed slot referenced). Quiet index only. For tests and `nigh verify`. */
+MUST_CHECK enum status vector_index_check(const struct vector_index *index, struct error *error);
+
+#endif

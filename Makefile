@@ -117,7 +117,7 @@ $(filter $(OUT)/tests/api/%,$(PROGRAMS)): $(call library,api) $(call library,sto
 $(filter $(OUT)/tests/server/%,$(PROGRAMS)): $(call library,server) $(call library,api) $(call library,storage) $(call library,index)
 
 $(PROGRAMS): %: %.o $(SUPPORT:%.c=$(OUT)/%.o)
-	$(CC) $(LDFLAGS) $(filter %.o,$^) $(LINKED) $(SERVER_LIBS) $(CHECK_LIBS) -o $@
+	$(CC) $(LDFLAGS) $(filter %.o,$^) $(LINKED) $(CHECK_LIBS) $(SERVER_LIBS) -o $@
 
 -include Makefile.tasks
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -46,7 +46,7 @@ SOURCES   = $(wildcard $(LAYERS:%=%/*.c))
 HEADERS   = $(wildcard $(LAYERS:%=%/*.h))
 OBJECTS   = $(SOURCES:%.c=$(OUT)/%.o)
 TESTS     = $(wildcard tests/index/test_*.c tests/storage/test_*.c tests/api/test_*.c tests/server/test_*.c)
-SUPPORT   = $(wildcard tests/support/*.c)
+SUPPORT   = $(filter-out tests/support/preload_%,$(wildcard tests/support/*.c))
 PROGRAMS  = $(TESTS:%.c=$(OUT)/%)
 OWN_C     = $(SOURCES) $(HEADERS) $(wildcard tests/*/*.c tests/*/*.h bench/*.c bench/*.h)
 

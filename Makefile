@@ -9,12 +9,17 @@ COMMIT    := $(shell git rev-parse HEAD 2>/dev/null || echo 00000000000000000000
 
 WARNINGS  = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
             -Wmissing-prototypes -Wvla -Werror
-HARDENING = -fstack-protector-strong -fPIE -fstack-clash-protection -ftrivial-auto-var-init=zero
+HARDENING = -fstack-protector-strong -fPIE -fstack-clash-protection
 FORTIFY   = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 CPPFLAGS  = -I. -D_GNU_SOURCE -MMD -MP -DNIGH_VERSION='"$(VERSION)"'
 OPTIMISE  = -O2 -fno-math-errno
 CFLAGS    = -std=c11 -g $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE)
 LDFLAGS   = -pie -Wl,-z,relro,-z,now $(SANITIZE)
+
+# clang before 16 wants a second flag to allow this one.
+ZERO_INIT := $(shell echo 'int x;' | $(CC) -Werror -ftrivial-auto-var-init=zero -xc -c - \
+               -o /dev/null 2>/dev/null && echo -ftrivial-auto-var-init=zero)
+HARDENING += $(ZERO_INIT)
 
 # Control-flow enforcement exists on x86 only.
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine 2>/dev/null)))
@@ -34,6 +39,9 @@ OPTIMISE = -O1 -fno-math-errno
 else ifeq ($(MODE),coverage)
 SANITIZE = --coverage
 OPTIMISE = -O0
+else ifeq ($(MODE),fuzz)
+SANITIZE = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+OPTIMISE = -O1 -fno-math-errno
 else ifeq ($(MODE),fault)
 CPPFLAGS += -DNIGH_FAULTS=1
 endif
@@ -76,7 +84,7 @@ endif
 
 # ---- Building ---------------------------------------------------------------------------------
 
-all: $(OUT)/nigh
+all: $(OUT)/nigh ## build the server, build/nigh
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)

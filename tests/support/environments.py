@@ -1,0 +1,85 @@
+"""The packages from PyPI and npm that tests need, pinned, in cache folders (.cache/venv-*, .cache/npm).
+
+A folder is made once and kept until its list of packages changes. NIGH_CACHE names another place.
+`python3 tests/support/environments.py NAME...` makes environments by hand.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CACHE = os.environ.get("NIGH_CACHE", os.path.join(ROOT, ".cache"))
+
+PYTHON = {
+    # numpy: vectors of the tests; qdrant-client in two versions: the one that nigh's API is of, and
+    # the newest.
+    "venv-1.19": ["qdrant-client==1.19.0", "numpy==2.2.6"],
+    "venv-newest": ["qdrant-client==1.20.0", "numpy==2.2.6"],
+    "venv-langchain": ["langchain-qdrant==1.1.0", "langchain-core==1.8.3", "qdrant-client==1.20.0"],
+    "venv-bench": ["qdrant-client==1.20.0", "numpy==2.2.6", "hnswlib==0.8.0"],
+}
+NPM = {"npm": ["@qdrant/js-client-rest@1.19.0"]}
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def stamp_of(packages):
+    return hashlib.sha256(" ".join([*packages, sys.version]).encode()).hexdigest()
+
+
+def is_current(folder, packages):
+    try:
+        with open(os.path.join(folder, "made-of")) as stamp:
+            return stamp.read() == stamp_of(packages)
+    except OSError:
+        return False
+
+
+def run(command, **more):
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {result.stdout[-1500:]}")
+
+
+def make_python(folder, packages):
+    run([sys.executable, "-m", "venv", folder])
+    run([os.path.join(folder, "bin", "pip"), "install", "-q", "--disable-pip-version-check", *packages])
+
+
+def make_npm(folder, packages):
+    os.makedirs(folder)
+    run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, *packages])
+
+
+def prepare(name):
+    """The folder of the environment, made if need be. Raises RuntimeError if that fails."""
+    packages, make = (PYTHON[name], make_python) if name in PYTHON else (NPM[name], make_npm)
+    folder = os.path.join(CACHE, name)
+    if is_current(folder, packages):
+        return folder
+    say(f"# installing {' '.join(packages)} into {os.path.relpath(folder, ROOT)}")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(CACHE, exist_ok=True)
+    try:
+        make(folder, packages)
+    except (OSError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RuntimeError(f"cannot make {name}: {error}") from error
+    # Last: a folder that was interrupted half-way has no stamp and is made again.
+    with open(os.path.join(folder, "made-of"), "w") as stamp:
+        stamp.write(stamp_of(packages))
+    return folder
+
+
+def interpreter(name):
+    return os.path.join(prepare(name), "bin", "python3")
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or [*PYTHON, *NPM]:
+        say(prepare(wanted))

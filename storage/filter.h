@@ -26,18 +26,18 @@ enum {
     FILTER_VALUES_MAX = 65536,    /* in one match any/except or has_id */
 };
 
-#define FILTER_CONDITION_TABLE(X) \
-    X(MATCH)         /* value equals any of values */ \
-    X(MATCH_EXCEPT)  /* some non-null value equals none of values */ \
-    X(RANGE)         /* number within bounds */ \
-    X(DATETIME)      /* date string within bounds, microseconds since 1970 */ \
-    X(VALUES_COUNT)  /* how many values lie at the path */ \
-    X(IS_EMPTY)      /* missing, null or [] (or not, if expected is false) */ \
-    X(IS_NULL)       /* null, or an array that holds null (or not) */ \
-    X(HAS_ID)        \
-    X(HAS_VECTOR)    \
-    X(NESTED)        /* one element of the array at the path satisfies the whole filter */ \
-    X(FILTER)        /* a filter used as a condition */
+#define FILTER_CONDITION_TABLE(X)                                                   \
+    X(MATCH)        /* value equals any of values */                                \
+    X(MATCH_EXCEPT) /* some non-null value equals none of values */                 \
+    X(RANGE)        /* number within bounds */                                      \
+    X(DATETIME)     /* date string within bounds, microseconds since 1970 */        \
+    X(VALUES_COUNT) /* how many values lie at the path */                           \
+    X(IS_EMPTY)     /* missing, null or [] (or not, if expected is false) */        \
+    X(IS_NULL)      /* null, or an array that holds null (or not) */                \
+    X(HAS_ID)                                                                       \
+    X(HAS_VECTOR)                                                                   \
+    X(NESTED) /* one element of the array at the path satisfies the whole filter */ \
+    X(FILTER) /* a filter used as a condition */
 
 enum condition_kind {
 #define FILTER_CONDITION_ENUM(name) CONDITION_##name,
@@ -55,15 +55,16 @@ struct filter_range {
 
 struct condition {
     enum condition_kind kind;
-    struct payload_path path;           /* all that look at the payload */
+    struct payload_path path;            /* all that look at the payload */
     const struct payload_scalar *values; /* MATCH, MATCH_EXCEPT */
     size_t values_count;
-    struct filter_range range;    /* RANGE, DATETIME (as whole microseconds), VALUES_COUNT */
-    bool expected;                /* IS_EMPTY, IS_NULL */
-    const struct point_id *ids;   /* HAS_ID; sorted by filter_json */
+    bool values_sorted; /* values were through filter_sort_values(): long lists are searched fast */
+    struct filter_range range;  /* RANGE, DATETIME (as whole microseconds), VALUES_COUNT */
+    bool expected;              /* IS_EMPTY, IS_NULL */
+    const struct point_id *ids; /* HAS_ID; sorted by filter_json */
     size_t ids_count;
-    const char *vector_name;      /* HAS_VECTOR */
-    const struct filter *filter;  /* NESTED, FILTER */
+    const char *vector_name;     /* HAS_VECTOR */
+    const struct filter *filter; /* NESTED, FILTER */
 };
 
 struct condition_list {
@@ -71,7 +72,8 @@ struct condition_list {
     size_t count;
 };
 
-/* All clauses that are present hold (ANDed); an empty list of any clause says nothing. */
+/* All clauses that are present hold (ANDed). An empty must, should or must_not says nothing;
+ * min_should without conditions cannot hold (min_count >= 1). */
 struct filter {
     struct condition_list must, should, must_not;
     struct condition_list min_should; /* at least min_count of these hold */
@@ -89,6 +91,15 @@ struct filter_subject {
     const void *context;
 };
 
+/* No allocation; recursion is bounded by FILTER_DEPTH_MAX, which is the reader's to check. */
 bool filter_matches(const struct filter *filter, const struct filter_subject *subject);
+
+/* Orders the values of a MATCH or MATCH_EXCEPT; to be told by values_sorted. */
+void filter_sort_values(struct payload_scalar *values, size_t count);
+
+/* What conditions say about one number or value, for those who post or plan. */
+bool filter_range_holds(const struct filter_range *range, const struct payload_number *number);
+bool filter_value_is_empty(const struct payload_value *value); /* null or [] */
+bool filter_value_is_null(const struct payload_value *value);  /* null or an array with null */
 
 #endif

@@ -25,7 +25,7 @@ enum {
  * are exact; other texts (1e400, more digits) are rounded to the nearest that is. */
 struct payload_number {
     uint8_t key[PAYLOAD_NUMBER_KEY];
-    bool is_integer; /* written without fraction or exponent: 5, not 5.0 */
+    bool is_integer; /* written without fraction or exponent, and exact: 5, not 5.0, not 1 << 64 */
 };
 
 enum payload_type {
@@ -82,11 +82,23 @@ bool payload_string_equals(const struct payload_value *string, const char *bytes
 /* Decodes a string value into out (room for value->length bytes); returns the decoded length. */
 size_t payload_string_decode(const struct payload_value *string, char *out);
 
-/* True if value equals scalar: same type and, for numbers, integer to integer only (5.0 is not 5). */
+/* True if value equals scalar: same type and, for numbers, integer to integer only (5.0 is not 5).
+ */
 bool payload_value_equals(const struct payload_value *value, const struct payload_scalar *scalar);
 
-/* Reads an RFC 3339 date as microseconds since 1970-01-01T00:00Z. Zone and time may be missing
- * (UTC, midnight), 'T' may be a space, seconds and fraction may be missing. */
+/* The order of values and scalars, for sorted lists: by type, then false before true, numbers by
+ * size (integers after what is equal and none), strings bytewise. 0 for two numbers of equal size
+ * that are not integers both. value may be of any type. */
+int payload_value_compare(const struct payload_value *value, const struct payload_scalar *scalar);
+int payload_scalar_compare(const struct payload_scalar *a, const struct payload_scalar *b);
+
+/* True if value is a string that payload_datetime_parse() takes. */
+bool payload_value_datetime(const struct payload_value *value, int64_t *microseconds);
+
+/* Reads a date as microseconds since 1970-01-01T00:00Z; what is finer is cut off. RFC 3339 and what
+ * Qdrant takes beside it: time or zone may be missing (midnight, UTC), 'T' may be a space, seconds
+ * and fraction may be missing where there is no zone, a zone may be +hh, +hhmm or UTC with a space
+ * before it. Years 0000 to 9999. */
 bool payload_datetime_parse(const char *text, size_t length, int64_t *microseconds);
 
 #endif

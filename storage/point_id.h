@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 enum {
-    POINT_ID_TEXT_MAX = 255,                 /* bytes of UTF-8 */
+    POINT_ID_TEXT_MAX = 255,                  /* bytes of UTF-8 */
     POINT_ID_KEY_MAX = 1 + POINT_ID_TEXT_MAX, /* kind byte, then the bytes */
-    POINT_ID_UUID_TEXT = 36,                 /* 8-4-4-4-12 hex digits, lower case */
+    POINT_ID_UUID_TEXT = 36,                  /* 8-4-4-4-12 hex digits, lower case */
 };
 
 enum point_id_kind {
@@ -27,9 +27,9 @@ enum point_id_kind {
 
 struct point_id {
     enum point_id_kind kind;
-    uint64_t number;   /* NUMBER */
-    uint8_t uuid[16];  /* UUID */
-    const char *text;  /* TEXT: borrowed, not NUL-terminated */
+    uint64_t number;  /* NUMBER */
+    uint8_t uuid[16]; /* UUID */
+    const char *text; /* TEXT: borrowed, not NUL-terminated */
     size_t text_length;
 };
 

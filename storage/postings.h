@@ -42,7 +42,7 @@ enum posting_class {
     POSTING_LONG_STRING = 17, /* 16 bytes: XXH3-128 of a string too long for a key */
     POSTING_NUMBER = 18,      /* key of payload_number, then 1 if written as an integer, else 0 */
     POSTING_BOOL = 19,        /* 0 or 1 */
-    POSTING_DATETIME = 20,    /* microseconds since 1970, u64 BE with the sign bit flipped */
+    POSTING_DATETIME = 20,    /* key of payload_number of the microseconds since 1970 */
 };
 
 /* ---- Writing ----------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ enum {
 
 /* One row per type: constant, API name, the class of values it posts. Integer and float post the
  * same: every number, exactly, with a mark for "written as an integer". */
-#define PAYLOAD_INDEX_TABLE(X)       \
-    X(KEYWORD, "keyword", STRING)    \
-    X(INTEGER, "integer", NUMBER)    \
-    X(FLOAT, "float", NUMBER)        \
-    X(BOOL, "bool", BOOL)            \
-    X(UUID, "uuid", STRING)          \
+#define PAYLOAD_INDEX_TABLE(X)    \
+    X(KEYWORD, "keyword", STRING) \
+    X(INTEGER, "integer", NUMBER) \
+    X(FLOAT, "float", NUMBER)     \
+    X(BOOL, "bool", BOOL)         \
+    X(UUID, "uuid", STRING)       \
     X(DATETIME, "datetime", DATETIME)
 
 enum payload_index_type {

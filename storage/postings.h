@@ -15,6 +15,8 @@
 #include "index/status.h"
 #include "storage/arena.h"
 #include "storage/payload_index.h"
+#include "storage/payload_value.h"
+#include "storage/posting_chunk.h"
 
 #include <lmdb.h>
 #include <stdbool.h>
@@ -24,7 +26,6 @@
 enum {
     POSTING_FIELD_LIVE = 0,   /* the field number of "all live slots" */
     POSTING_KEY_MAX = 400,    /* bytes; longer values are hashed */
-    POSTING_CHUNK_BITS = 16,  /* slots of a chunk: 2^16 */
     POSTING_KEY_OVERHEAD = 5, /* field u16, class u8 before the value; chunk u16 after it */
     POSTING_VALUE_MAX = POSTING_KEY_MAX - POSTING_KEY_OVERHEAD,
 };
@@ -76,16 +77,26 @@ MUST_CHECK enum status posting_batch_live(struct posting_batch *batch, uint32_t 
 MUST_CHECK enum status posting_batch_apply(struct posting_batch *batch, MDB_txn *txn,
                                            struct error *error);
 
-/* ---- Payload indexes (payload_index.c) --------------------------------------------------------
- */
+/* Compares instead of applying: STATUS_CORRUPT if one of the postings that the batch would add is
+ * not there. *total: how many it has, each counted once. The batch is empty afterwards. To verify a
+ * field, collect all live payloads (in parts of whole chunks' slots), add up the totals and compare
+ * with postings_count(): equal means that nothing is missing and nothing is left over. */
+MUST_CHECK enum status posting_batch_verify(struct posting_batch *batch, MDB_txn *txn,
+                                            uint64_t *total, struct error *error);
 
-/* Adds or removes all postings that the payload of a slot has under these fields. What is removed
- * must be the payload that was added. Fields are taken whole whatever is_ready says: the caller
- * leaves out a field that is being built and has not reached the slot. */
-MUST_CHECK enum status payload_index_collect(struct posting_batch *batch,
-                                             const struct payload_index_field *fields, size_t count,
-                                             uint32_t slot, const char *payload, size_t length,
-                                             bool add, struct error *error);
+/* ---- Payload indexes (payload_index.c) --------------------------------------------------------
+
+/* The class of the values that an index of this type posts. */
+enum posting_class payload_index_class(enum payload_index_type type);
+* /
+
+    /* Adds or removes all postings that the payload of a slot has under these fields. What is
+     * removed must be the payload that was added. Fields are taken whole whatever is_ready says:
+     * the caller leaves out a field that is being built and has not reached the slot. */
+    MUST_CHECK enum status
+    payload_index_collect(struct posting_batch *batch, const struct payload_index_field *fields,
+                          size_t count, uint32_t slot, const char *payload, size_t length, bool add,
+                          struct error *error);
 
 /* Deletes up to deletions_max chunks of a field (of any class); *done when none is left. */
 MUST_CHECK enum status payload_index_drop_step(MDB_txn *txn, MDB_dbi dbi, uint16_t field,
@@ -96,20 +107,58 @@ MUST_CHECK enum status payload_index_drop_step(MDB_txn *txn, MDB_dbi dbi, uint16
 MUST_CHECK enum status payload_index_count(MDB_txn *txn, MDB_dbi dbi, uint16_t field,
                                            uint64_t *points, struct error *error);
 
-/* Recomputes: STATUS_CORRUPT unless the postings of this slot under these fields are exactly those
- * of its payload, as far as the payload tells (nothing is missing), and, with `total`, adds to
- * *total how many postings the payload has. When the totals of all live slots equal
- * postings_count() of the field, nothing is left over either. Scratch memory of the arena. */
-MUST_CHECK enum status payload_index_verify(MDB_txn *txn, MDB_dbi dbi,
-                                            const struct payload_index_field *field, uint32_t slot,
-                                            const char *payload, size_t length, struct arena *arena,
-                                            uint64_t *total, struct error *error);
-
 /* ---- Reading ----------------------------------------------------------------------------------
  */
 
 /* All postings of a field, counted; every chunk is checked on the way. */
 MUST_CHECK enum status postings_count(MDB_txn *txn, MDB_dbi dbi, uint16_t field, uint64_t *count,
                                       struct error *error);
+
+/* Values of one class, from low to high in byte order, both included. */
+struct posting_range {
+    uint16_t field;
+    enum posting_class class;
+    const uint8_t *low, *high; /* borrowed; equal for a single value; MARK classes: length 0 */
+    size_t low_length, high_length;
+};
+
+/* A walk over chunks in key order: values ascending, and the chunks of one value ascending. */
+struct posting_walk {
+    MDB_cursor *cursor;
+    struct posting_range range;
+    bool is_begun;      /* the cursor stands on a chunk of the range */
+    MDB_val key, value; /* of the present chunk */
+    uint32_t number;    /* of the present chunk: slot >> POSTING_CHUNK_BITS */
+    uint32_t count;     /* slots of the present chunk, as its header has it */
+};
+
+MUST_CHECK enum status posting_walk_begin(struct posting_walk *walk, MDB_txn *txn, MDB_dbi dbi,
+                                          struct error *error);
+void posting_walk_end(struct posting_walk *walk); /* also of a walk that is all zero */
+
+/* Starts over with another range, before its first chunk. */
+void posting_walk_seek(struct posting_walk *walk, const struct posting_range *range);
+
+/* Moves to the next chunk; *more is false at the end of the range. Does not touch its slots. */
+MUST_CHECK enum status posting_walk_next(struct posting_walk *walk, bool *more,
+                                         struct error *error);
+
+/* Checks the present chunk and gives its slots, valid until the transaction ends or writes. */
+MUST_CHECK enum status posting_walk_open(const struct posting_walk *walk,
+                                         struct posting_chunk *chunk, struct error *error);
+
+/* ---- Values as bytes ---------------------------------------------------------------------------
+ */
+
+enum {
+    POSTING_NUMBER_BYTES = 11, /* also of a date */
+    POSTING_LONG_STRING_BYTES = 16,
+};
+
+/* Class STRING or LONG_STRING, and the value's bytes, by the decoded string. */
+enum posting_class posting_string(const char *string, size_t length,
+                                  uint8_t bytes[POSTING_VALUE_MAX], size_t *bytes_length);
+
+void posting_number(const struct payload_number *number, uint8_t bytes[POSTING_NUMBER_BYTES]);
 
 #endif

@@ -84,19 +84,18 @@ MUST_CHECK enum status posting_batch_apply(struct posting_batch *batch, MDB_txn 
 MUST_CHECK enum status posting_batch_verify(struct posting_batch *batch, MDB_txn *txn,
                                             uint64_t *total, struct error *error);
 
-/* ---- Payload indexes (payload_index.c) --------------------------------------------------------
+/* ---- Payload indexes (payload_index.c) ----------------------------------------------------- */
 
 /* The class of the values that an index of this type posts. */
 enum posting_class payload_index_class(enum payload_index_type type);
-* /
 
-    /* Adds or removes all postings that the payload of a slot has under these fields. What is
-     * removed must be the payload that was added. Fields are taken whole whatever is_ready says:
-     * the caller leaves out a field that is being built and has not reached the slot. */
-    MUST_CHECK enum status
-    payload_index_collect(struct posting_batch *batch, const struct payload_index_field *fields,
-                          size_t count, uint32_t slot, const char *payload, size_t length, bool add,
-                          struct error *error);
+/* Adds or removes all postings that the payload of a slot has under these fields. What is
+ * removed must be the payload that was added. Fields are taken whole whatever is_ready says:
+ * the caller leaves out a field that is being built and has not reached the slot. */
+MUST_CHECK enum status payload_index_collect(struct posting_batch *batch,
+                                             const struct payload_index_field *fields, size_t count,
+                                             uint32_t slot, const char *payload, size_t length,
+                                             bool add, struct error *error);
 
 /* Deletes up to deletions_max chunks of a field (of any class); *done when none is left. */
 MUST_CHECK enum status payload_index_drop_step(MDB_txn *txn, MDB_dbi dbi, uint16_t field,

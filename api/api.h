@@ -9,6 +9,7 @@
 #define API_H
 
 #include "api/json_writer.h"
+#include "api/query_parameters.h"
 #include "api/routes.h"
 #include "storage/arena.h"
 #include "storage/storage.h"
@@ -68,6 +69,7 @@ struct api_call {
     atomic_bool is_cancelled; /* set by the loop when the client left */
     struct api_answer answer;
     struct error error;
+    struct query_parameters parameters; /* api's: read from query */
     atomic_int references; /* api's; api_call_init sets 1, which is the server's */
 };
 

@@ -2,6 +2,7 @@
 #ifndef ROUTES_H
 #define ROUTES_H
 
+#include "api/query_parameters.h"
 #include "index/status.h"
 #include "storage/arena.h"
 
@@ -22,8 +23,9 @@ enum route_access {
 struct api_call;
 struct json_shape;
 
-/* A handler fills the answer (read) or submits a write. Memory: the call's arena; it frees
- * nothing. */
+/* A handler answers (read), or hands the call to a writer that will: after STATUS_OK it is no longer
+ * the caller's. After any other status it still is, and unanswered. Memory: the call's arena; a
+ * handler frees nothing. */
 typedef enum status route_handler(struct api_call *call, const void *request);
 
 struct route {
@@ -34,6 +36,7 @@ struct route {
     const struct json_shape *result;  /* what "result" holds; NULL: written by hand */
     route_handler *handle;
     const char *summary; /* for OpenAPI */
+    enum parameter_set parameters; /* what may stand in the query string */
 };
 
 /* The decoded values of {..} in the order of the pattern; arena memory, NUL-terminated. */

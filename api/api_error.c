@@ -1,0 +1,77 @@
+#include "api/api_error.h"
+
+#include "api/api.h"
+#include "api/call.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* The message stands between prefix and suffix. */
+static const struct {
+    unsigned http_status;
+    unsigned retry_after_s;
+    const char *prefix, *suffix;
+} failures[] = {
+    [STATUS_OK] = {500, 0, "Service internal error: ", ""},
+    [STATUS_INVALID] = {400, 0, "Wrong input: ", ""},
+    [STATUS_BAD_REQUEST] = {400, 0, "Bad request: ", ""},
+    [STATUS_FORMAT] = {400, 0, "Format error in JSON body: ", ""},
+    [STATUS_QUERY_FORMAT] = {400, 0, "Deserialize error in query parameters: ", ""},
+    [STATUS_VALIDATION] = {422, 0, "Validation error in JSON body: [", "]"},
+    [STATUS_QUERY_VALIDATION] = {422, 0, "Validation error in query parameters: [", "]"},
+    [STATUS_PATH_VALIDATION] = {422, 0, "Validation error in path parameters: [", "]"},
+    [STATUS_NOT_FOUND] = {404, 0, "Not found: ", ""},
+    [STATUS_CONFLICT] = {409, 0, "Wrong input: ", ""},
+    [STATUS_FORBIDDEN] = {403, 0, "Forbidden: ", ""},
+    [STATUS_TOO_LARGE] = {413, 0, "", ""},
+    [STATUS_TIMEOUT] = {408, 0, "Timeout: ", ""},
+    [STATUS_RATE_LIMITED] = {429, 1, "Rate limiting exceeded: ", ""},
+    [STATUS_UNAVAILABLE] = {503, 1, "Service unavailable: ", ""},
+    [STATUS_NO_SPACE] = {507, 0, "Insufficient storage: ", ""},
+    [STATUS_NO_MEMORY] = {503, 1, "Service unavailable: ", ""},
+    [STATUS_IO] = {500, 0, "Service internal error: ", ""},
+    [STATUS_CORRUPT] = {500, 0, "Service internal error: ", ""},
+    [STATUS_CANCELLED] = {408, 0, "Timeout: ", ""},
+};
+#define STATUS_ONE(name, text) +1
+static_assert(sizeof(failures) / sizeof(failures[0]) == 0 STATUS_TABLE(STATUS_ONE),
+              "each status has its row");
+#undef STATUS_ONE
+
+static const char no_memory_body[] =
+    "{\"status\":{\"error\":\"Service unavailable: out of memory\"},\"time\":0.0}";
+
+unsigned api_error_http_status(enum status status) {
+    return failures[status].http_status;
+}
+
+void api_error_answer(struct api_call *call, enum status status, const char *message) {
+    struct json_writer writer;
+    char text[ERROR_MESSAGE_MAX + 128];
+    size_t length = 0;
+    const char *const parts[] = {failures[status].prefix, *message ? message : status_text(status),
+                                 failures[status].suffix};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        size_t part = strnlen(parts[i], sizeof(text) - length);
+        memcpy(text + length, parts[i], part);
+        length += part;
+    }
+    json_writer_init(&writer, call->arena);
+    json_write_open(&writer, '{');
+    json_write_key(&writer, "status");
+    json_write_open(&writer, '{');
+    json_write_key(&writer, "error");
+    json_write_bytes(&writer, text, length);
+    json_write_close(&writer, '}');
+    json_write_key(&writer, "time");
+    json_write_f64(&writer, call_seconds(call));
+    json_write_close(&writer, '}');
+    bool is_written = json_writer_finish(&writer) == STATUS_OK;
+    call->answer = (struct api_answer){
+        .http_status = failures[status].http_status,
+        .content_type = CALL_JSON,
+        .body = is_written ? writer.text : no_memory_body,
+        .length = is_written ? writer.length : sizeof(no_memory_body) - 1,
+        .retry_after_s = failures[status].retry_after_s,
+    };
+}

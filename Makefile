@@ -27,6 +27,9 @@ HARDENING += -fcf-protection
 ARCH      := x86
 endif
 
+# Kernels of other machines are left out.
+FOREIGN   = $(if $(filter x86,$(ARCH)),index/kernels_neon.c,index/kernels_avx2.c index/kernels_avx512.c)
+
 # Sanitizers do their own checking of what FORTIFY wraps, and slow code at -O2 hides reports.
 ifeq ($(MODE),)
 CPPFLAGS += $(FORTIFY)
@@ -50,7 +53,7 @@ OUT = $(BUILD)$(addprefix -,$(MODE))
 # ---- Sources ----------------------------------------------------------------------------------
 
 LAYERS    = index storage api server
-SOURCES   = $(wildcard $(LAYERS:%=%/*.c))
+SOURCES   = $(filter-out $(FOREIGN),$(wildcard $(LAYERS:%=%/*.c)))
 HEADERS   = $(wildcard $(LAYERS:%=%/*.h))
 OBJECTS   = $(SOURCES:%.c=$(OUT)/%.o)
 TESTS     = $(wildcard tests/index/test_*.c tests/storage/test_*.c tests/api/test_*.c tests/server/test_*.c)
@@ -58,7 +61,7 @@ SUPPORT   = $(filter-out tests/support/preload_%,$(wildcard tests/support/*.c))
 PROGRAMS  = $(TESTS:%.c=$(OUT)/%)
 OWN_C     = $(SOURCES) $(HEADERS) $(wildcard tests/*/*.c tests/*/*.h bench/*.c bench/*.h)
 
-objects   = $(patsubst %.c,$(OUT)/%.o,$(wildcard $(1)/*.c))
+objects   = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(FOREIGN),$(wildcard $(1)/*.c)))
 library   = $(OUT)/lib$(1).a
 
 # ---- Libraries: packages of the system, nothing vendored --------------------------------------

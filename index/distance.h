@@ -8,10 +8,10 @@
 #include <stddef.h>
 
 /* One row per distance: constant, the name in the API. */
-#define DISTANCE_TABLE(X)   \
-    X(COSINE, "Cosine")     \
-    X(EUCLID, "Euclid")     \
-    X(DOT, "Dot")           \
+#define DISTANCE_TABLE(X) \
+    X(COSINE, "Cosine")   \
+    X(EUCLID, "Euclid")   \
+    X(DOT, "Dot")         \
     X(MANHATTAN, "Manhattan")
 
 enum distance {

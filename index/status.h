@@ -15,26 +15,26 @@
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
 /* One row per status: its name, and its text for logs. api_error.c maps each to HTTP. */
-#define STATUS_TABLE(X)                                     \
-    X(OK, "ok")                                             \
-    X(INVALID, "wrong input")                               \
-    X(BAD_REQUEST, "bad request")                           \
-    X(FORMAT, "format error in the body")                   \
-    X(QUERY_FORMAT, "format error in the query string")     \
-    X(VALIDATION, "validation error in the body")           \
-    X(QUERY_VALIDATION, "validation error in the query")    \
-    X(PATH_VALIDATION, "validation error in the path")      \
-    X(NOT_FOUND, "not found")                               \
-    X(CONFLICT, "already exists")                           \
-    X(FORBIDDEN, "forbidden")                               \
-    X(TOO_LARGE, "limit exceeded")                          \
-    X(TIMEOUT, "timeout")                                   \
-    X(RATE_LIMITED, "too many requests")                    \
-    X(UNAVAILABLE, "unavailable")                           \
-    X(NO_SPACE, "no space left")                            \
-    X(NO_MEMORY, "out of memory")                           \
-    X(IO, "input/output error")                             \
-    X(CORRUPT, "stored data is corrupt")                    \
+#define STATUS_TABLE(X)                                  \
+    X(OK, "ok")                                          \
+    X(INVALID, "wrong input")                            \
+    X(BAD_REQUEST, "bad request")                        \
+    X(FORMAT, "format error in the body")                \
+    X(QUERY_FORMAT, "format error in the query string")  \
+    X(VALIDATION, "validation error in the body")        \
+    X(QUERY_VALIDATION, "validation error in the query") \
+    X(PATH_VALIDATION, "validation error in the path")   \
+    X(NOT_FOUND, "not found")                            \
+    X(CONFLICT, "already exists")                        \
+    X(FORBIDDEN, "forbidden")                            \
+    X(TOO_LARGE, "limit exceeded")                       \
+    X(TIMEOUT, "timeout")                                \
+    X(RATE_LIMITED, "too many requests")                 \
+    X(UNAVAILABLE, "unavailable")                        \
+    X(NO_SPACE, "no space left")                         \
+    X(NO_MEMORY, "out of memory")                        \
+    X(IO, "input/output error")                          \
+    X(CORRUPT, "stored data is corrupt")                 \
     X(CANCELLED, "cancelled")
 
 enum status {

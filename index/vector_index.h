@@ -62,12 +62,12 @@ struct slot_filter {
 };
 
 struct index_query {
-    const float *vector; /* dimension numbers, finite; normalised for cosine */
-    uint32_t k;          /* >= 1; memory follows the number of live slots, not k */
-    uint32_t ef;         /* 0: the index's own, calibrated for recall@10 >= 0.97 */
-    bool exact;          /* scan everything: the result is exact */
-    bool indexed_only;   /* leave out slots that are not linked yet */
-    uint64_t operation;  /* who is visible: see slots.h */
+    const float *vector;              /* dimension numbers, finite; normalised for cosine */
+    uint32_t k;                       /* >= 1; memory follows the number of live slots, not k */
+    uint32_t ef;                      /* 0: the index's own, calibrated for recall@10 >= 0.97 */
+    bool exact;                       /* scan everything: the result is exact */
+    bool indexed_only;                /* leave out slots that are not linked yet */
+    uint64_t operation;               /* who is visible: see slots.h */
     const struct slot_filter *filter; /* NULL: all */
     const atomic_bool *cancelled;     /* NULL, or polled every few thousand distances */
     uint64_t deadline_ns;             /* CLOCK_MONOTONIC; 0: none. Past it: STATUS_TIMEOUT */
@@ -155,10 +155,10 @@ MUST_CHECK enum status vector_index_save(struct vector_index *index, uint64_t op
                                          uint64_t incarnation, vector_index_write_fn *write,
                                          void *context, struct error *error);
 
-/* Fills a fresh index from an image. Every byte is untrusted. Which of its slots live is the owner's
- * to say: it calls vector_index_repair for those whose point died or changed since `operation`, and
- * vector_index_put for what came later, before the first search. On failure (STATUS_CORRUPT) the
- * index is to be freed. */
+/* Fills a fresh index from an image. Every byte is untrusted. Which of its slots live is the
+ * owner's to say: it calls vector_index_repair for those whose point died or changed since
+ * `operation`, and vector_index_put for what came later, before the first search. On failure
+ * (STATUS_CORRUPT) the index is to be freed. */
 MUST_CHECK enum status vector_index_load(struct vector_index *index, const void *bytes,
                                          size_t length, uint64_t *operation, uint64_t *incarnation,
                                          struct error *error);

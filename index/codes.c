@@ -1,0 +1,236 @@
+#include "index/codes.h"
+
+#include <assert.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROUNDING 0x1p-24 /* relative error of one f32 operation */
+
+bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension) {
+    static const enum code_metric metrics[DISTANCE_COUNT] = {
+        [DISTANCE_COSINE] = CODE_METRIC_DOT,
+        [DISTANCE_EUCLID] = CODE_METRIC_L2,
+        [DISTANCE_DOT] = CODE_METRIC_DOT,
+        [DISTANCE_MANHATTAN] = CODE_METRIC_L1,
+    };
+    *space = (struct code_space){.metric = metrics[distance],
+                                 .dimension = dimension,
+                                 .width = rotation_width(dimension),
+                                 .kernels = kernels_get()};
+    return rotation_init(&space->rotation, dimension);
+}
+
+void codes_space_free(struct code_space *space) {
+    rotation_free(&space->rotation);
+}
+
+bool codes_query_reserve(struct code_query *query, size_t width) {
+    if (width <= query->width_max)
+        return true;
+    codes_query_free(query);
+    int8_t *codes = aligned_alloc(KERNELS_BLOCK, width);
+    float *values = aligned_alloc(KERNELS_BLOCK, width * sizeof(*values));
+    query->kernel.codes = codes;
+    query->kernel.values = values;
+    if (!codes || !values) {
+        codes_query_free(query);
+        return false;
+    }
+    query->width_max = width;
+    return true;
+}
+
+void codes_query_free(struct code_query *query) {
+    free((void *)query->kernel.codes);
+    free((void *)query->kernel.values);
+    *query = (struct code_query){0};
+}
+
+/* The query's own arrays, for writing. */
+static float *values_of(struct code_query *query) {
+    return (float *)query->kernel.values;
+}
+
+static int8_t *codes_of(struct code_query *query) {
+    return (int8_t *)query->kernel.codes;
+}
+
+/* Rotates the vector into values; Manhattan only copies it. */
+static void spread(const struct code_space *space, const float *vector, float *values) {
+    if (space->metric != CODE_METRIC_L1) {
+        rotation_apply(&space->rotation, space->kernels, vector, values);
+        return;
+    }
+    memcpy(values, vector, space->dimension * sizeof(values[0]));
+    memset(values + space->dimension, 0, (space->width - space->dimension) * sizeof(values[0]));
+}
+
+/* Divides values into codes and returns the scale. Values that overflowed in the rotation, or that
+ * are too small to be divided, get codes of 0 and scale 0: their whole length is rounding error. */
+static float quantise(const struct code_space *space, const float *values, int8_t *codes) {
+    float max = space->kernels->max_abs(values, space->width);
+    float scale = max / 127;
+    if (scale >= FLT_MIN && scale <= FLT_MAX) {
+        space->kernels->quantise(values, 127 / max, codes, space->width);
+        return scale;
+    }
+    memset(codes, 0, space->width);
+    return 0;
+}
+
+/* What the codes lose and keep of the values. */
+struct code_lengths {
+    double squares;       /* sum of value^2 */
+    double absolutes;     /* sum of |value| */
+    double error_squares; /* of value - scale * code */
+    double error_absolutes;
+    double code_squares; /* of scale * code */
+    int32_t code_sum;
+};
+
+static struct code_lengths measure(const float *values, const int8_t *codes, float scale,
+                                   size_t width) {
+    struct code_lengths lengths = {0};
+    int64_t squares = 0;
+    for (size_t i = 0; i < width; i++) {
+        double value = (double)values[i], error = value - (double)scale * codes[i];
+        lengths.squares += value * value;
+        lengths.absolutes += fabs(value);
+        lengths.error_squares += error * error;
+        lengths.error_absolutes += fabs(error);
+        lengths.code_sum += codes[i];
+        squares += codes[i] * codes[i];
+    }
+    lengths.code_squares = (double)scale * (double)scale * (double)squares;
+    return lengths;
+}
+
+/* As a float that is not below it; what is no number becomes infinite. */
+static float round_up(double value) {
+    double up = value * (1 + 4 * ROUNDING);
+    return up <= (double)FLT_MAX ? (float)up : INFINITY;
+}
+
+void codes_encode(const struct code_space *space, const float *vector, struct code_query *work,
+                  struct code_row *row) {
+    float *values = values_of(work);
+    int8_t *codes = codes_of(work);
+    assert(work->width_max >= space->width);
+    spread(space, vector, values);
+    float scale = quantise(space, values, codes);
+    struct code_lengths lengths = measure(values, codes, scale, space->width);
+    for (size_t i = 0; i < space->width; i++)
+        row->code[i] = (uint8_t)(codes[i] + 128);
+    *row->meta = (struct code_meta){
+        .scale = scale,
+        .norm = lengths.code_squares <= (double)FLT_MAX ? (float)lengths.code_squares : FLT_MAX};
+    *row->error = round_up(space->metric == CODE_METRIC_L1 ? lengths.error_absolutes
+                                                           : sqrt(lengths.error_squares));
+}
+
+/* Turns the sums of codes into distances; see struct code_query. */
+static void set_weights(const struct code_space *space, struct code_query *query, float scale,
+                        float norm) {
+    bool is_l2 = space->metric == CODE_METRIC_L2;
+    query->base = is_l2 ? norm : 0;
+    query->norm_weight = is_l2 ? 1 : 0;
+    query->factor = is_l2 ? -2 * scale : -scale;
+}
+
+void codes_query_vector(const struct code_space *space, const float *vector,
+                        struct code_query *query) {
+    float *values = values_of(query);
+    int8_t *codes = codes_of(query);
+    assert(query->width_max >= space->width);
+    spread(space, vector, values);
+    float scale = quantise(space, values, codes);
+    struct code_lengths lengths = measure(values, codes, scale, space->width);
+    set_weights(space, query, scale,
+                lengths.code_squares <= (double)FLT_MAX ? (float)lengths.code_squares : FLT_MAX);
+    query->kernel.bytes = space->width;
+    query->kernel.offset = 128 * lengths.code_sum;
+    query->length = space->metric == CODE_METRIC_L1 ? lengths.absolutes : sqrt(lengths.squares);
+    query->error = sqrt(lengths.error_squares);
+}
+
+void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
+                     struct code_query *query) {
+    int8_t *codes = codes_of(query);
+    int32_t sum = 0;
+    assert(query->width_max >= space->width);
+    query->kernel.bytes = space->width;
+    if (space->metric == CODE_METRIC_L1) {
+        float *values = values_of(query);
+        for (size_t i = 0; i < space->width; i++)
+            values[i] = meta.scale * (float)(code[i] - 128);
+        return;
+    }
+    for (size_t i = 0; i < space->width; i++) {
+        codes[i] = (int8_t)(code[i] - 128);
+        sum += codes[i];
+    }
+    query->kernel.offset = 128 * sum;
+    set_weights(space, query, meta.scale, meta.norm);
+}
+
+void codes_distances(const struct code_space *space, const struct code_query *query,
+                     struct code_batch *batch) {
+    size_t count = batch->count;
+    assert(count <= CODES_BATCH_MAX);
+    if (count == 0)
+        return;
+    if (space->metric == CODE_METRIC_L1) {
+        float scales[CODES_BATCH_MAX];
+        for (size_t i = 0; i < count; i++)
+            scales[i] = batch->metas[i].scale;
+        space->kernels->l1_rows(&query->kernel, batch->rows, scales, count, batch->distances);
+        for (size_t i = 0; i < count; i++)
+            batch->distances[i] = batch->distances[i] < FLT_MAX ? batch->distances[i] : FLT_MAX;
+        return;
+    }
+    int32_t dots[CODES_BATCH_MAX];
+    space->kernels->dot_rows(&query->kernel, batch->rows, count, dots);
+    for (size_t i = 0; i < count; i++) {
+        float distance = query->base + query->norm_weight * batch->metas[i].norm +
+                         batch->metas[i].scale * query->factor * (float)dots[i];
+        /* Sums beyond f32 may be infinite or no number at all: they sort last. */
+        batch->distances[i] = distance < FLT_MAX ? distance : FLT_MAX;
+    }
+}
+
+/* Widened to floats by a rounding step. NaN, from numbers beyond f32, widens to everything. */
+static struct code_bounds bounds_around(double lower, double upper) {
+    float low = (float)(lower - fabs(lower) * 2 * ROUNDING);
+    float high = (float)(upper + fabs(upper) * 2 * ROUNDING);
+    if (!(high <= FLT_MAX) || !(low >= -FLT_MAX))
+        return (struct code_bounds){.lower = -INFINITY, .upper = INFINITY};
+    return (struct code_bounds){.lower = low, .upper = high};
+}
+
+struct code_bounds codes_bounds(const struct code_space *space, const struct code_query *query,
+                                float distance, struct code_meta meta, float row_error) {
+    double error = (double)row_error, value = (double)distance;
+    if (space->metric == CODE_METRIC_L1) {
+        /* A sum in lanes of at least four, and the products that are rounded before it. */
+        double slack = error + ((double)space->width / 4 + 40) * ROUNDING * value +
+                       2 * ROUNDING * query->length;
+        return bounds_around(value - slack, value + slack);
+    }
+    double code_length = sqrt((double)meta.norm), length = code_length + error;
+    double rounding = 2 * space->rotation.error + 16 * ROUNDING;
+    if (space->metric == CODE_METRIC_DOT) {
+        /* <q,x> - <q',x'> = <q,x-x'> + <q-q',x'>, then Cauchy-Schwarz. */
+        double slack =
+            query->length * error + query->error * code_length + rounding * query->length * length;
+        return bounds_around(value - slack, value + slack);
+    }
+    /* Triangle: ||q-x| - |q'-x'|| <= |q-q'| + |x-x'|. The squared distance of the codes is a
+     * difference of larger numbers, so its own rounding is absolute. */
+    double absolute = 8 * ROUNDING * ((double)query->base + (double)meta.norm);
+    double slack = query->error + error + rounding * (query->length + length);
+    double near = sqrt(fmax(value - absolute, 0)) - slack;
+    double far = sqrt(fmax(value + absolute, 0)) + slack;
+    return bounds_around(near > 0 ? near * near : 0, far * far);
+}

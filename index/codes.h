@@ -1,0 +1,96 @@
+/* codes.h -- vectors as one signed byte a coordinate, and what distances those bytes give.
+ *
+ * A vector is rotated (but for Manhattan, which no rotation keeps) and divided by its own scale, so
+ * that its largest coordinate becomes 127. Distances of codes steer searches; beside each code
+ * lies the length of its rounding error, from which codes_bounds derives between what values the
+ * true distance lies. That is how a scan of codes is exact.
+ *
+ * A space is immutable: any thread. Queries are scratch memory of one thread.
+ */
+#ifndef CODES_H
+#define CODES_H
+
+#include "index/distance.h"
+#include "index/rotation.h"
+
+enum {
+    CODES_BATCH_MAX = 256, /* rows measured in one call */
+};
+
+enum code_metric {
+    CODE_METRIC_DOT, /* -<q,v> */
+    CODE_METRIC_L2,  /* |q-v|^2 */
+    CODE_METRIC_L1,
+};
+
+struct code_space {
+    enum code_metric metric;
+    size_t dimension;
+    size_t width; /* bytes of a code: dimension rounded up to a multiple of 64 */
+    const struct kernels *kernels;
+    struct rotation rotation; /* not used for CODE_METRIC_L1 */
+};
+
+/* Beside each code; together, for both are wanted with it. */
+struct code_meta {
+    float scale; /* vector ~ scale * (code - 128); 0 for a vector that has no code */
+    float norm;  /* squared length of scale * (code - 128) */
+};
+
+/* A vector that codes are compared with: distance = base + norm_weight * norm + scale * factor *
+ * dot. */
+struct code_query {
+    struct kernel_query kernel; /* its arrays are owned; width_max numbers each */
+    size_t width_max;
+    float base, norm_weight, factor;
+    double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
+    double error;  /* L2 length of its own rounding error */
+};
+
+struct code_bounds {
+    float lower, upper;
+};
+
+bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension);
+void codes_space_free(struct code_space *space);
+
+/* Makes room for a width; false when memory ends. A zeroed query may be reserved and freed. */
+bool codes_query_reserve(struct code_query *query, size_t width);
+void codes_query_free(struct code_query *query);
+
+/* Where an encoded vector goes. */
+struct code_row {
+    uint8_t *code; /* width bytes */
+    struct code_meta *meta;
+    float *error; /* at least the length of the rounding error: L2, or L1 for CODE_METRIC_L1;
+                     infinite where the numbers leave f32 */
+};
+
+/* Encodes `dimension` numbers. work: memory for one query. */
+void codes_encode(const struct code_space *space, const float *vector, struct code_query *work,
+                  struct code_row *row);
+
+void codes_query_vector(const struct code_space *space, const float *vector,
+                        struct code_query *query);
+/* The query is the vector that a code stands for; codes_bounds does not apply to it. */
+void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
+                     struct code_query *query);
+
+/* Rows to measure, and what came out. */
+struct code_batch {
+    size_t count; /* at most CODES_BATCH_MAX */
+    uint32_t slots[CODES_BATCH_MAX];
+    const uint8_t *rows[CODES_BATCH_MAX];
+    struct code_meta metas[CODES_BATCH_MAX];
+    float distances[CODES_BATCH_MAX]; /* finite or -infinity, never NaN */
+};
+
+/* Fills in batch->distances. */
+void codes_distances(const struct code_space *space, const struct code_query *query,
+                     struct code_batch *batch);
+
+/* Where the f32 distance of the vectors lies, given that of the codes and the row's error. */
+struct code_bounds codes_bounds(const struct code_space *space, const struct code_query *query,
+                                float distance, struct code_meta meta, float error);
+
+#endif

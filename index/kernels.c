@@ -1,0 +1,182 @@
+#include "index/kernels.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TRIAL_BYTES = 448, /* seven blocks: not a power of two, odd in blocks of 64 */
+    TRIAL_ROWS = 11,   /* whole groups and a rest */
+    TRIALS = 8,
+};
+
+static bool runs_scalar(void) {
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool runs_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+}
+
+static bool runs_avx512(void) {
+    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+}
+#endif
+
+/* Best first. */
+static const struct {
+    const struct kernels *kernels;
+    bool (*runs)(void); /* can this machine execute it? */
+} sets[] = {
+#if defined(__x86_64__)
+    {&kernels_avx512, runs_avx512},
+    {&kernels_avx2, runs_avx2},
+#elif defined(__aarch64__)
+    {&kernels_neon, runs_scalar}, /* part of the base architecture */
+#endif
+    {&kernels_scalar, runs_scalar},
+};
+
+enum {
+    SETS = sizeof(sets) / sizeof(sets[0])
+};
+
+static uint64_t next_random(uint64_t *state) {
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state >> 33;
+}
+
+struct trial {
+    _Alignas(64) uint8_t rows[TRIAL_ROWS][TRIAL_BYTES];
+    _Alignas(64) int8_t codes[TRIAL_BYTES];
+    _Alignas(64) float values[TRIAL_BYTES];
+    _Alignas(64) float others[TRIAL_BYTES];
+    float scales[TRIAL_ROWS];
+    uint64_t bits[TRIAL_BYTES / 64];
+    const uint8_t *row_list[TRIAL_ROWS];
+    struct kernel_query query;
+};
+
+static void make_trial(struct trial *trial, uint64_t seed) {
+    uint64_t state = seed;
+    int32_t sum = 0;
+    for (size_t i = 0; i < TRIAL_ROWS; i++) {
+        for (size_t j = 0; j < TRIAL_BYTES; j++)
+            trial->rows[i][j] = (uint8_t)(1 + next_random(&state) % 255);
+        trial->scales[i] = 0.001f + (float)(next_random(&state) % 1000) / 500;
+        trial->row_list[i] = trial->rows[i];
+    }
+    for (size_t j = 0; j < TRIAL_BYTES; j++) {
+        trial->codes[j] = (int8_t)((int)(next_random(&state) % 255) - 127);
+        trial->values[j] = (float)((int)(next_random(&state) % 20001) - 10000) / 100;
+        trial->others[j] = (float)((int)(next_random(&state) % 20001) - 10000) / 100;
+        trial->bits[j / 64] = trial->bits[j / 64] << 1 | (next_random(&state) & 1);
+        sum += trial->codes[j];
+    }
+    if (seed == 0) { /* the extremes: where narrow sums would overflow */
+        memset(trial->rows, 255, sizeof(trial->rows));
+        memset(trial->codes, 127, sizeof(trial->codes));
+        sum = 127 * TRIAL_BYTES;
+    }
+    trial->query = (struct kernel_query){
+        .codes = trial->codes, .values = trial->values, .bytes = TRIAL_BYTES, .offset = 128 * sum};
+}
+
+static bool is_close(double a, double b, double scale) {
+    return fabs(a - b) <= 1e-5 * scale;
+}
+
+static bool agrees_on_codes(const struct kernels *kernels, const struct trial *trial) {
+    int32_t dots[TRIAL_ROWS], expected[TRIAL_ROWS];
+    float sums[TRIAL_ROWS], expected_sums[TRIAL_ROWS];
+    kernels->dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, dots);
+    kernels_scalar.dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, expected);
+    if (memcmp(dots, expected, sizeof(dots)) != 0)
+        return false;
+    kernels->l1_rows(&trial->query, trial->row_list, trial->scales, TRIAL_ROWS, sums);
+    kernels_scalar.l1_rows(&trial->query, trial->row_list, trial->scales, TRIAL_ROWS,
+                           expected_sums);
+    for (size_t i = 0; i < TRIAL_ROWS; i++) {
+        if (!is_close(sums[i], expected_sums[i], expected_sums[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool agrees_on_floats(const struct kernels *kernels, const struct trial *trial) {
+    const float *a = trial->values, *b = trial->others;
+    for (size_t count = TRIAL_BYTES - 17; count <= TRIAL_BYTES; count++) {
+        double scale = sqrt(kernels_scalar.dot(a, a, count) * kernels_scalar.dot(b, b, count));
+        if (!is_close(kernels->dot(a, b, count), kernels_scalar.dot(a, b, count), scale) ||
+            !is_close(kernels->squared_l2(a, b, count), kernels_scalar.squared_l2(a, b, count),
+                      scale) ||
+            !is_close(kernels->l1(a, b, count), kernels_scalar.l1(a, b, count), scale))
+            return false;
+    }
+    return true;
+}
+
+static bool agrees_on_transforms(const struct kernels *kernels, const struct trial *trial) {
+    float a[TRIAL_BYTES], b[TRIAL_BYTES];
+    int8_t codes[TRIAL_BYTES], expected[TRIAL_BYTES];
+    memcpy(a, trial->values, sizeof(a));
+    memcpy(b, trial->values, sizeof(b));
+    kernels->flip(a, trial->bits, TRIAL_BYTES);
+    kernels_scalar.flip(b, trial->bits, TRIAL_BYTES);
+    for (size_t count = 64; count <= TRIAL_BYTES; count *= 2) {
+        kernels->hadamard(a + TRIAL_BYTES - count, count);
+        kernels_scalar.hadamard(b + TRIAL_BYTES - count, count);
+    }
+    if (memcmp(a, b, sizeof(a)) != 0)
+        return false;
+    float max = kernels_scalar.max_abs(b, TRIAL_BYTES);
+    kernels->quantise(b, 127 / max, codes, TRIAL_BYTES);
+    kernels_scalar.quantise(b, 127 / max, expected, TRIAL_BYTES);
+    return kernels->max_abs(a, TRIAL_BYTES) == max && memcmp(codes, expected, sizeof(codes)) == 0;
+}
+
+static bool agrees_with_scalar(const struct kernels *kernels) {
+    struct trial trial = {0};
+    for (uint64_t seed = 0; seed < TRIALS; seed++) {
+        make_trial(&trial, seed);
+        if (!agrees_on_codes(kernels, &trial) || !agrees_on_floats(kernels, &trial) ||
+            !agrees_on_transforms(kernels, &trial))
+            return false;
+    }
+    return true;
+}
+
+const struct kernels *kernels_by_name(const char *name) {
+    for (size_t i = 0; i < SETS; i++) {
+        if (strcmp(sets[i].kernels->name, name) == 0)
+            return sets[i].runs() ? sets[i].kernels : NULL;
+    }
+    return NULL;
+}
+
+static const struct kernels *chosen = &kernels_scalar;
+
+static void choose(void) {
+    const char *forced = getenv("NIGH__INDEX__ISA");
+    for (size_t i = 0; i < SETS; i++) {
+        const struct kernels *kernels = sets[i].kernels;
+        if (forced && *forced && strcmp(forced, kernels->name) != 0)
+            continue;
+        if (sets[i].runs() && agrees_with_scalar(kernels)) {
+            chosen = kernels;
+            return;
+        }
+    }
+}
+
+const struct kernels *kernels_get(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, choose);
+    return chosen;
+}

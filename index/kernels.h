@@ -1,0 +1,64 @@
+/* kernels.h -- the inner loops, one set an instruction set, chosen once at start.
+ *
+ * kernels_get() takes the best set that this machine runs and that agrees with the scalar one on
+ * random input; the environment's NIGH__INDEX__ISA = scalar, avx2, avx512 or neon forces a choice
+ * (one that the machine lacks falls back to scalar). Kernels keep no state: any thread.
+ *
+ * A code row is a multiple of KERNELS_BLOCK bytes, each byte a number + 128, aligned to
+ * KERNELS_BLOCK. Sums of codes are exact; sums of floats differ between sets in the last bits.
+ */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    KERNELS_BLOCK = 64
+};
+
+/* What a row of codes is compared with. */
+struct kernel_query {
+    const int8_t *codes; /* bytes numbers from -127 to 127; for dot_rows */
+    const float *values; /* bytes numbers; for l1_rows */
+    size_t bytes;        /* of a row: a multiple of KERNELS_BLOCK, at most 65,536 */
+    int32_t offset;      /* 128 times the sum of codes: some sets multiply the unsigned bytes */
+};
+
+struct kernels {
+    const char *name;
+    /* dots[i] = sum over j of (rows[i][j] - 128) * codes[j]. Prefetches rows ahead. */
+    void (*dot_rows)(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
+                     int32_t *dots);
+    /* sums[i] = sum over j of |scales[i] * (rows[i][j] - 128) - values[j]|. */
+    void (*l1_rows)(const struct kernel_query *query, const uint8_t *const *rows,
+                    const float *scales, size_t count, float *sums);
+    /* Of two vectors in memory of any alignment, summed in double. */
+    double (*dot)(const float *a, const float *b, size_t count);
+    double (*squared_l2)(const float *a, const float *b, size_t count);
+    double (*l1)(const float *a, const float *b, size_t count);
+    /* Walsh-Hadamard transform in place, scaled to keep lengths; count is a power of two >= 64.
+     * The same bits in every set, since the order of its additions is fixed. */
+    void (*hadamard)(float *values, size_t count);
+    /* Negates the values whose bit is set; count is a multiple of 64. */
+    void (*flip)(float *values, const uint64_t *bits, size_t count);
+    /* The largest |value|; count is a multiple of 64. */
+    float (*max_abs)(const float *values, size_t count);
+    /* codes[j] = round(values[j] * factor), where |values[j] * factor| <= 127.5. */
+    void (*quantise)(const float *values, float factor, int8_t *codes, size_t count);
+};
+
+const struct kernels *kernels_get(void);
+
+/* The set of that name if this build has it and this machine runs it, else NULL. For tests. */
+const struct kernels *kernels_by_name(const char *name);
+
+extern const struct kernels kernels_scalar;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512;
+#elif defined(__aarch64__)
+extern const struct kernels kernels_neon;
+#endif
+
+#endif

@@ -1,0 +1,196 @@
+/* Kernels for AVX-512 with VNNI: 64 codes an instruction. */
+#include "index/kernels.h"
+
+#include <immintrin.h>
+#include <math.h>
+
+enum {
+    GROUP = 4,  /* rows summed together: the query is loaded once for them */
+    AHEAD = 8,  /* rows prefetched before they are summed */
+    LINE = 64,  /* bytes of a cache line */
+    LANES = 16, /* floats of a register */
+};
+
+/* Into the second level: thirty rows at once would push each other out of the first. */
+static inline void prefetch(const uint8_t *row, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += LINE)
+        _mm_prefetch((const char *)row + i, _MM_HINT_T1);
+}
+
+/* The sums of four registers of sixteen numbers each. */
+static inline __m128i sum_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
+    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+static inline void dot_group(const struct kernel_query *query, const uint8_t *const *rows,
+                             int32_t *dots) {
+    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+    for (size_t i = 0; i < query->bytes; i += KERNELS_BLOCK) {
+        __m512i codes = _mm512_load_si512(query->codes + i);
+        a = _mm512_dpbusd_epi32(a, _mm512_load_si512(rows[0] + i), codes);
+        b = _mm512_dpbusd_epi32(b, _mm512_load_si512(rows[1] + i), codes);
+        c = _mm512_dpbusd_epi32(c, _mm512_load_si512(rows[2] + i), codes);
+        d = _mm512_dpbusd_epi32(d, _mm512_load_si512(rows[3] + i), codes);
+    }
+    __m128i sums = _mm_sub_epi32(sum_lanes(a, b, c, d), _mm_set1_epi32(query->offset));
+    _mm_storeu_si128((__m128i *)dots, sums);
+}
+
+static inline int32_t dot_row(const struct kernel_query *query, const uint8_t *row) {
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < query->bytes; i += KERNELS_BLOCK)
+        sum = _mm512_dpbusd_epi32(sum, _mm512_load_si512(row + i),
+                                  _mm512_load_si512(query->codes + i));
+    return _mm512_reduce_add_epi32(sum) - query->offset;
+}
+
+static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
+                     int32_t *dots) {
+    for (size_t i = 0; i < count && i < AHEAD; i++)
+        prefetch(rows[i], query->bytes);
+    size_t i = 0;
+    for (; i + GROUP <= count; i += GROUP) {
+        for (size_t next = i + AHEAD; next < i + AHEAD + GROUP && next < count; next++)
+            prefetch(rows[next], query->bytes);
+        dot_group(query, rows + i, dots + i);
+    }
+    for (; i < count; i++)
+        dots[i] = dot_row(query, rows[i]);
+}
+
+static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
+                    const float *scales, size_t count, float *sums) {
+    for (size_t i = 0; i < count && i < AHEAD; i++)
+        prefetch(rows[i], query->bytes);
+    const __m512i middle = _mm512_set1_epi32(128);
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count)
+            prefetch(rows[i + AHEAD], query->bytes);
+        __m512 scale = _mm512_set1_ps(scales[i]);
+        __m512 a = _mm512_setzero_ps(), b = a;
+        for (size_t j = 0; j < query->bytes; j += 2 * LANES) {
+            __m128i low = _mm_load_si128((const __m128i *)(rows[i] + j));
+            __m128i high = _mm_load_si128((const __m128i *)(rows[i] + j + LANES));
+            __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(low), middle));
+            __m512 y = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(high), middle));
+            x = _mm512_fmsub_ps(x, scale, _mm512_load_ps(query->values + j));
+            y = _mm512_fmsub_ps(y, scale, _mm512_load_ps(query->values + j + LANES));
+            a = _mm512_add_ps(a, _mm512_abs_ps(x));
+            b = _mm512_add_ps(b, _mm512_abs_ps(y));
+        }
+        sums[i] = _mm512_reduce_add_ps(_mm512_add_ps(a, b));
+    }
+}
+
+/* Eight floats as doubles; fewer at the end of a vector, zeros beyond. */
+static inline __m512d load_doubles(const float *values, size_t count) {
+    __mmask8 mask = count >= 8 ? 0xff : (__mmask8)((1u << count) - 1);
+    return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, values));
+}
+
+static double dot(const float *a, const float *b, size_t count) {
+    __m512d s = _mm512_setzero_pd(), t = s;
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        s = _mm512_fmadd_pd(load_doubles(a + i, 8), load_doubles(b + i, 8), s);
+        t = _mm512_fmadd_pd(load_doubles(a + i + 8, 8), load_doubles(b + i + 8, 8), t);
+    }
+    for (; i < count; i += 8)
+        s = _mm512_fmadd_pd(load_doubles(a + i, count - i), load_doubles(b + i, count - i), s);
+    return _mm512_reduce_add_pd(_mm512_add_pd(s, t));
+}
+
+static double squared_l2(const float *a, const float *b, size_t count) {
+    __m512d s = _mm512_setzero_pd(), t = s;
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        __m512d x = _mm512_sub_pd(load_doubles(a + i, 8), load_doubles(b + i, 8));
+        __m512d y = _mm512_sub_pd(load_doubles(a + i + 8, 8), load_doubles(b + i + 8, 8));
+        s = _mm512_fmadd_pd(x, x, s);
+        t = _mm512_fmadd_pd(y, y, t);
+    }
+    for (; i < count; i += 8) {
+        __m512d x = _mm512_sub_pd(load_doubles(a + i, count - i), load_doubles(b + i, count - i));
+        s = _mm512_fmadd_pd(x, x, s);
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(s, t));
+}
+
+static double l1(const float *a, const float *b, size_t count) {
+    __m512d s = _mm512_setzero_pd();
+    for (size_t i = 0; i < count; i += 8) {
+        __m512d x = _mm512_sub_pd(load_doubles(a + i, count - i), load_doubles(b + i, count - i));
+        s = _mm512_add_pd(s, _mm512_abs_pd(x));
+    }
+    return _mm512_reduce_add_pd(s);
+}
+
+/* The last four steps of the transform, within one register. */
+static inline __m512 hadamard_lanes(__m512 x) {
+    __m512 y = _mm512_shuffle_f32x4(x, x, 0x4E);
+    x = _mm512_mask_sub_ps(_mm512_add_ps(x, y), 0xFF00, y, x);
+    y = _mm512_shuffle_f32x4(x, x, 0xB1);
+    x = _mm512_mask_sub_ps(_mm512_add_ps(x, y), 0xF0F0, y, x);
+    y = _mm512_permute_ps(x, 0x4E);
+    x = _mm512_mask_sub_ps(_mm512_add_ps(x, y), 0xCCCC, y, x);
+    y = _mm512_permute_ps(x, 0xB1);
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, y), 0xAAAA, y, x);
+}
+
+static void hadamard(float *values, size_t count) {
+    for (size_t half = count / 2; half >= LANES; half /= 2) {
+        for (size_t start = 0; start < count; start += 2 * half) {
+            for (size_t i = start; i < start + half; i += LANES) {
+                __m512 a = _mm512_loadu_ps(values + i), b = _mm512_loadu_ps(values + i + half);
+                _mm512_storeu_ps(values + i, _mm512_add_ps(a, b));
+                _mm512_storeu_ps(values + i + half, _mm512_sub_ps(a, b));
+            }
+        }
+    }
+    __m512 scale = _mm512_set1_ps(1.0f / sqrtf((float)count));
+    for (size_t i = 0; i < count; i += LANES) {
+        __m512 x = hadamard_lanes(_mm512_loadu_ps(values + i));
+        _mm512_storeu_ps(values + i, _mm512_mul_ps(x, scale));
+    }
+}
+
+static void flip(float *values, const uint64_t *bits, size_t count) {
+    const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+    for (size_t i = 0; i < count; i += LANES) {
+        __mmask16 mask = (__mmask16)(bits[i / 64] >> (i % 64));
+        __m512i x = _mm512_loadu_si512(values + i);
+        _mm512_storeu_si512(values + i, _mm512_mask_xor_epi32(x, mask, x, sign));
+    }
+}
+
+static float max_abs(const float *values, size_t count) {
+    __m512 max = _mm512_setzero_ps();
+    for (size_t i = 0; i < count; i += LANES)
+        max = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(values + i)), max);
+    return _mm512_reduce_max_ps(max);
+}
+
+static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
+    __m512 scale = _mm512_set1_ps(factor);
+    for (size_t i = 0; i < count; i += LANES) {
+        __m512i x = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(values + i), scale));
+        _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtsepi32_epi8(x));
+    }
+}
+
+const struct kernels kernels_avx512 = {
+    .name = "avx512",
+    .dot_rows = dot_rows,
+    .l1_rows = l1_rows,
+    .dot = dot,
+    .squared_l2 = squared_l2,
+    .l1 = l1,
+    .hadamard = hadamard,
+    .flip = flip,
+    .max_abs = max_abs,
+    .quantise = quantise,
+};

@@ -1,0 +1,171 @@
+/* Kernels for the vector unit that every 64-bit ARM has. */
+#include "index/kernels.h"
+
+#include <arm_neon.h>
+#include <math.h>
+
+enum {
+    AHEAD = 8, /* rows prefetched before they are summed */
+    LINE = 64, /* bytes of a cache line */
+    LANES = 4, /* floats of a register */
+};
+
+static inline void prefetch(const uint8_t *row, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += LINE)
+        __builtin_prefetch(row + i, 0, 2);
+}
+
+/* 16 products in four sums; two products of 127 * 127 fit the 16 bits between. */
+static inline int32x4_t dot_block(int32x4_t sum, const uint8_t *row, const int8_t *codes) {
+    int8x16_t a = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(row), vdupq_n_u8(0x80)));
+    int8x16_t b = vld1q_s8(codes);
+    int16x8_t pairs = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+    pairs = vmlal_s8(pairs, vget_high_s8(a), vget_high_s8(b));
+    return vpadalq_s16(sum, pairs);
+}
+
+static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
+                     int32_t *dots) {
+    for (size_t i = 0; i < count && i < AHEAD; i++)
+        prefetch(rows[i], query->bytes);
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count)
+            prefetch(rows[i + AHEAD], query->bytes);
+        int32x4_t a = vdupq_n_s32(0), b = a;
+        for (size_t j = 0; j < query->bytes; j += 32) {
+            a = dot_block(a, rows[i] + j, query->codes + j);
+            b = dot_block(b, rows[i] + j + 16, query->codes + j + 16);
+        }
+        dots[i] = vaddvq_s32(vaddq_s32(a, b));
+    }
+}
+
+/* Adds |scale * row - value| for four numbers. */
+static inline float32x4_t l1_lanes(float32x4_t sum, int16x4_t row, float scale,
+                                   const float *values) {
+    float32x4_t x = vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(row)), scale);
+    return vaddq_f32(sum, vabdq_f32(x, vld1q_f32(values)));
+}
+
+static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
+                    const float *scales, size_t count, float *sums) {
+    for (size_t i = 0; i < count && i < AHEAD; i++)
+        prefetch(rows[i], query->bytes);
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count)
+            prefetch(rows[i + AHEAD], query->bytes);
+        float32x4_t a = vdupq_n_f32(0), b = a;
+        for (size_t j = 0; j < query->bytes; j += 8) {
+            int8x8_t bytes = vreinterpret_s8_u8(veor_u8(vld1_u8(rows[i] + j), vdup_n_u8(0x80)));
+            int16x8_t row = vmovl_s8(bytes);
+            a = l1_lanes(a, vget_low_s16(row), scales[i], query->values + j);
+            b = l1_lanes(b, vget_high_s16(row), scales[i], query->values + j + LANES);
+        }
+        sums[i] = vaddvq_f32(vaddq_f32(a, b));
+    }
+}
+
+static double dot(const float *a, const float *b, size_t count) {
+    float64x2_t s = vdupq_n_f64(0), t = s;
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        float32x4_t x = vld1q_f32(a + i), y = vld1q_f32(b + i);
+        s = vfmaq_f64(s, vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
+        t = vfmaq_f64(t, vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
+    }
+    double sum = vaddvq_f64(vaddq_f64(s, t));
+    for (; i < count; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static double squared_l2(const float *a, const float *b, size_t count) {
+    float64x2_t s = vdupq_n_f64(0), t = s;
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        float32x4_t x = vld1q_f32(a + i), y = vld1q_f32(b + i);
+        float64x2_t low = vsubq_f64(vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
+        float64x2_t high = vsubq_f64(vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
+        s = vfmaq_f64(s, low, low);
+        t = vfmaq_f64(t, high, high);
+    }
+    double sum = vaddvq_f64(vaddq_f64(s, t));
+    for (; i < count; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sum;
+}
+
+static double l1(const float *a, const float *b, size_t count) {
+    float64x2_t s = vdupq_n_f64(0), t = s;
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        float32x4_t x = vld1q_f32(a + i), y = vld1q_f32(b + i);
+        s = vaddq_f64(s, vabdq_f64(vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y))));
+        t = vaddq_f64(t, vabdq_f64(vcvt_high_f64_f32(x), vcvt_high_f64_f32(y)));
+    }
+    double sum = vaddvq_f64(vaddq_f64(s, t));
+    for (; i < count; i++)
+        sum += fabs((double)a[i] - (double)b[i]);
+    return sum;
+}
+
+static void hadamard(float *values, size_t count) {
+    for (size_t half = count / 2; half >= LANES; half /= 2) {
+        for (size_t start = 0; start < count; start += 2 * half) {
+            for (size_t i = start; i < start + half; i += LANES) {
+                float32x4_t a = vld1q_f32(values + i), b = vld1q_f32(values + i + half);
+                vst1q_f32(values + i, vaddq_f32(a, b));
+                vst1q_f32(values + i + half, vsubq_f32(a, b));
+            }
+        }
+    }
+    float scale = 1.0f / sqrtf((float)count);
+    for (size_t i = 0; i < count; i += LANES) {
+        float a = values[i] + values[i + 2], b = values[i + 1] + values[i + 3];
+        float c = values[i] - values[i + 2], d = values[i + 1] - values[i + 3];
+        values[i] = (a + b) * scale;
+        values[i + 1] = (a - b) * scale;
+        values[i + 2] = (c + d) * scale;
+        values[i + 3] = (c - d) * scale;
+    }
+}
+
+static void flip(float *values, const uint64_t *bits, size_t count) {
+    const int32_t places[LANES] = {31, 30, 29, 28};
+    const int32x4_t lane = vld1q_s32(places);
+    for (size_t i = 0; i < count; i += LANES) {
+        /* Each lane shifts its own bit to the place of the sign. */
+        uint32x4_t mask = vdupq_n_u32((uint32_t)(bits[i / 64] >> (i % 64) & 0xf));
+        mask = vandq_u32(vshlq_u32(mask, lane), vdupq_n_u32(UINT32_C(1) << 31));
+        uint32x4_t x = vreinterpretq_u32_f32(vld1q_f32(values + i));
+        vst1q_f32(values + i, vreinterpretq_f32_u32(veorq_u32(x, mask)));
+    }
+}
+
+static float max_abs(const float *values, size_t count) {
+    float32x4_t max = vdupq_n_f32(0);
+    for (size_t i = 0; i < count; i += LANES)
+        max = vmaxnmq_f32(max, vabsq_f32(vld1q_f32(values + i)));
+    return vmaxnmvq_f32(max);
+}
+
+static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
+    for (size_t i = 0; i < count; i += 2 * LANES) {
+        int32x4_t a = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(values + i), factor));
+        int32x4_t b = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(values + i + LANES), factor));
+        vst1_s8(codes + i, vqmovn_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b))));
+    }
+}
+
+const struct kernels kernels_neon = {
+    .name = "neon",
+    .dot_rows = dot_rows,
+    .l1_rows = l1_rows,
+    .dot = dot,
+    .squared_l2 = squared_l2,
+    .l1 = l1,
+    .hadamard = hadamard,
+    .flip = flip,
+    .max_abs = max_abs,
+    .quantise = quantise,
+};

@@ -1,0 +1,167 @@
+#include "index/store.h"
+
+#include "index/memory.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum {
+    LINE = 64, /* bytes of a cache line */
+};
+
+/* Bytes of the bitmaps, and of all that a slot has beside its code and links. */
+static const size_t small_bytes =
+    STORE_CHUNK * (sizeof(struct code_meta) + sizeof(struct store_node) + sizeof(float)) +
+    4 * STORE_CHUNK_WORDS * sizeof(uint64_t);
+
+bool store_init(struct store *store, size_t code_bytes, uint32_t link_count) {
+    assert(code_bytes % LINE == 0);
+    uint32_t places = LINE / sizeof(uint32_t);
+    *store = (struct store){.code_bytes = code_bytes, .link_count = link_count};
+    store->link_stride = (link_count + places - 1) / places * places;
+    store->chunk_bytes =
+        STORE_CHUNK * (code_bytes + store->link_stride * sizeof(uint32_t)) + small_bytes;
+    store->chunks = memory_map(STORE_CHUNKS_MAX * sizeof(store->chunks[0]));
+    return store->chunks != NULL;
+}
+
+void store_free(struct store *store) {
+    for (uint32_t i = 0; i < store->chunks_count; i++)
+        memory_unmap(store->chunks[i].codes, store->chunk_bytes);
+    memory_unmap(store->chunks, STORE_CHUNKS_MAX * sizeof(store->chunks[0]));
+    *store = (struct store){0};
+}
+
+static bool add_chunk(struct store *store) {
+    struct store_chunk *chunk = &store->chunks[store->chunks_count];
+    uint8_t *at = memory_map(store->chunk_bytes);
+    if (!at)
+        return false;
+    /* Codes and links first: their sizes are multiples of a huge page. */
+    chunk->codes = at;
+    at += STORE_CHUNK * store->code_bytes;
+    chunk->links = (_Atomic uint32_t *)(void *)at;
+    at += STORE_CHUNK * store->link_stride * sizeof(uint32_t);
+    chunk->metas = (struct code_meta *)(void *)at;
+    at += STORE_CHUNK * sizeof(struct code_meta);
+    chunk->nodes = (struct store_node *)(void *)at;
+    at += STORE_CHUNK * sizeof(struct store_node);
+    chunk->errors = (float *)(void *)at;
+    at += STORE_CHUNK * sizeof(float);
+    _Atomic uint64_t **bitmaps[] = {&chunk->present, &chunk->waiting, &chunk->claimed,
+                                    &chunk->leaving};
+    for (size_t i = 0; i < 4; i++, at += STORE_CHUNK_WORDS * sizeof(uint64_t))
+        *bitmaps[i] = (_Atomic uint64_t *)(void *)at;
+    store->chunks_count++;
+    atomic_store_explicit(&store->end, store->chunks_count * (uint32_t)STORE_CHUNK,
+                          memory_order_release);
+    return true;
+}
+
+bool store_reserve(struct store *store, uint32_t slot_end) {
+    assert(slot_end <= SLOT_MAX);
+    while ((uint64_t)store->chunks_count * STORE_CHUNK < slot_end) {
+        if (!add_chunk(store))
+            return false;
+    }
+    return true;
+}
+
+/* A first huge page is filled with small ones, so that a small index stays small; from there on
+ * each further one is asked for when the first row reaches into it. */
+static void extend_huge(uint8_t *memory, size_t used, size_t *huge) {
+    if (used <= *huge || used <= MEMORY_HUGE_PAGE)
+        return;
+    size_t end = (used + MEMORY_HUGE_PAGE - 1) / MEMORY_HUGE_PAGE * MEMORY_HUGE_PAGE;
+    memory_use_huge_pages(memory + *huge, end - *huge);
+    *huge = end;
+}
+
+void store_prepare(struct store *store, uint32_t slot) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    size_t rows = (slot & (STORE_CHUNK - 1)) + 1;
+    extend_huge(chunk->codes, rows * store->code_bytes, &chunk->huge_codes);
+    extend_huge((uint8_t *)chunk->links, rows * store->link_stride * sizeof(uint32_t),
+                &chunk->huge_links);
+}
+
+uint64_t store_memory_bytes(const struct store *store) {
+    uint64_t slot_bytes = store->chunk_bytes / STORE_CHUNK;
+    return atomic_load_explicit(&store->present_count, memory_order_relaxed) * slot_bytes;
+}
+
+void store_put(struct store *store, uint32_t slot, uint8_t level) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    struct store_node *node = store_node(store, slot);
+    uint32_t bit = slot & (STORE_CHUNK - 1);
+    _Atomic uint32_t *links = store_links(store, slot);
+    assert(!bitmap_atomic_test(chunk->present, bit));
+    for (uint32_t i = 0; i < store->link_stride; i++)
+        atomic_store_explicit(&links[i], SLOT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&node->kind, STORE_UNLINKED, memory_order_relaxed);
+    atomic_store_explicit(&node->level, level, memory_order_relaxed);
+    atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&node->in_count, 0, memory_order_relaxed);
+    bitmap_atomic_clear(chunk->leaving, bit);
+    /* Waiting before present: a scan that finds the slot present finds it one way or the other. */
+    atomic_fetch_add_explicit(&chunk->waiting_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->waiting_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->present_count, 1, memory_order_relaxed);
+    bitmap_atomic_set(chunk->waiting, bit);
+    bitmap_atomic_set(chunk->present, bit);
+}
+
+static void stop_waiting(struct store *store, uint32_t slot) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    if (bitmap_atomic_clear(chunk->waiting, slot & (STORE_CHUNK - 1))) {
+        atomic_fetch_sub_explicit(&chunk->waiting_count, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&store->waiting_count, 1, memory_order_relaxed);
+    }
+}
+
+void store_wait_again(struct store *store, uint32_t slot) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    atomic_fetch_add_explicit(&chunk->waiting_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->waiting_count, 1, memory_order_relaxed);
+    bool was_waiting = bitmap_atomic_set(chunk->waiting, slot & (STORE_CHUNK - 1));
+    assert(!was_waiting);
+}
+
+void store_remove(struct store *store, uint32_t slot) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    stop_waiting(store, slot);
+    if (bitmap_atomic_clear(chunk->present, slot & (STORE_CHUNK - 1)))
+        atomic_fetch_sub_explicit(&store->present_count, 1, memory_order_relaxed);
+}
+
+bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot) {
+    uint32_t end = store_end(store);
+    for (uint32_t at = *cursor; at < end;) {
+        struct store_chunk *chunk = store_chunk(store, at);
+        uint32_t in_chunk = at & (STORE_CHUNK - 1), word = in_chunk / BITMAP_WORD_BITS;
+        if (in_chunk == 0 &&
+            atomic_load_explicit(&chunk->waiting_count, memory_order_acquire) == 0) {
+            at += STORE_CHUNK;
+            continue;
+        }
+        uint64_t bits = atomic_load_explicit(&chunk->waiting[word], memory_order_acquire) &
+                        ~atomic_load_explicit(&chunk->claimed[word], memory_order_acquire);
+        bits &= UINT64_MAX << (at % BITMAP_WORD_BITS);
+        uint32_t word_start = at - at % BITMAP_WORD_BITS;
+        if (bits == 0) {
+            at = word_start + BITMAP_WORD_BITS;
+            continue;
+        }
+        *slot = word_start + bitmap_take_lowest(&bits);
+        *cursor = *slot;
+        bitmap_atomic_set(chunk->claimed, *slot & (STORE_CHUNK - 1));
+        return true;
+    }
+    return false;
+}
+
+void store_unclaim(struct store *store, uint32_t slot, bool is_linked) {
+    if (is_linked)
+        stop_waiting(store, slot);
+    bitmap_atomic_clear(store_chunk(store, slot)->claimed, slot & (STORE_CHUNK - 1));
+}

@@ -26,7 +26,7 @@ static bool each_element(const struct condition *condition, const struct filter_
                                 &test);
 }
 
-/* ---- Match ----------------------------------------------------------------------------------- */
+/* ---- Match ---------------------------------------------------------------------------------- */
 
 static int compare_scalars(const void *a, const void *b) {
     return payload_scalar_compare(a, b);
@@ -72,7 +72,7 @@ static bool test_match_except(const struct test *test) {
     return each_element(test->condition, test->subject, visit_except);
 }
 
-/* ---- Ranges ---------------------------------------------------------------------------------- */
+/* ---- Ranges --------------------------------------------------------------------------------- */
 
 bool filter_range_holds(const struct filter_range *range, const struct payload_number *number) {
     return (!range->has_lt || payload_number_compare(number, &range->lt) < 0) &&
@@ -106,8 +106,7 @@ static bool test_datetime(const struct test *test) {
     return each_element(test->condition, test->subject, visit_datetime);
 }
 
-/* ---- Counts, emptiness, null ------------------------------------------------------------------
- */
+/* ---- Counts, emptiness, null ---------------------------------------------------------------- */
 
 static bool count_one(void *context, const struct payload_value *value) {
     (void)value;
@@ -179,8 +178,7 @@ static bool test_is_null(const struct test *test) {
            test->condition->expected;
 }
 
-/* ---- Ids, vectors, filters ---------------------------------------------------------------------
- */
+/* ---- Ids, vectors, filters ------------------------------------------------------------------ */
 
 static int compare_ids(const void *a, const void *b) {
     return point_id_compare(a, b);
@@ -225,8 +223,7 @@ static bool test_filter(const struct test *test) {
     return matches(test->condition->filter, test->subject, test->depth + 1);
 }
 
-/* ---- Filters -----------------------------------------------------------------------------------
- */
+/* ---- Filters -------------------------------------------------------------------------------- */
 
 static bool holds(const struct condition *condition, const struct filter_subject *subject,
                   unsigned depth) {

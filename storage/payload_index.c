@@ -27,8 +27,7 @@ enum posting_class payload_index_class(enum payload_index_type type) {
     return classes[type];
 }
 
-/* ---- From a payload to postings ----------------------------------------------------------------
- */
+/* ---- From a payload to postings ------------------------------------------------------------- */
 
 /* One field of one payload. */
 struct collecting {
@@ -158,8 +157,7 @@ enum status payload_index_collect(struct posting_batch *batch,
     return STATUS_OK;
 }
 
-/* ---- Whole indexes -----------------------------------------------------------------------------
- */
+/* ---- Whole indexes -------------------------------------------------------------------------- */
 
 enum status payload_index_drop_step(MDB_txn *txn, MDB_dbi dbi, uint16_t field, size_t deletions_max,
                                     bool *done, struct error *error) {

@@ -98,7 +98,7 @@ struct payload_value payload_value_at(const char *text, size_t length) {
     return value_between(at, skip_value(at, end));
 }
 
-/* ---- Strings --------------------------------------------------------------------------------- */
+/* ---- Strings -------------------------------------------------------------------------------- */
 
 static unsigned hex4(const char *at) {
     unsigned code = 0;
@@ -232,7 +232,7 @@ size_t payload_string_decode(const struct payload_value *string, char *out) {
     return (size_t)(out - start);
 }
 
-/* ---- Comparing ------------------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------------------ */
 
 static bool is_true(const struct payload_value *value) {
     return *value->text == 't';
@@ -311,7 +311,7 @@ bool payload_value_datetime(const struct payload_value *value, int64_t *microsec
     return payload_datetime_parse(decoded, payload_string_decode(value, decoded), microseconds);
 }
 
-/* ---- Walking --------------------------------------------------------------------------------- */
+/* ---- Walking -------------------------------------------------------------------------------- */
 
 /* Finds the last member of the object with this key. */
 static bool find_member(const struct payload_value *object, const struct path_step *step,

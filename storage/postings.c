@@ -40,8 +40,7 @@ static enum status corrupt(const MDB_val *key, struct error *error) {
                      get_u16(bytes), bytes[2]);
 }
 
-/* ---- Values as bytes --------------------------------------------------------------------------
- */
+/* ---- Values as bytes ------------------------------------------------------------------------ */
 
 enum posting_class posting_string(const char *string, size_t length,
                                   uint8_t bytes[POSTING_VALUE_MAX], size_t *bytes_length) {
@@ -70,8 +69,7 @@ void posting_number(const struct payload_number *number, uint8_t bytes[POSTING_N
     bytes[PAYLOAD_NUMBER_KEY] = number->is_integer;
 }
 
-/* ---- Batches -----------------------------------------------------------------------------------
- */
+/* ---- Batches -------------------------------------------------------------------------------- */
 
 void posting_batch_init(struct posting_batch *batch, struct arena *arena, MDB_dbi dbi) {
     *batch = (struct posting_batch){.arena = arena, .dbi = dbi};
@@ -251,8 +249,7 @@ enum status posting_batch_verify(struct posting_batch *batch, MDB_txn *txn, uint
     return batch->count ? each_chunk(batch, txn, total, error) : STATUS_OK;
 }
 
-/* ---- Walks -------------------------------------------------------------------------------------
- */
+/* ---- Walks ---------------------------------------------------------------------------------- */
 
 enum status posting_walk_begin(struct posting_walk *walk, MDB_txn *txn, MDB_dbi dbi,
                                struct error *error) {

@@ -46,8 +46,7 @@ enum posting_class {
     POSTING_DATETIME = 20,    /* key of payload_number of the microseconds since 1970 */
 };
 
-/* ---- Writing ----------------------------------------------------------------------------------
- */
+/* ---- Writing -------------------------------------------------------------------------------- */
 
 struct posting_edit; /* one posting to add or to remove */
 
@@ -84,7 +83,7 @@ MUST_CHECK enum status posting_batch_apply(struct posting_batch *batch, MDB_txn 
 MUST_CHECK enum status posting_batch_verify(struct posting_batch *batch, MDB_txn *txn,
                                             uint64_t *total, struct error *error);
 
-/* ---- Payload indexes (payload_index.c) ----------------------------------------------------- */
+/* ---- Payload indexes (payload_index.c) ------------------------------------------------------ */
 
 /* The class of the values that an index of this type posts. */
 enum posting_class payload_index_class(enum payload_index_type type);
@@ -106,8 +105,7 @@ MUST_CHECK enum status payload_index_drop_step(MDB_txn *txn, MDB_dbi dbi, uint16
 MUST_CHECK enum status payload_index_count(MDB_txn *txn, MDB_dbi dbi, uint16_t field,
                                            uint64_t *points, struct error *error);
 
-/* ---- Reading ----------------------------------------------------------------------------------
- */
+/* ---- Reading -------------------------------------------------------------------------------- */
 
 /* All postings of a field, counted; every chunk is checked on the way. */
 MUST_CHECK enum status postings_count(MDB_txn *txn, MDB_dbi dbi, uint16_t field, uint64_t *count,
@@ -146,8 +144,7 @@ MUST_CHECK enum status posting_walk_next(struct posting_walk *walk, bool *more,
 MUST_CHECK enum status posting_walk_open(const struct posting_walk *walk,
                                          struct posting_chunk *chunk, struct error *error);
 
-/* ---- Values as bytes ---------------------------------------------------------------------------
- */
+/* ---- Values as bytes ------------------------------------------------------------------------ */
 
 enum {
     POSTING_NUMBER_BYTES = 11, /* also of a date */

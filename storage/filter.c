@@ -252,7 +252,7 @@ static bool holds(const struct condition *condition, const struct filter_subject
     case CONDITION_FILTER:
         return test_filter(&test);
     }
-    assert(!"a condition of a known kind");
+    assert(false && "a condition of a known kind");
     return false;
 }
 

@@ -135,7 +135,7 @@ static enum status order_conditions(const struct place *place, const struct cond
     assert(list->count <= ORDERED_CONDITIONS_MAX);
     for (size_t i = 0; i < list->count; i++) {
         uint64_t estimate;
-        enum status status = estimate_any(place->planner, &list->items[i], place->depth, &estimate);
+        enum status status = estimate_any(place->planner, &list->items[i], &estimate);
         if (status != STATUS_OK)
             return status;
         size_t at = i;

@@ -101,7 +101,7 @@ static bool post_typed(struct collecting *collecting, const struct payload_value
         post_number(collecting, &number);
         return true;
     default:
-        assert(!"a class of values");
+        assert(false && "a class of values");
         return false;
     }
 }

@@ -369,7 +369,7 @@ static enum status plan_task(struct task *task) {
     case CONDITION_IS_NULL:
         return plan_mark(task, POSTING_HAS_NULL, condition->expected);
     default:
-        assert(!"a condition with a path");
+        assert(false && "a condition with a path");
         return STATUS_OK;
     }
 }

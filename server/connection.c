@@ -1,0 +1,542 @@
+#include "server/connection.h"
+#include "server/http_response.h"
+#include "storage/thread_role.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which states may follow which; connection.h draws it. */
+#define TO(state) (1u << CONNECTION_##state)
+static const unsigned moves[CONNECTION_STATES] = {
+    [CONNECTION_IDLE] = TO(HEAD) | TO(CLOSING),
+    [CONNECTION_HEAD] = TO(BODY) | TO(ANSWERING) | TO(CLOSING),
+    [CONNECTION_BODY] = TO(RUNNING) | TO(ANSWERING) | TO(CLOSING),
+    [CONNECTION_RUNNING] = TO(ANSWERING) | TO(CLOSING),
+    [CONNECTION_ANSWERING] = TO(IDLE) | TO(LINGERING) | TO(CLOSING),
+    [CONNECTION_LINGERING] = TO(CLOSING),
+    [CONNECTION_CLOSING] = 0,
+};
+#undef TO
+
+bool connection_may_move(enum connection_state from, enum connection_state to) {
+    return (moves[from] >> to & 1) != 0;
+}
+
+static void set_deadline(struct connection *connection);
+static void consume(struct connection *connection, const char *bytes, size_t length);
+static void start_reading(struct connection *connection);
+
+static void move_to(struct connection *connection, enum connection_state state) {
+    assert(connection_may_move(connection->state, state));
+    connection->state = state;
+    connection->since_ms = server_now_ms(connection->server);
+    set_deadline(connection);
+}
+
+/* ---- Deadlines ------------------------------------------------------------------------------ */
+
+/* All are absolute: a client cannot put one off by sending a byte now and then. */
+static void set_deadline(struct connection *connection) {
+    const struct config *config = connection->server->config;
+    uint64_t deadline = UINT64_MAX;
+    switch (connection->state) {
+    case CONNECTION_IDLE:
+        deadline = connection->since_ms + config->keep_alive_s * 1000;
+        break;
+    case CONNECTION_HEAD:
+        deadline = connection->since_ms + config->head_timeout_s * 1000;
+        break;
+    case CONNECTION_BODY:
+        deadline = connection->since_ms + CONNECTION_BODY_FLOOR_MS +
+                   connection->received * 1000 / CONNECTION_BODY_BYTES_PER_S;
+        break;
+    case CONNECTION_RUNNING: /* the request has its own */
+        if (connection->input_ended)
+            deadline = server_now_ms(connection->server) + CONNECTION_GONE_MS;
+        break;
+    case CONNECTION_ANSWERING:
+        connection->unsent = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
+        deadline = server_now_ms(connection->server) + config->write_timeout_s * 1000;
+        break;
+    case CONNECTION_LINGERING: {
+        uint64_t idle = server_now_ms(connection->server) + CONNECTION_LINGER_IDLE_MS;
+        uint64_t whole = connection->since_ms + CONNECTION_LINGER_MS;
+        deadline = idle < whole ? idle : whole;
+        break;
+    }
+    default:
+        break;
+    }
+    timer_wheel_set(&connection->server->wheel, &connection->timer, deadline);
+}
+
+/* ---- The end -------------------------------------------------------------------------------- */
+
+static void on_closed(uv_handle_t *handle) {
+    struct connection *connection = handle->data;
+    struct server *server = connection->server;
+    if (connection->job)
+        workers_submit_release(server->workers, connection->job);
+    job_totals_give(&server->totals, connection->unread_length);
+    free(connection->unread);
+    http_parser_free(&connection->parser);
+    server_remove_connection(server, connection);
+    free(connection);
+}
+
+void connection_close(struct connection *connection) {
+    if (connection->state == CONNECTION_CLOSING)
+        return;
+    if (connection->state == CONNECTION_RUNNING) {
+        /* The job belongs to a worker; it comes back to nobody. */
+        atomic_store_explicit(&connection->job->call.is_cancelled, true, memory_order_relaxed);
+        connection->job->connection = NULL;
+        connection->job = NULL;
+        metrics_add(connection->server->metrics, METRICS_clients_gone, 1);
+    }
+    move_to(connection, CONNECTION_CLOSING);
+    uv_close((uv_handle_t *)&connection->tcp, on_closed);
+}
+
+static void on_shutdown(uv_shutdown_t *request, int code) {
+    struct connection *connection = request->handle->data;
+    if (code < 0 && connection->state == CONNECTION_LINGERING)
+        connection_close(connection);
+}
+
+/* Says that no more will come, and waits for the client to have read what came. */
+static void linger(struct connection *connection) {
+    move_to(connection, CONNECTION_LINGERING);
+    connection->received = 0;
+    if (connection->input_ended ||
+        uv_shutdown(&connection->shutdown, (uv_stream_t *)&connection->tcp, on_shutdown) < 0) {
+        connection_close(connection);
+        return;
+    }
+    start_reading(connection);
+}
+
+/* ---- Sending -------------------------------------------------------------------------------- */
+
+/* The answer is sent: on to the next request, or to the end. */
+static void finish_answer(struct connection *connection) {
+    struct server *server = connection->server;
+    struct job *job = connection->job;
+    connection->job = NULL;
+    connection->requests++;
+    metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
+                         uv_hrtime() - job->call.started_ns);
+    if (job_is_large(job))
+        workers_submit_release(server->workers, job);
+    else
+        job_release(job);
+
+    if (!connection->stays) {
+        linger(connection);
+        return;
+    }
+    move_to(connection, CONNECTION_IDLE);
+    if (connection->unread) {
+        char *unread = connection->unread;
+        size_t length = connection->unread_length;
+        connection->unread = NULL;
+        connection->unread_length = 0;
+        consume(connection, unread, length);
+        job_totals_give(&server->totals, length);
+        free(unread);
+    }
+    if (connection->input_ended && connection->state <= CONNECTION_BODY)
+        connection_close(connection);
+    else
+        start_reading(connection);
+}
+
+static void on_written(uv_write_t *request, int code) {
+    struct connection *connection = request->handle->data;
+    loop_clock_enter(&connection->server->clock);
+    if (connection->state != CONNECTION_CLOSING) {
+        if (code < 0)
+            connection_close(connection);
+        else
+            finish_answer(connection);
+    }
+    loop_clock_leave(&connection->server->clock);
+}
+
+/* Writes what the socket takes at once, and the rest when it can. */
+static void send_buffers(struct connection *connection, uv_buf_t buffers[2], unsigned count) {
+    uv_stream_t *stream = (uv_stream_t *)&connection->tcp;
+    int sent = uv_try_write(stream, buffers, count);
+    if (sent < 0 && sent != UV_EAGAIN) {
+        connection_close(connection);
+        return;
+    }
+    size_t done = sent > 0 ? (size_t)sent : 0;
+    while (count > 0 && done >= buffers[0].len) {
+        done -= buffers[0].len;
+        buffers++;
+        count--;
+    }
+    if (count == 0) {
+        finish_answer(connection);
+        return;
+    }
+    buffers[0].base += done;
+    buffers[0].len -= done;
+    if (uv_write(&connection->write, stream, buffers, count, on_written) < 0)
+        connection_close(connection);
+    else
+        set_deadline(connection);
+}
+
+/* Sends the answer that stands in the connection's job. */
+static void send_answer(struct connection *connection) {
+    struct server *server = connection->server;
+    struct job *job = connection->job;
+    const struct api_answer *answer = &job->call.answer;
+    bool is_old = server_now_ms(server) - connection->opened_ms > CONNECTION_AGE_MAX_MS;
+    if (server->is_draining || is_old || connection->requests + 1 >= CONNECTION_REQUESTS_MAX)
+        connection->stays = false;
+    job->arena.limit += HTTP_RESPONSE_HEAD_MAX; /* an answer may have used it up */
+    char *head = arena_alloc(&job->arena, HTTP_RESPONSE_HEAD_MAX);
+    if (!head) {
+        connection_close(connection);
+        return;
+    }
+    size_t head_length = http_response_write_head(
+        &(struct http_response){
+            .http_status = answer->http_status,
+            .content_type = answer->content_type,
+            .length = answer->length,
+            .retry_after_s = answer->retry_after_s,
+            .allow = connection->traits.allow,
+            .is_closing = !connection->stays,
+            .is_http_1_0 = connection->traits.is_http_1_0,
+            .has_cors = server->config->enable_cors,
+            .is_preflight = connection->traits.is_preflight,
+            .now = time(NULL),
+        },
+        head);
+    bool has_body = answer->length > 0 && !connection->traits.is_head;
+    uv_buf_t buffers[2] = {
+        uv_buf_init(head, (unsigned)head_length),
+        {.base = (char *)(uintptr_t)answer->body, .len = has_body ? answer->length : 0},
+    };
+    move_to(connection, CONNECTION_ANSWERING);
+    send_buffers(connection, buffers, has_body ? 2 : 1);
+}
+
+void connection_answer(struct server *server, struct job *job) {
+    struct connection *connection = job->connection;
+    if (!connection) {
+        workers_submit_release(server->workers, job);
+        return;
+    }
+    assert(connection->state == CONNECTION_RUNNING && connection->job == job);
+    send_answer(connection);
+}
+
+/* Answers a request that cannot be read on; the connection ends with it. */
+static void refuse(struct connection *connection, unsigned http_status, const char *text) {
+    struct server *server = connection->server;
+    connection->stays = false;
+    connection->discards = true;
+    if (!connection->job) {
+        connection->job = job_create(&server->totals, connection);
+        connection->traits = (struct request_traits){0};
+    }
+    if (!connection->job) {
+        connection_close(connection);
+        return;
+    }
+    if (http_status == 503)
+        request_refuse_for_now(connection->job, text);
+    else
+        request_refuse(connection->job, http_status, text);
+    send_answer(connection);
+}
+
+/* ---- Requests ------------------------------------------------------------------------------- */
+
+/* Tells a client that waits for it to send its body. 25 bytes fit into an empty socket buffer; if
+ * they do not, the client is not reading and will run into its deadline. */
+static void send_continue(struct connection *connection) {
+    static char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    uv_buf_t buffer = uv_buf_init(text, sizeof(text) - 1);
+    int sent = uv_try_write((uv_stream_t *)&connection->tcp, &buffer, 1);
+    if (sent != (int)buffer.len)
+        connection_close(connection);
+}
+
+static void begin_request(struct connection *connection) {
+    struct server *server = connection->server;
+    const struct http_head *head = &server->head;
+    move_to(connection, CONNECTION_BODY);
+    connection->received = 0;
+    connection->stays = connection->parser.is_keep_alive;
+    connection->is_body_lost = false;
+    connection->job = job_create(&server->totals, connection);
+    if (!connection->job) {
+        connection_close(connection);
+        return;
+    }
+    enum request_verdict verdict =
+        request_judge(server, head, connection->job, &connection->traits);
+    connection->is_answered = verdict == REQUEST_ANSWERED || verdict == REQUEST_LAST;
+    connection->runs_on_loop = verdict == REQUEST_RUN_ON_LOOP;
+    connection->discards = verdict != REQUEST_RUN;
+    uint64_t bytes_max = connection->discards ? SERVER_DISCARD_BYTES_MAX
+                                              : server->config->max_request_size_mb * 1024 * 1024;
+    http_parser_set_body_max(&connection->parser, bytes_max);
+
+    /* Throwing a body away costs less than a new connection, unless it is long, or the client may
+     * not even send it. */
+    bool is_last = verdict == REQUEST_LAST ||
+                   (connection->is_answered &&
+                    (head->expects_continue || head->content_length > SERVER_DISCARD_BYTES_MAX));
+    if (is_last) {
+        connection->stays = false;
+        send_answer(connection);
+    } else if (head->expects_continue) {
+        send_continue(connection);
+    }
+}
+
+static void finish_request(struct connection *connection) {
+    struct server *server = connection->server;
+    struct job *job = connection->job;
+    move_to(connection, CONNECTION_RUNNING);
+    if (connection->is_answered) {
+        workers_return(server->workers, job);
+    } else if (connection->runs_on_loop) {
+        api_run(&job->call);
+    } else if (workers_submit(server->workers, job)) {
+        metrics_add(server->metrics, METRICS_jobs_run, 1);
+    } else {
+        metrics_add(server->metrics, METRICS_requests_refused, 1);
+        request_refuse_for_now(job, "too many requests are waiting");
+        workers_return(server->workers, job);
+    }
+}
+
+static void on_body(void *context, const char *bytes, size_t length) {
+    struct connection *connection = context;
+    connection->received += length;
+    if (connection->discards || connection->is_body_lost)
+        return;
+    if (job_append_body(connection->job, bytes, length) != STATUS_OK)
+        connection->is_body_lost = true;
+}
+
+/* Keeps what the client sent ahead. */
+static void keep_unread(struct connection *connection, const char *bytes, size_t length) {
+    struct server *server = connection->server;
+    if (!connection->stays || length == 0)
+        return; /* nothing after the last request counts */
+    char *grown = NULL;
+    if (job_totals_take(&server->totals, length)) {
+        grown = realloc(connection->unread, connection->unread_length + length);
+        if (!grown)
+            job_totals_give(&server->totals, length);
+    }
+    if (!grown) {
+        connection->stays = false; /* the answer in flight says so */
+        return;
+    }
+    memcpy(grown + connection->unread_length, bytes, length);
+    connection->unread = grown;
+    connection->unread_length += length;
+}
+
+/* Parses bytes until they end or a request is complete; then the rest must wait. */
+static void consume(struct connection *connection, const char *bytes, size_t length) {
+    struct server *server = connection->server;
+    bool is_begun = false; /* a request without body is complete without another byte */
+    while (connection->state <= CONNECTION_BODY && (length > 0 || is_begun)) {
+        size_t taken;
+        if (connection->state == CONNECTION_IDLE)
+            move_to(connection, CONNECTION_HEAD);
+        enum http_event event =
+            http_parser_feed(&connection->parser, bytes, length, &taken, &server->head);
+        bytes += taken;
+        length -= taken;
+        is_begun = event == HTTP_EVENT_HEAD;
+        if (connection->is_body_lost && event != HTTP_EVENT_REFUSED) {
+            refuse(connection, 503, "no memory for the body at the moment");
+        } else if (event == HTTP_EVENT_HEAD) {
+            begin_request(connection);
+        } else if (event == HTTP_EVENT_COMPLETE) {
+            finish_request(connection);
+        } else if (event == HTTP_EVENT_REFUSED) {
+            metrics_add(server->metrics, METRICS_requests_malformed, 1);
+            refuse(connection, connection->parser.refusal.http_status,
+                   connection->parser.refusal.text);
+        }
+    }
+    if (connection->state == CONNECTION_BODY)
+        set_deadline(connection);
+    else if (connection->state == CONNECTION_RUNNING || connection->state == CONNECTION_ANSWERING)
+        keep_unread(connection, bytes, length);
+}
+
+/* ---- Reading -------------------------------------------------------------------------------- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+    struct connection *connection = handle->data;
+    size_t room = 0;
+    char *to = NULL;
+    (void)suggested;
+    if (connection->state == CONNECTION_BODY && connection->parser.state == HTTP_PARSER_LENGTH &&
+        !connection->discards)
+        to = job_body_room(connection->job, &room);
+    if (room > SERVER_READ_BUFFER_BYTES)
+        room = SERVER_READ_BUFFER_BYTES; /* one read may not keep the loop for long */
+    *buffer = room > 0 ? uv_buf_init(to, (unsigned)room)
+                       : uv_buf_init(connection->server->read_buffer, SERVER_READ_BUFFER_BYTES);
+}
+
+static void take_bytes(struct connection *connection, const char *bytes, size_t length) {
+    switch (connection->state) {
+    case CONNECTION_RUNNING:
+    case CONNECTION_ANSWERING:
+        keep_unread(connection, bytes, length);
+        if (connection->stays && connection->unread_length >= CONNECTION_UNREAD_BYTES_MAX) {
+            uv_read_stop((uv_stream_t *)&connection->tcp);
+            connection->is_reading = false;
+        }
+        break;
+    case CONNECTION_LINGERING:
+        connection->received += length;
+        if (connection->received > CONNECTION_LINGER_BYTES_MAX)
+            connection_close(connection);
+        else
+            set_deadline(connection);
+        break;
+    case CONNECTION_CLOSING:
+        break;
+    default:
+        consume(connection, bytes, length);
+    }
+}
+
+/* The client will send no more. It may still read: answers under way are sent. */
+static void end_input(struct connection *connection) {
+    connection->input_ended = true;
+    connection->is_reading = false;
+    if (connection->state == CONNECTION_RUNNING)
+        set_deadline(connection);
+    else if (connection->state != CONNECTION_ANSWERING)
+        connection_close(connection);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer) {
+    struct connection *connection = stream->data;
+    struct server *server = connection->server;
+    loop_clock_enter(&server->clock);
+    if (length > 0)
+        take_bytes(connection, buffer->base, (size_t)length);
+    else if (length == UV_EOF)
+        end_input(connection);
+    else if (length < 0)
+        connection_close(connection);
+    loop_clock_leave(&server->clock);
+}
+
+static void start_reading(struct connection *connection) {
+    if (connection->is_reading || connection->input_ended ||
+        connection->state == CONNECTION_CLOSING)
+        return;
+    if (uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read) < 0)
+        connection_close(connection);
+    else
+        connection->is_reading = true;
+}
+
+/* ---- From outside --------------------------------------------------------------------------- */
+
+void connection_expire(struct timer_entry *timer) {
+    struct connection *connection =
+        (struct connection *)((char *)timer - offsetof(struct connection, timer));
+    struct server *server = connection->server;
+    size_t unsent;
+    switch (connection->state) {
+    case CONNECTION_HEAD:
+    case CONNECTION_BODY:
+        metrics_add(server->metrics, METRICS_deadlines_missed, 1);
+        refuse(connection, 408, "the request took too long to arrive");
+        break;
+    case CONNECTION_RUNNING:
+        atomic_store_explicit(&connection->job->call.is_cancelled, true, memory_order_relaxed);
+        break;
+    case CONNECTION_ANSWERING:
+        unsent = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
+        if (unsent < connection->unsent) {
+            set_deadline(connection);
+            break;
+        }
+        metrics_add(server->metrics, METRICS_deadlines_missed, 1);
+        connection_close(connection);
+        break;
+    default:
+        connection_close(connection);
+    }
+}
+
+void connection_drain(struct connection *connection) {
+    if (connection->state == CONNECTION_IDLE)
+        connection_close(connection);
+}
+
+static void on_refused_closed(uv_handle_t *handle) {
+    free(handle);
+}
+
+/* One client too many: an answer without a job, then the end. */
+static bool turn_away(struct server *server) {
+#define BODY "{\"status\":{\"error\":\"Service unavailable: too many connections\"},\"time\":0.0}"
+    static char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+                         "Content-Length: 75\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" BODY;
+    static_assert(sizeof(BODY) - 1 == 75, "Content-Length above");
+#undef BODY
+    uv_tcp_t *tcp = malloc(sizeof(*tcp));
+    if (!tcp)
+        return false;
+    if (uv_tcp_init(&server->loop, tcp) < 0) {
+        free(tcp);
+        return false;
+    }
+    uv_buf_t buffer = uv_buf_init(text, sizeof(text) - 1);
+    metrics_add(server->metrics, METRICS_connections_refused, 1);
+    if (uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)tcp) == 0)
+        (void)uv_try_write((uv_stream_t *)tcp, &buffer, 1);
+    uv_close((uv_handle_t *)tcp, on_refused_closed);
+    return true;
+}
+
+bool connection_accept(struct server *server) {
+    assert(thread_role_may_act_as(THREAD_ROLE_LOOP));
+    if (server->connection_count >= server->connections_max)
+        return turn_away(server);
+    struct connection *connection = calloc(1, sizeof(*connection));
+    if (!connection)
+        return false;
+    if (uv_tcp_init(&server->loop, &connection->tcp) < 0) {
+        free(connection);
+        return false;
+    }
+    connection->server = server;
+    connection->tcp.data = connection;
+    connection->opened_ms = connection->since_ms = server_now_ms(server);
+    connection->stays = true;
+    http_parser_init(&connection->parser, on_body, connection);
+    server_add_connection(server, connection);
+    if (uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)&connection->tcp) < 0) {
+        connection_close(connection);
+        return true;
+    }
+    (void)uv_tcp_nodelay(&connection->tcp, 1); /* answers are written whole */
+    set_deadline(connection);
+    start_reading(connection);
+    return true;
+}

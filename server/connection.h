@@ -1,0 +1,96 @@
+/* connection.h -- one client: reads requests, has them answered, one at a time and in order.
+ *
+ *                    first byte       head complete          body complete
+ *     (accepted) -> IDLE ------> HEAD ----------------> BODY ---------------> RUNNING
+ *                    ^            |                      |                       | answer stands
+ *                    |            | refused, too slow    | refused, too slow     v
+ *                    |            +----------------------+------------------> ANSWERING
+ *                    | sent, the connection stays                              |   |
+ *                    +---------------------------------------------------------+   | sent, it ends
+ *                                                                                  v
+ *      CLOSING <--- from every state: error, client gone, deadline <---------- LINGERING
+ *
+ * While a request is RUNNING the connection reads on only to learn that the client has left; what
+ * comes meanwhile is kept, up to a limit, and parsed when the answer has been sent. LINGERING reads
+ * and throws away, for a while, what the client still sends: closing a socket with unread bytes
+ * resets it, and the client would lose the answer that tells it what was wrong.
+ *
+ * Memory: the struct, and nothing more while idle. Loop thread only.
+ */
+#ifndef CONNECTION_H
+#define CONNECTION_H
+
+#include "server/request.h"
+#include "server/server.h"
+
+enum connection_state {
+    CONNECTION_IDLE,
+    CONNECTION_HEAD,
+    CONNECTION_BODY,
+    CONNECTION_RUNNING,
+    CONNECTION_ANSWERING,
+    CONNECTION_LINGERING,
+    CONNECTION_CLOSING,
+    CONNECTION_STATES,
+};
+
+enum {
+    CONNECTION_UNREAD_BYTES_MAX = 64 * 1024, /* sent ahead by the client; then we stop reading */
+    CONNECTION_REQUESTS_MAX = 10000,         /* then it must connect anew */
+    CONNECTION_AGE_MAX_MS = 3600 * 1000,
+    CONNECTION_BODY_FLOOR_MS = 60 * 1000, /* any body may take this long */
+    CONNECTION_BODY_BYTES_PER_S = 1024,   /* and longer at this rate */
+    CONNECTION_GONE_MS = 1000, /* a request whose client closed its side runs on for so long:
+                                * it may have closed only its sending side */
+    CONNECTION_LINGER_IDLE_MS = 5 * 1000, /* without a byte */
+    CONNECTION_LINGER_MS = 30 * 1000,     /* in all */
+    CONNECTION_LINGER_BYTES_MAX = 128 * 1024 * 1024,
+};
+
+struct connection {
+    uv_tcp_t tcp; /* data points back to the connection */
+    struct server *server;
+    struct connection *next, **link; /* server's list */
+    struct timer_entry timer;
+    enum connection_state state;
+    bool is_reading;
+    bool input_ended;  /* the client has closed its sending side */
+    bool stays;        /* after the present answer */
+    bool discards;     /* the body of the present request is thrown away */
+    bool is_answered;  /* the verdict on the head was an answer */
+    bool runs_on_loop; /* public route: no worker needed */
+    bool is_body_lost; /* no memory for a piece of it */
+    uint32_t requests; /* answered so far */
+    uint64_t opened_ms;
+    uint64_t since_ms; /* entered the present state */
+    uint64_t received; /* bytes of the present body, or while lingering */
+    size_t unsent;     /* when the deadline of ANSWERING was set */
+    struct http_parser parser;
+    struct request_traits traits;
+    struct job *job; /* from the head's end to the answer's; while RUNNING it is not ours */
+    char *unread;    /* owned; sent ahead by the client; counted in the budget of bodies */
+    size_t unread_length;
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+};
+
+/* Takes the pending connection of the listener. False: no memory; it is still pending, and libuv
+ * will not call again until it is taken. */
+bool connection_accept(struct server *server);
+
+/* The job came back; sends its answer, or lets it go if the client has left. */
+void connection_answer(struct server *server, struct job *job);
+
+/* The deadline of a connection's timer has passed. */
+void connection_expire(struct timer_entry *timer);
+
+/* The server stops: ends the connection if it is idle; others end with their answer. */
+void connection_drain(struct connection *connection);
+
+/* Ends it at once. */
+void connection_close(struct connection *connection);
+
+/* True if the state machine allows the step; for tests. */
+bool connection_may_move(enum connection_state from, enum connection_state to);
+
+#endif

@@ -1,0 +1,156 @@
+#include "server/job.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    PIECE_BYTES_MIN = 16 * 1024, /* of a chunked body; they double up to */
+    PIECE_BYTES_MAX = 1024 * 1024,
+    /* Unmapping takes about 0.1 ms a MiB. */
+    LARGE_ARENA_BYTES = 1024 * 1024,
+};
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void on_done(struct api_call *call) {
+    struct job *job = call->context;
+    job->totals->done(job->totals->context, job);
+}
+
+static void on_free(struct api_call *call) {
+    struct job *job = call->context;
+    struct job_totals *totals = job->totals;
+    job_totals_give(totals, job->budget_bytes);
+    arena_free(&job->arena);
+    free(job);
+    /* Last: whoever waits for zero may free totals. */
+    atomic_fetch_sub_explicit(&totals->jobs, 1, memory_order_release);
+}
+
+struct job *job_create(struct job_totals *totals, struct connection *connection) {
+    struct job *job = calloc(1, sizeof(*job));
+    if (!job)
+        return NULL;
+    arena_init(&job->arena, totals->arena_bytes_fixed);
+    api_call_init(&job->call, totals->api, &job->arena);
+    job->call.context = job;
+    job->call.done = on_done;
+    job->call.free_call = on_free;
+    job->call.started_ns = now_ns();
+    job->totals = totals;
+    job->connection = connection;
+    atomic_fetch_add_explicit(&totals->jobs, 1, memory_order_relaxed);
+    return job;
+}
+
+bool job_totals_take(struct job_totals *totals, size_t bytes) {
+    size_t used = atomic_fetch_add_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
+    if (used <= totals->body_bytes_max && bytes <= totals->body_bytes_max - used)
+        return true;
+    atomic_fetch_sub_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
+    return false;
+}
+
+void job_totals_give(struct job_totals *totals, size_t bytes) {
+    size_t used = atomic_fetch_sub_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
+    assert(used >= bytes);
+}
+
+/* Adds an empty piece, paid from the budget, and lets the arena grow with it. */
+static enum status add_piece(struct job *job, size_t capacity) {
+    if (!job_totals_take(job->totals, capacity))
+        return STATUS_UNAVAILABLE;
+    job->budget_bytes += capacity;
+    job->arena.limit += capacity * (1 + API_ARENA_FACTOR);
+    struct job_piece *piece = arena_alloc(&job->arena, sizeof(*piece) + capacity);
+    if (!piece)
+        return STATUS_NO_MEMORY;
+    *piece = (struct job_piece){.capacity = capacity};
+    if (job->last_piece)
+        job->last_piece->next = piece;
+    else
+        job->first_piece = piece;
+    job->last_piece = piece;
+    return STATUS_OK;
+}
+
+enum status job_reserve_body(struct job *job, size_t length) {
+    assert(!job->first_piece);
+    return length > 0 ? add_piece(job, length) : STATUS_OK;
+}
+
+enum status job_append_body(struct job *job, const char *bytes, size_t length) {
+    while (length > 0) {
+        struct job_piece *piece = job->last_piece;
+        if (!piece || piece->length == piece->capacity) {
+            size_t capacity = piece ? piece->capacity * 2 : PIECE_BYTES_MIN;
+            if (capacity > PIECE_BYTES_MAX)
+                capacity = PIECE_BYTES_MAX;
+            enum status status = add_piece(job, capacity);
+            if (status != STATUS_OK)
+                return status;
+            piece = job->last_piece;
+        }
+        size_t here = piece->capacity - piece->length;
+        if (here > length)
+            here = length;
+        char *to = piece->bytes + piece->length;
+        if (to != bytes) /* else it was read where it belongs */
+            memcpy(to, bytes, here);
+        piece->length += here;
+        job->body_length += here;
+        bytes += here;
+        length -= here;
+    }
+    return STATUS_OK;
+}
+
+char *job_body_room(struct job *job, size_t *room) {
+    struct job_piece *piece = job->last_piece;
+    *room = piece ? piece->capacity - piece->length : 0;
+    return piece ? piece->bytes + piece->length : NULL;
+}
+
+/* Makes one block of the pieces. */
+static enum status join_body(struct job *job) {
+    struct job_piece *piece = job->first_piece;
+    if (!piece)
+        return STATUS_OK;
+    job->call.body_length = job->body_length;
+    if (!piece->next) {
+        job->call.body = piece->bytes;
+        return STATUS_OK;
+    }
+    char *joined = arena_alloc(&job->arena, job->body_length);
+    if (!joined)
+        return STATUS_NO_MEMORY;
+    job->call.body = joined;
+    for (; piece; piece = piece->next) {
+        memcpy(joined, piece->bytes, piece->length);
+        joined += piece->length;
+    }
+    return STATUS_OK;
+}
+
+void job_run(struct job *job) {
+    if (join_body(job) != STATUS_OK) {
+        api_fail(&job->call, STATUS_NO_MEMORY, "no memory for the body");
+        on_done(&job->call);
+        return;
+    }
+    api_run(&job->call);
+}
+
+void job_release(struct job *job) {
+    api_call_release(&job->call);
+}
+
+bool job_is_large(const struct job *job) {
+    return job->arena.total > LARGE_ARENA_BYTES;
+}

@@ -1,0 +1,81 @@
+/* job.h -- one request on its way from the loop to a worker, to a writer, and back.
+ *
+ * A job has one owner at a time (invariant 4), and only the owner touches it:
+ *
+ *     loop (job_create, body comes in) -> worker (api_run) -> writer (writes only)
+ *          -> loop (the answer is sent) -> api_call_release -> freed by whoever let go last
+ *
+ * The exceptions: call.is_cancelled is atomic, and `connection` is the loop's at all times. After a
+ * write was answered before it was applied, a writer may hold the job longer than the loop does.
+ */
+#ifndef JOB_H
+#define JOB_H
+
+#include "api/api.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct connection;
+struct job;
+
+/* What all jobs of a server share. Any thread. */
+struct job_totals {
+    struct api *api;
+    size_t body_bytes_max;    /* budget for all bodies and unread input together */
+    size_t arena_bytes_fixed; /* what an arena may hold beside API_ARENA_FACTOR times its body */
+    atomic_size_t body_bytes; /* of the budget, in use */
+    atomic_size_t jobs;       /* alive */
+    void (*done)(void *context, struct job *job); /* the answer stands; worker or writer thread */
+    void *context;
+};
+
+/* A piece of a body. One piece when its length was announced; chunked bodies come in several. */
+struct job_piece {
+    struct job_piece *next;
+    size_t length, capacity;
+    char bytes[];
+};
+
+struct job {
+    struct api_call call;
+    struct arena arena;
+    struct job_totals *totals;
+    struct job_piece *first_piece, *last_piece;
+    size_t body_length;            /* received so far */
+    size_t budget_bytes;           /* taken out of totals->body_bytes */
+    struct connection *connection; /* loop only; NULL once the client has left */
+    struct job *next;              /* link of the queue the job is in; its owner's */
+    bool is_release;               /* in a worker's queue only to be let go of */
+    uint64_t queued_ns;            /* when the loop handed it over; CLOCK_MONOTONIC */
+};
+
+/* NULL: out of memory. Loop thread, like all of the below but job_run. */
+struct job *job_create(struct job_totals *totals, struct connection *connection);
+
+/* Makes room for a body of known length. STATUS_UNAVAILABLE: the budget of all bodies is spent. */
+MUST_CHECK enum status job_reserve_body(struct job *job, size_t length);
+
+/* Appends to the body. STATUS_UNAVAILABLE, STATUS_NO_MEMORY. */
+MUST_CHECK enum status job_append_body(struct job *job, const char *bytes, size_t length);
+
+/* Where the next bytes of a body of known length belong, so that they can be read there at once;
+ * *room is 0 if there is no such place. */
+char *job_body_room(struct job *job, size_t *room);
+
+/* Joins the body and runs the call. Read worker; the job may be gone when this returns. */
+void job_run(struct job *job);
+
+/* Lets go of the job, for its server. Any thread. */
+void job_release(struct job *job);
+
+/* True if freeing the job may take long enough to be kept off the loop. */
+bool job_is_large(const struct job *job);
+
+/* Budget that is not a body's: input that a client sent ahead. False: it is spent. */
+bool job_totals_take(struct job_totals *totals, size_t bytes);
+void job_totals_give(struct job_totals *totals, size_t bytes);
+
+#endif

@@ -1,0 +1,274 @@
+/* The command line: nigh [serve] | healthcheck | verify | version. */
+#include "api/api.h"
+#include "server/healthcheck.h"
+#include "server/server.h"
+#include "storage/log.h"
+#include "storage/storage.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    MEBIBYTE = 1024 * 1024,
+    READERS_BESIDE_WORKERS = 16, /* builders, metrics and whoever else looks */
+    MALLOC_ARENAS = 2,           /* more keep memory apart that one request freed */
+};
+
+enum command {
+    COMMAND_SERVE,
+    COMMAND_HEALTHCHECK,
+    COMMAND_VERIFY,
+    COMMAND_VERSION,
+    COMMAND_HELP,
+    COMMAND_PRINT_CONFIG,
+};
+
+static const struct {
+    const char *name;
+    enum command command;
+    const char *help;
+} commands[] = {
+    {"serve", COMMAND_SERVE, "run the server (the default)"},
+    {"healthcheck", COMMAND_HEALTHCHECK, "ask a running server whether it lives; status 0 if so"},
+    {"verify", COMMAND_VERIFY, "read every collection of the data folder and say what is damaged"},
+    {"version", COMMAND_VERSION, "print the version"},
+    {"--help", COMMAND_HELP, "print this"},
+    {"--print-config", COMMAND_PRINT_CONFIG, "print config.yaml with every option and its default"},
+};
+
+static int fail(const struct error *error) {
+    fprintf(stderr, "nigh: %s\n", error->message);
+    return EXIT_FAILURE;
+}
+
+static int print_help(void) {
+    printf("nigh %s, a vector database that speaks Qdrant's REST API\n\nusage: nigh [command] "
+           "[--config FILE] [flags]\n\ncommands:\n",
+           NIGH_VERSION);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        printf("  %-15s %s\n", commands[i].name, commands[i].help);
+    printf("\nflags (each also has a key in the file and a name in the environment; file < "
+           "environment < flags):\n  --config FILE\n      YAML file to read; none by default.\n");
+    config_print_flags(stdout);
+    return EXIT_SUCCESS;
+}
+
+/* ---- The command line ----------------------------------------------------------------------- */
+
+struct command_line {
+    enum command command;
+    const char *config_path; /* NULL: none */
+    int first_flag;          /* index of the first argument after the command */
+};
+
+static enum status parse_command(int count, char **arguments, struct command_line *line,
+                                 struct error *error) {
+    *line = (struct command_line){.command = COMMAND_SERVE, .first_flag = 1};
+    if (count > 1 && (arguments[1][0] != '-' || strcmp(arguments[1], "--help") == 0 ||
+                      strcmp(arguments[1], "--print-config") == 0)) {
+        size_t i = 0, all = sizeof(commands) / sizeof(commands[0]);
+        while (i < all && strcmp(commands[i].name, arguments[1]) != 0)
+            i++;
+        if (i == all)
+            return error_set(error, STATUS_INVALID,
+                             "unknown command %.64s: `nigh --help` lists them", arguments[1]);
+        line->command = commands[i].command;
+        line->first_flag = 2;
+    }
+    for (int i = line->first_flag; i < count; i++) {
+        if (strcmp(arguments[i], "--help") == 0)
+            line->command = COMMAND_HELP;
+        else if (strncmp(arguments[i], "--config=", 9) == 0)
+            line->config_path = arguments[i] + 9;
+        else if (strcmp(arguments[i], "--config") == 0 && i + 1 < count)
+            line->config_path = arguments[++i];
+    }
+    return STATUS_OK;
+}
+
+static enum status read_flags(int count, char **arguments, int first, struct config *config,
+                              struct error *error) {
+    for (int i = first; i < count;) {
+        size_t used = 1;
+        if (strncmp(arguments[i], "--config=", 9) == 0) {
+            i++;
+            continue;
+        }
+        if (strcmp(arguments[i], "--config") == 0) {
+            if (i + 1 == count)
+                return error_set(error, STATUS_INVALID, "flag --config needs a file");
+            i += 2;
+            continue;
+        }
+        enum status status = config_read_flag(
+            config, arguments[i], i + 1 < count ? arguments[i + 1] : NULL, &used, error);
+        if (status != STATUS_OK)
+            return status;
+        i += (int)used;
+    }
+    return STATUS_OK;
+}
+
+static enum status read_config(int count, char **arguments, const struct command_line *line,
+                               struct config *config, struct error *error) {
+    enum status status = STATUS_OK;
+    config_init(config);
+    if (line->config_path)
+        status = config_read_file(config, line->config_path, error);
+    if (status == STATUS_OK)
+        status = config_read_environment(config, (const char *const *)environ, error);
+    if (status == STATUS_OK)
+        status = read_flags(count, arguments, line->first_flag, config, error);
+    return status == STATUS_OK ? config_check(config, error) : status;
+}
+
+static void configure_log(const struct config *config) {
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } levels[] = {
+        {"error", LOG_LEVEL_ERROR},
+        {"warn", LOG_LEVEL_WARN},
+        {"info", LOG_LEVEL_INFO},
+        {"debug", LOG_LEVEL_DEBUG},
+    };
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (strcmp(config->log_level, levels[i].name) == 0)
+            log_configure(levels[i].level, strcmp(config->log_format, "json") == 0);
+    }
+}
+
+/* ---- Commands ------------------------------------------------------------------------------- */
+
+static enum status open_storage(const struct config *config, struct storage **storage,
+                                struct error *error) {
+    return storage_open(
+        &(struct storage_options){
+            .path = config->storage_path,
+            .map_bytes = config->map_size_mb * MEBIBYTE,
+            .map_bytes_max = config->map_size_max_mb * MEBIBYTE,
+            .writers = (unsigned)config->writer_threads,
+            .builders = (unsigned)config->builder_threads,
+            .readers_max = server_worker_count(config) + READERS_BESIDE_WORKERS,
+            .disk_reserve_bytes = config->disk_reserve_mb * MEBIBYTE,
+            .recover_damaged = config->recover_damaged,
+        },
+        storage, error);
+}
+
+static void greet(const struct config *config, const struct server *server) {
+    char address[80];
+    server_address(server, address);
+    log_event(LOG_LEVEL_INFO, "nigh %s listens on http://%s, data in %s", NIGH_VERSION, address,
+              config->storage_path);
+    bool has_key = config->api_key[0] || config->read_only_api_key[0];
+    log_event(LOG_LEVEL_INFO, "try: curl http://%s:%s/collections%s",
+              server_is_public(server) ? "localhost" : config->host, strrchr(address, ':') + 1,
+              has_key ? " -H 'api-key: ...'" : "");
+    if (server_is_public(server) && !has_key)
+        log_event(LOG_LEVEL_WARN,
+                  "anyone who reaches this machine can read and delete everything: no API key is "
+                  "set (NIGH__SERVICE__API_KEY)");
+    if (config->read_only_api_key[0] && !config->api_key[0])
+        log_event(LOG_LEVEL_WARN, "only a read-only key is set: nobody can write");
+}
+
+static int serve(const struct config *config) {
+    struct error error;
+    struct storage *storage = NULL;
+    struct server *server = NULL;
+    struct api *api = NULL;
+    unsigned time_left_ms = 0;
+    int exit_status = EXIT_FAILURE;
+    enum status status = open_storage(config, &storage, &error);
+    if (status == STATUS_OK)
+        status = server_create(config, &server, &error);
+    if (status == STATUS_OK)
+        status = api_create(
+            &(struct api_options){
+                .storage = storage,
+                .version = NIGH_VERSION,
+                .commit = NIGH_COMMIT,
+                .timeout_ms = config->request_timeout_s * 1000,
+                .write_metrics = server_write_metrics,
+                .context = server,
+            },
+            &api, &error);
+    if (status == STATUS_OK) {
+        greet(config, server);
+        exit_status = server_run(server, api, &time_left_ms);
+    } else {
+        fail(&error);
+    }
+    /* Writers may still finish jobs while storage closes, so what jobs refer to comes after it. */
+    if (storage)
+        storage_close(storage, time_left_ms);
+    server_free(server);
+    api_free(api);
+    if (status == STATUS_OK)
+        log_event(LOG_LEVEL_INFO, "stopped");
+    return exit_status;
+}
+
+/* Opens each collection, which reads and checks what it holds. */
+static int verify(const struct config *config) {
+    struct error error;
+    struct storage *storage;
+    struct arena arena;
+    const char *const *names;
+    size_t count, damaged = 0;
+    if (open_storage(config, &storage, &error) != STATUS_OK)
+        return fail(&error);
+    arena_init(&arena, (size_t)256 * MEBIBYTE);
+    enum status status = storage_list_collections(storage, &arena, &names, &count, &error);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        struct collection *collection;
+        if (storage_acquire_collection(storage, names[i], &collection, &error) == STATUS_OK) {
+            storage_release_collection(collection);
+            printf("%s: good\n", names[i]);
+        } else {
+            damaged++;
+            printf("%s: %s\n", names[i], error.message);
+        }
+    }
+    if (status != STATUS_OK)
+        fail(&error);
+    else
+        printf("%zu collections, %zu damaged\n", count, damaged);
+    arena_free(&arena);
+    storage_close(storage, 0);
+    return status == STATUS_OK && damaged == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int count, char **arguments) {
+    struct error error;
+    struct command_line line;
+    static struct config config;
+    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    umask(027);
+    if (parse_command(count, arguments, &line, &error) != STATUS_OK)
+        return fail(&error);
+    switch (line.command) {
+    case COMMAND_HELP:
+        return print_help();
+    case COMMAND_PRINT_CONFIG:
+        config_print_yaml(stdout);
+        return EXIT_SUCCESS;
+    case COMMAND_VERSION:
+        printf("nigh %s (%s)\n", NIGH_VERSION, NIGH_COMMIT);
+        return EXIT_SUCCESS;
+    default:
+        break;
+    }
+    if (read_config(count, arguments, &line, &config, &error) != STATUS_OK)
+        return fail(&error);
+    configure_log(&config);
+    if (line.command == COMMAND_VERIFY)
+        return verify(&config);
+    if (line.command == COMMAND_SERVE)
+        return serve(&config);
+    return healthcheck_run(&config, &error) == STATUS_OK ? EXIT_SUCCESS : fail(&error);
+}

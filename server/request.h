@@ -1,0 +1,37 @@
+/* request.h -- what the head of a request means: may it go on, and to which route?
+ *
+ * Decided when the head is complete and before the first byte of the body is kept. Loop thread.
+ */
+#ifndef REQUEST_H
+#define REQUEST_H
+
+#include "server/server.h"
+
+enum {
+    REQUEST_ALLOW_MAX = 96, /* bytes of an Allow header's value */
+};
+
+enum request_verdict {
+    REQUEST_RUN,         /* a worker answers it */
+    REQUEST_RUN_ON_LOOP, /* health: answered even when every worker is stuck */
+    REQUEST_ANSWERED,    /* the job holds the answer; the body is thrown away */
+    REQUEST_LAST,        /* as ANSWERED, and the connection must end with it */
+};
+
+/* What the answer's head needs to know beside the answer. */
+struct request_traits {
+    bool is_head, is_http_1_0, is_preflight;
+    char allow[REQUEST_ALLOW_MAX];
+};
+
+/* Fills in route, arguments, query and rights of the job's call, or its answer. */
+enum request_verdict request_judge(struct server *server, const struct http_head *head,
+                                   struct job *job, struct request_traits *traits);
+
+/* Puts an error of HTTP itself into the job. text is a sentence of ours. */
+void request_refuse(struct job *job, unsigned http_status, const char *text);
+
+/* Puts "try again later" into the job. */
+void request_refuse_for_now(struct job *job, const char *text);
+
+#endif

@@ -1,0 +1,435 @@
+#include "server/server.h"
+
+#include "server/connection.h"
+#include "storage/log.h"
+#include "storage/thread_role.h"
+
+#include <assert.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    MEBIBYTE = 1024 * 1024,
+    BODY_BUDGET_MB_MAX = 512,  /* when it is not configured */
+    STORAGE_SHARE_OF_STOP = 4, /* a quarter of the time to stop is kept for closing storage */
+};
+
+uint64_t server_now_ms(const struct server *server) {
+    return uv_now(&server->loop);
+}
+
+/* ---- Answers -------------------------------------------------------------------------------- */
+
+static void on_done(void *context, struct job *job) {
+    struct server *server = context;
+    workers_return(server->workers, job);
+}
+
+static void wake_loop(void *context) {
+    struct server *server = context;
+    uv_async_send(&server->wake);
+}
+
+/* Sends what came back; sends of the wake-up coalesce, so the whole list is taken. A long list is
+ * sent in several turns: reading must go on meanwhile. */
+static void on_wake(uv_async_t *handle) {
+    struct server *server = handle->data;
+    loop_clock_enter(&server->clock);
+    struct job **end = &server->answers;
+    while (*end)
+        end = &(*end)->next;
+    *end = workers_take_returned(server->workers);
+    for (unsigned i = 0; server->answers && i < SERVER_ANSWERS_PER_TURN; i++) {
+        struct job *job = server->answers;
+        server->answers = job->next;
+        connection_answer(server, job);
+    }
+    if (server->answers)
+        uv_async_send(&server->wake);
+    loop_clock_leave(&server->clock);
+}
+
+/* ---- Connections ---------------------------------------------------------------------------- */
+
+static void stop_if_quiet(struct server *server);
+
+void server_add_connection(struct server *server, struct connection *connection) {
+    connection->next = server->connections;
+    connection->link = &server->connections;
+    if (connection->next)
+        connection->next->link = &connection->next;
+    server->connections = connection;
+    server->connection_count++;
+    metrics_add(server->metrics, METRICS_connections, 1);
+    metrics_add(server->metrics, METRICS_connections_total, 1);
+}
+
+void server_remove_connection(struct server *server, struct connection *connection) {
+    timer_wheel_remove(&connection->timer);
+    *connection->link = connection->next;
+    if (connection->next)
+        connection->next->link = connection->link;
+    assert(server->connection_count > 0);
+    server->connection_count--;
+    metrics_add(server->metrics, METRICS_connections, -1);
+    stop_if_quiet(server);
+}
+
+static void on_connection(uv_stream_t *listener, int code) {
+    struct server *server = listener->data;
+    loop_clock_enter(&server->clock);
+    if (code == 0)
+        server->accept_is_pending = !connection_accept(server);
+    else
+        log_event(LOG_LEVEL_WARN, "cannot take a connection: %s", uv_strerror(code));
+    loop_clock_leave(&server->clock);
+}
+
+/* ---- Stopping ------------------------------------------------------------------------------- */
+
+static void close_if_open(uv_handle_t *handle) {
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* The last resort: something below does not end. Dying is safe at any time. */
+static void on_alarm(int number) {
+    (void)number;
+    _exit(EXIT_FAILURE);
+}
+
+static void close_connections(struct server *server) {
+    struct connection *next;
+    for (struct connection *connection = server->connections; connection; connection = next) {
+        next = connection->next;
+        connection_close(connection);
+    }
+}
+
+/* Jobs alive may outlive their connections; those that only wait to be applied (answered with
+ * wait=false) are storage's to finish. */
+static bool is_quiet(const struct server *server) {
+    return server->connection_count == 0 && !server->answers;
+}
+
+static void stop_if_quiet(struct server *server) {
+    if (!server->is_draining || !is_quiet(server))
+        return;
+    close_if_open((uv_handle_t *)&server->tick);
+    close_if_open((uv_handle_t *)&server->terminate);
+    close_if_open((uv_handle_t *)&server->interrupt);
+    uv_stop(&server->loop);
+}
+
+static void start_draining(struct server *server) {
+    uint64_t time_ms = server->config->stop_timeout_s * 1000;
+    log_event(LOG_LEVEL_INFO, "stopping: %zu connections are open", server->connection_count);
+    server->is_draining = true;
+    signal(SIGALRM, on_alarm);
+    alarm((unsigned)server->config->stop_timeout_s + 1);
+    server->drain_until_ms = server_now_ms(server) + time_ms - time_ms / STORAGE_SHARE_OF_STOP;
+    close_if_open((uv_handle_t *)&server->listener);
+    struct connection *next;
+    for (struct connection *connection = server->connections; connection; connection = next) {
+        next = connection->next;
+        connection_drain(connection);
+    }
+    stop_if_quiet(server);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+    struct server *server = handle->data;
+    (void)number;
+    if (!server->is_draining) {
+        start_draining(server);
+        return;
+    }
+    log_event(LOG_LEVEL_WARN, "a second signal: stopping at once");
+    _exit(EXIT_FAILURE); /* as safe as kill -9, which is safe */
+}
+
+static void on_tick(uv_timer_t *handle) {
+    struct server *server = handle->data;
+    struct timer_entry *timer;
+    loop_clock_tick(&server->clock);
+    loop_clock_enter(&server->clock);
+    while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
+        connection_expire(timer);
+    if (server->accept_is_pending && !server->is_draining)
+        server->accept_is_pending = !connection_accept(server);
+    if (server->is_draining && server_now_ms(server) >= server->drain_until_ms) {
+        server->is_hurried = true;
+        close_connections(server);
+    }
+    loop_clock_leave(&server->clock);
+    stop_if_quiet(server);
+}
+
+/* ---- Starting ------------------------------------------------------------------------------- */
+
+static bool is_loopback(const struct sockaddr_storage *address) {
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    }
+    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+static void bound_address(const struct server *server, struct sockaddr_storage *address) {
+    int length = sizeof(*address);
+    *address = (struct sockaddr_storage){.ss_family = AF_INET};
+    (void)uv_tcp_getsockname(&server->listener, (struct sockaddr *)address, &length);
+}
+
+bool server_is_public(const struct server *server) {
+    struct sockaddr_storage address;
+    bound_address(server, &address);
+    return !is_loopback(&address);
+}
+
+void server_address(const struct server *server, char text[80]) {
+    struct sockaddr_storage address;
+    char name[64] = "?";
+    bound_address(server, &address);
+    if (address.ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
+        uv_ip4_name(v4, name, sizeof(name));
+        snprintf(text, 80, "%s:%d", name, ntohs(v4->sin_port));
+    } else {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
+        uv_ip6_name(v6, name, sizeof(name));
+        snprintf(text, 80, "[%s]:%d", name, ntohs(v6->sin6_port));
+    }
+}
+
+static enum status resolve(const struct config *config, struct sockaddr_storage *address,
+                           struct error *error) {
+    char port[16];
+    struct addrinfo *found = NULL;
+    const struct addrinfo hints = {
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+        .ai_socktype = SOCK_STREAM,
+    };
+    snprintf(port, sizeof(port), "%u", (unsigned)config->http_port);
+    int code = getaddrinfo(config->host, port, &hints, &found);
+    if (code != 0)
+        return error_set(error, STATUS_INVALID, "cannot resolve the host %.256s: %s; set --host",
+                         config->host, gai_strerror(code));
+    memcpy(address, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    return STATUS_OK;
+}
+
+static enum status listen_failed(const struct config *config, int code, struct error *error) {
+    if (code == UV_EADDRINUSE)
+        return error_set(error, STATUS_UNAVAILABLE,
+                         "port %u of %.256s is taken by another program: stop that one, or choose "
+                         "another port with --http-port",
+                         (unsigned)config->http_port, config->host);
+    if (code == UV_EACCES)
+        return error_set(error, STATUS_FORBIDDEN,
+                         "port %u needs rights this process lacks: choose one above 1023 with "
+                         "--http-port",
+                         (unsigned)config->http_port);
+    return error_set(error, STATUS_IO, "cannot listen on %.256s port %u: %s", config->host,
+                     (unsigned)config->http_port, uv_strerror(code));
+}
+
+static enum status start_listening(struct server *server, struct error *error) {
+    struct sockaddr_storage address = {0};
+    enum status status = resolve(server->config, &address, error);
+    if (status != STATUS_OK)
+        return status;
+    int code = uv_tcp_bind(&server->listener, (const struct sockaddr *)&address, 0);
+    if (code == 0)
+        code = uv_listen((uv_stream_t *)&server->listener, SERVER_BACKLOG, on_connection);
+    return code == 0 ? STATUS_OK : listen_failed(server->config, code, error);
+}
+
+/* Takes as many files as the system allows, and keeps some for other ends than connections. */
+static size_t connections_allowed(const struct config *config) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return config->max_connections;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    size_t reserved = SERVER_RESERVED_FILES;
+    if (files.rlim_cur < 2 * SERVER_RESERVED_FILES)
+        reserved = files.rlim_cur / 2;
+    size_t allowed = files.rlim_cur - reserved;
+    return allowed < config->max_connections ? allowed : config->max_connections;
+}
+
+/* The memory limit of the container (cgroup v2, then v1), or that of the machine. */
+static uint64_t memory_limit(void) {
+    static const char *const files[] = {"/sys/fs/cgroup/memory.max",
+                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    uint64_t limit = uv_get_total_memory();
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        unsigned long long bytes;
+        FILE *file = fopen(files[i], "re");
+        if (!file)
+            continue;
+        if (fscanf(file, "%llu", &bytes) == 1 && bytes < limit)
+            limit = bytes;
+        fclose(file);
+    }
+    return limit;
+}
+
+static size_t body_budget(const struct config *config) {
+    uint64_t budget = config->body_budget_mb * MEBIBYTE;
+    if (budget == 0) {
+        budget = memory_limit() / 4;
+        if (budget > (uint64_t)BODY_BUDGET_MB_MAX * MEBIBYTE)
+            budget = (uint64_t)BODY_BUDGET_MB_MAX * MEBIBYTE;
+    }
+    return (size_t)budget;
+}
+
+static enum status start_loop(struct server *server, struct error *error) {
+    int code = uv_loop_init(&server->loop);
+    if (code < 0)
+        return error_set(error, STATUS_IO, "cannot start the network loop: %s", uv_strerror(code));
+    server->has_loop = true;
+    /* These fail only where the loop itself could not have been made. */
+    code = uv_tcp_init(&server->loop, &server->listener);
+    if (code == 0)
+        code = uv_async_init(&server->loop, &server->wake, on_wake);
+    if (code == 0)
+        code = uv_timer_init(&server->loop, &server->tick);
+    if (code == 0)
+        code = uv_signal_init(&server->loop, &server->terminate);
+    if (code == 0)
+        code = uv_signal_init(&server->loop, &server->interrupt);
+    if (code < 0)
+        return error_set(error, STATUS_IO, "cannot start the network loop: %s", uv_strerror(code));
+    server->listener.data = server->wake.data = server->tick.data = server;
+    server->terminate.data = server->interrupt.data = server;
+    timer_wheel_init(&server->wheel, server_now_ms(server));
+    return STATUS_OK;
+}
+
+unsigned server_worker_count(const struct config *config) {
+    if (config->max_workers > 0)
+        return (unsigned)config->max_workers;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores < 1)
+        return 1;
+    return cores > WORKERS_THREADS_MAX ? WORKERS_THREADS_MAX : (unsigned)cores;
+}
+
+static enum status start_workers(struct server *server, struct error *error) {
+    return workers_create(
+        &(struct workers_options){
+            .threads = server_worker_count(server->config),
+            .queue_max = server->config->max_queue,
+            .run = job_run,
+            .release = job_release,
+            .wake = wake_loop,
+            .context = server,
+        },
+        &server->workers, error);
+}
+
+enum status server_create(const struct config *config, struct server **created,
+                          struct error *error) {
+    struct server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the server");
+    server->config = config;
+    server->connections_max = connections_allowed(config);
+    server->totals.body_bytes_max = body_budget(config);
+    server->totals.arena_bytes_fixed = config->request_memory_mb * MEBIBYTE;
+    server->totals.done = on_done;
+    server->totals.context = server;
+    enum status status = auth_create(
+        config->api_key[0] ? config->api_key : NULL,
+        config->read_only_api_key[0] ? config->read_only_api_key : NULL, &server->auth, error);
+    if (status == STATUS_OK)
+        status = metrics_create(&server->metrics, error);
+    if (status == STATUS_OK)
+        status = start_loop(server, error);
+    if (status == STATUS_OK)
+        status = start_listening(server, error);
+    if (status == STATUS_OK)
+        status = start_workers(server, error);
+    if (status != STATUS_OK) {
+        server_free(server);
+        return status;
+    }
+    server->checks_host =
+        config->check_host && !auth_is_required(server->auth) && !server_is_public(server);
+    *created = server;
+    return STATUS_OK;
+}
+
+/* Jobs whose clients are gone. */
+static void release_returned(struct server *server) {
+    for (struct job *job = workers_take_returned(server->workers), *next; job; job = next) {
+        next = job->next;
+        job_release(job);
+    }
+}
+
+int server_run(struct server *server, struct api *api, unsigned *time_left_ms) {
+    thread_role_set(THREAD_ROLE_LOOP);
+    signal(SIGPIPE, SIG_IGN);
+    server->totals.api = api;
+    loop_clock_init(&server->clock);
+    uv_signal_start(&server->terminate, on_signal, SIGTERM);
+    uv_signal_start(&server->interrupt, on_signal, SIGINT);
+    uv_timer_start(&server->tick, on_tick, TIMER_WHEEL_TICK_MS, TIMER_WHEEL_TICK_MS);
+    uv_run(&server->loop, UV_RUN_DEFAULT);
+
+    uint64_t stop_by =
+        server->drain_until_ms + server->config->stop_timeout_s * 1000 / STORAGE_SHARE_OF_STOP;
+    workers_stop(server->workers);
+    release_returned(server);
+    loop_clock_close(&server->clock);
+    thread_role_set(THREAD_ROLE_NONE);
+    uv_update_time(&server->loop);
+    uint64_t now = server_now_ms(server);
+    *time_left_ms = stop_by > now && !server->is_hurried ? (unsigned)(stop_by - now) : 0;
+    return server->is_hurried ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static void close_handle(uv_handle_t *handle, void *context) {
+    (void)context;
+    close_if_open(handle);
+}
+
+void server_free(struct server *server) {
+    if (!server)
+        return;
+    if (server->workers)
+        release_returned(server);
+    assert(atomic_load(&server->totals.jobs) == 0);
+    if (server->has_loop) {
+        uv_walk(&server->loop, close_handle, NULL);
+        uv_run(&server->loop, UV_RUN_DEFAULT);
+        int code = uv_loop_close(&server->loop);
+        assert(code == 0);
+    }
+    workers_free(server->workers);
+    metrics_free(server->metrics);
+    auth_free(server->auth);
+    free(server);
+}
+
+void server_write_metrics(void *context, struct json_writer *out) {
+    struct server *server = context;
+    const struct metrics_moment moment = {
+        .queue_length = workers_queue_length(server->workers),
+        .body_bytes = atomic_load_explicit(&server->totals.body_bytes, memory_order_relaxed),
+        .jobs_alive = atomic_load_explicit(&server->totals.jobs, memory_order_relaxed),
+        .clock = &server->clock,
+    };
+    metrics_write(server->metrics, &moment, out);
+}

@@ -1,0 +1,52 @@
+/* workers.h -- the threads that run jobs, and the two queues that lead to them and back.
+ *
+ * The queue to the workers is bounded: when it is full the loop answers 503 at once, so a client
+ * is never kept waiting for work that will not be reached in time. The queue back is as long as
+ * there are jobs. Both are leaves in the order of locks: nothing is called while one is held.
+ */
+#ifndef WORKERS_H
+#define WORKERS_H
+
+#include "server/job.h"
+
+enum {
+    WORKERS_THREADS_MAX = 256,
+    WORKERS_STACK_BYTES = 2 * 1024 * 1024, /* virtual; JSON and filters nest up to a limit */
+};
+
+struct workers_options {
+    unsigned threads;
+    size_t queue_max;                 /* jobs waiting, beside those being run */
+    void (*run)(struct job *job);     /* worker thread */
+    void (*release)(struct job *job); /* worker thread */
+    void (*wake)(void *context); /* a job came back; any thread; may be called once for several */
+    void *context;
+};
+
+struct workers;
+
+MUST_CHECK enum status workers_create(const struct workers_options *options,
+                                      struct workers **workers, struct error *error);
+
+/* Runs what is queued, then ends the threads. Loop thread. */
+void workers_stop(struct workers *workers);
+
+/* After workers_stop() and when no job is left. */
+void workers_free(struct workers *workers);
+
+/* Hands the job to a worker. False: the queue is full and the job is still the caller's. */
+MUST_CHECK bool workers_submit(struct workers *workers, struct job *job);
+
+/* Has a worker let go of the job; never refused, as it only frees memory. */
+void workers_submit_release(struct workers *workers, struct job *job);
+
+/* Hands a job back to the loop. Any thread. */
+void workers_return(struct workers *workers, struct job *job);
+
+/* Takes all jobs that came back, linked by next, oldest first; NULL if none. Loop thread. */
+struct job *workers_take_returned(struct workers *workers);
+
+/* How many jobs wait. Any thread. */
+size_t workers_queue_length(struct workers *workers);
+
+#endif

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# nigh-test: seconds=240
+"""kill at every FAULT_POINT of the source, then everything acknowledged is there.
+
+    test_fault_points.py [--passes N] [--only NAME] [--seed N]
+
+The points are found by reading the source, so a new one is tested without a word here; one that no
+scenario reaches is a failure. Each server is built with MODE=fault and told by NIGH_FAULT where to
+die: while eight writers and an indexer work, while it stops, or while it starts. After the kill it is
+started twice more with the same fault, so that it may die again while it recovers; then it has to
+serve, and to hold what the model says.
+"""
+
+import argparse
+import os
+import random
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import report  # noqa: E402
+from server import ROOT  # noqa: E402
+from torture import Victim, fault_binary  # noqa: E402
+from writers import World  # noqa: E402
+
+LOAD_SECONDS_MAX = 4.0
+# Small at first, so that the map grows under the load.
+SETTINGS = {"NIGH__STORAGE__MAP_BYTES": str(1 << 20)}
+
+
+def points_in_source():
+    names = set()
+    for layer in ("index", "storage", "api", "server"):
+        folder = os.path.join(ROOT, layer)
+        for name in os.listdir(folder):
+            if name.endswith((".c", ".h")) and name not in ("fault.h", "fault.c"):
+                with open(os.path.join(folder, name), encoding="utf-8") as source:
+                    names.update(re.findall(r'FAULT_POINT\("([^"]+)"\)', source.read()))
+    return sorted(names)
+
+
+def build():
+    make = ["make", "-s", "-C", ROOT, "MODE=fault", "-j2", "all"]
+    if os.environ.get("NIGH_BUILD"):
+        make.append("BUILD=" + os.environ["NIGH_BUILD"])
+    done = subprocess.run(make, capture_output=True, text=True)
+    report.check(done.returncode == 0, f"make MODE=fault: {done.stderr[-1000:]}")
+
+
+def launch_until_dead_or_serving(server):
+    """Starts it with its fault armed; true if it serves."""
+    server.launch()
+    try:
+        server.wait_ready()
+    except AssertionError:
+        report.check(not server.is_running(), "the server neither serves nor ends")
+        return False
+    return True
+
+
+def end_gently(server):
+    """SIGTERM, if it still runs: some points are passed only then."""
+    if server.is_running():
+        server.stop()
+
+
+def kill_at(point, number, seed):
+    """Whether the point was passed at all."""
+    world = World(repr((seed, point, number)))
+    fault = f"{point}:{number}:kill"
+    with Victim(environment=SETTINGS) as server:
+        world.create_shared(server.client())
+        world.write(server, 0.3, lambda: end_gently(server))
+        server.environment["NIGH_FAULT"] = fault
+        if launch_until_dead_or_serving(server):
+            world.write(server, LOAD_SECONDS_MAX, lambda: end_gently(server), may_die=True)
+        was_passed = server.process.returncode == -9
+        for _ in range(2):  # it may die again while it recovers
+            if launch_until_dead_or_serving(server):
+                server.kill()
+        del server.environment["NIGH_FAULT"]
+        server.start()
+        world.check(server.client(), queries=2)
+        world.write(server, 0.1, server.kill)
+        server.start()
+        world.check(server.client(), queries=2)
+    return was_passed
+
+
+def kill_at_first_pass(point, seed):
+    report.check(kill_at(point, 1, seed), f"no scenario passes the point {point}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--passes", type=int, default=20 if os.environ.get("NIGH_TORTURE") else 1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    build()
+    os.environ["NIGH_BINARY"] = fault_binary()
+    points = [point for point in points_in_source() if arguments.only in point]
+    report.check(points, "no fault points in the source")
+    rng = random.Random(arguments.seed)
+    for point in points:
+        report.run(f"a kill at {point} loses nothing", kill_at_first_pass, point, arguments.seed)
+        for turn in range(1, arguments.passes):
+            number = rng.randint(2, 200)
+            report.run(f"a kill at pass {number} of {point} loses nothing", kill_at, point, number,
+                       arguments.seed + turn)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

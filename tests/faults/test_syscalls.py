@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+# nigh-test: seconds=240 needs=cc
+"""System calls fail, are cut short or interrupted; nothing is acknowledged that is not on disk.
+
+    test_syscalls.py [--all] [--only WORD] [--seed N]
+
+Each case arms one fault in a running server through support/preload_syscalls.c, loads it until the
+fault struck, and disarms it. Then: the process lives, what was refused left nothing, what was
+acknowledged is there, reads are right, and writes work again within a few seconds. At the end of a
+case the server is killed and started again, and the same is asked of the folder.
+"""
+
+import argparse
+import os
+import random
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import model  # noqa: E402
+import report  # noqa: E402
+from preload import FOREVER, Syscalls  # noqa: E402
+from torture import Client, Lost, Victim  # noqa: E402
+
+SEED = 6
+POINTS = 80
+RECOVERY_SECONDS_MAX = 5.0
+META_PAGES_END = 8192  # LMDB's two meta pages lie before this offset
+REQUESTS_MAX = 40      # sent until the fault strikes
+
+
+class Case:
+    """One fault, and the load that makes the server meet it."""
+
+    def __init__(self, call, error, load="write", first=1, count=1, **where):
+        self.call, self.error, self.load = call, error, load
+        self.first, self.count, self.where = first, count, where
+
+    def name(self):
+        what = " ".join(f"{key}={value}" for key, value in self.where.items())
+        often = {1: "once", FOREVER: "from then on"}.get(self.count, f"{self.count} times")
+        return f"{self.call} {self.error} at call {self.first} {often} {what} during {self.load}".replace("  ", " ")
+
+
+def cases(is_all):
+    rows = []
+    data = {"target": "file", "path": "data.mdb"}
+    firsts = range(1, 51) if is_all else (1, 3)
+    for error in ("EIO", "ENOSPC", "EINTR", "short"):
+        for first in firsts:
+            rows.append(Case("pwrite", error, first=first, **data))
+            rows.append(Case("writev", error, first=first, **data))
+    for error in ("EIO", "ENOSPC"):
+        rows.append(Case("pwrite", error, offset_end=META_PAGES_END, **data))
+        rows.append(Case("pwrite", error, count=FOREVER, **data))
+        rows.append(Case("pwrite", error, offset_end=META_PAGES_END, count=FOREVER, **data))
+        rows.append(Case("fdatasync", error, count=FOREVER, **data))
+        for first in firsts:
+            rows.append(Case("fdatasync", error, first=first, **data))
+    rows.append(Case("fdatasync", "EINTR", **data))
+    for call in ("open", "mmap", "ftruncate", "fsync", "rename", "mkdir"):
+        for error in {"open": ("EMFILE", "ENOSPC"), "mmap": ("ENOMEM",), "mkdir": ("ENOSPC",)}.get(call, ("EIO",)):
+            for first in firsts if is_all else (1, 2):
+                rows.append(Case(call, error, load="create", first=first, **({"target": "file"} if call in ("fsync", "ftruncate") else {})))
+    rows.append(Case("unlink", "EIO", load="drop"))
+    for error in ("EMFILE", "ENFILE", "EINTR", "ECONNABORTED", "ENOMEM"):
+        rows.append(Case("accept", error, load="connect"))
+    rows.append(Case("accept", "EMFILE", load="connect", count=20))
+    for call, error in (("read", "ECONNRESET"), ("read", "EINTR"), ("read", "EAGAIN"), ("read", "short"),
+                        ("write", "EPIPE"), ("write", "EAGAIN"), ("write", "EINTR"), ("write", "short"),
+                        ("writev", "EPIPE"), ("writev", "EAGAIN"), ("writev", "short")):
+        rows.append(Case(call, error, load="read", target="socket"))
+    rows.append(Case("read", "short", load="write", target="socket", count=200))
+    rows.append(Case("epoll_ctl", "ENOMEM", load="connect"))
+    rows.append(Case("epoll_ctl", "ENOSPC", load="connect"))
+    return rows
+
+
+class Load:
+    """One writer with its model, and what it saw."""
+
+    def __init__(self, server, number):
+        self.server = server
+        self.share = model.Share("main", 0, "Dot", {})
+        self.rng = random.Random(number)
+        self.version = number * 10000
+        self.client = Client(server.port, timeout=10)
+        self.created = {}  # collection -> what `exists` may say
+        self.refused = []  # answers of 400 and more
+
+    def prepare(self):
+        create = model.CreateCollection("Dot")
+        self.client.must(create.method, create.url("main", True), create.body())
+        self.client.must("PUT", "/collections/main/index?wait=true", {"field_name": "tag", "field_schema": "keyword"})
+        for _ in range(4):
+            self.write(must=True)
+
+    def write(self, must=False):
+        self.version += 1
+        operation = model.random_operation(self.rng, SEED, 0, self.version, self.share.newest(), POINTS)
+        try:
+            answer = self.client.call(operation.method, operation.url("main", True), operation.body())
+        except Lost:
+            self.share.accepted(operation)
+            self.settle()
+            return False
+        if answer.status == 200:
+            self.share.completed(operation)
+            return True
+        report.check(not must, f"a write without a fault is answered {answer}")
+        report.check(answer.status >= 500 and answer.error, f"a failed write is answered {answer}")
+        self.refused.append(answer)
+        return False
+
+    def create(self):
+        name = f"made-{len(self.created)}"
+        operation = model.CreateCollection("Dot")
+        self.change(operation, name, {True})
+
+    def drop(self):
+        present = [name for name, is_there in self.created.items() if is_there == {True}]
+        if not present:
+            self.create()
+        else:
+            self.change(model.DropCollection(), present[0], {False})
+
+    def change(self, operation, name, outcome):
+        before = self.created.get(name, {False})
+        try:
+            answer = self.client.call(operation.method, operation.url(name, True), operation.body())
+        except Lost:
+            self.created[name] = before | outcome
+            return
+        self.created[name] = outcome if answer.status == 200 else before
+        if answer.status != 200:
+            report.check(answer.status >= 500 and answer.error, f"a failed change is answered {answer}")
+            self.refused.append(answer)
+
+    def read(self):
+        """Any reads; what they say is checked when the fault is over, and right now if it is 200."""
+        self.client.close() if self.rng.random() < 0.5 else None
+        try:
+            answer = self.client.call("POST", "/collections/main/points/count", {"exact": True})
+            state = self.share.base
+            report.check(answer.status >= 500 or answer.result["count"] == len(state), f"count is {answer}")
+        except Lost as lost:
+            report.check("timed out" not in str(lost), f"no answer: {lost}")
+
+    def connect(self):
+        client = Client(self.server.port, timeout=10, keep_alive=False)
+        try:
+            client.call("GET", "/healthz")
+        except Lost as lost:
+            report.check("timed out" not in str(lost), f"no answer: {lost}")
+        self.read()
+
+    def settle(self):
+        """What there is, is what the model allows; asked until the server answers again."""
+        deadline = time.monotonic() + RECOVERY_SECONDS_MAX
+        while True:
+            try:
+                self.share.settle(model.scroll_all(self.client, "main"))
+                return
+            except Lost:
+                if time.monotonic() > deadline or not self.server.is_running():
+                    raise
+
+    def check(self):
+        client = self.client
+        self.settle()
+        points = self.share.base
+        model.check_counts(client, "main", points)
+        model.check_searches(client, "main", "Dot", points, self.rng, 2)
+        for name, allowed in self.created.items():
+            exists = client.must("GET", f"/collections/{name}/exists")["exists"]
+            report.check(exists in allowed, f"collection {name} is there: {exists}, allowed {allowed}")
+            self.created[name] = {exists}
+            if exists:
+                report.equal(client.must("POST", f"/collections/{name}/points/count", {})["count"], 0, f"points of {name}")
+
+    def wait_until_writable(self):
+        deadline = time.monotonic() + RECOVERY_SECONDS_MAX
+        while not self.write():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+class Bench:
+    """The server all cases share, until one of them takes it down."""
+
+    def __init__(self):
+        self.preload = Syscalls()
+        self.server = Victim(preload=self.preload)
+        self.number = 0
+        self.load = Load(self.server, 0)
+        self.load.prepare()
+
+    def close(self):
+        self.server.close()
+        self.preload.close()
+
+    def revive(self):
+        """After a failed case, a fresh folder: one failure does not fail all that follow."""
+        self.server.close()
+        self.preload.reset()
+        self.number += 1
+        self.server = Victim(preload=self.preload)
+        self.load = Load(self.server, self.number)
+        self.load.prepare()
+
+    def restart(self):
+        self.load.client.close()
+        self.server.kill()
+        self.preload.reset()
+        self.server.start()
+
+    def run(self, case):
+        try:
+            self.try_case(case)
+        except Exception:
+            self.preload.disarm()
+            self.revive()
+            raise
+
+    def try_case(self, case):
+        load, preload = self.load, self.preload
+        load.refused.clear()
+        preload.arm(case.call, case.error, first=case.first, count=case.count, **case.where)
+        try:
+            for _ in range(REQUESTS_MAX):
+                getattr(load, case.load)()
+                enough = case.count if case.count != FOREVER else 3
+                if preload.get(Syscalls.FAILED) >= enough or not self.server.is_running():
+                    break
+        finally:
+            failed = preload.disarm()
+        if not self.server.is_running() and case.call == "epoll_ctl":
+            # libuv aborts the process if it cannot watch a socket: nothing of ours may prevent it.
+            # What is left to prove is that nothing is lost.
+            self.restart()
+            load.check()
+            return
+        self.server.expect_alive(case.name())
+        report.check(failed or case.error == "ECONNABORTED", f"the load made no such call (calls seen: {preload.get(Syscalls.MATCHED)})")
+        load.client.close()
+        load.check()
+        is_writable = load.wait_until_writable()
+        self.restart()
+        load.check()
+        report.check(load.wait_until_writable(), "no writes after a restart")
+        report.check(is_writable, f"no writes {RECOVERY_SECONDS_MAX} s after the fault was over; "
+                                  f"last: {load.refused[-1] if load.refused else ''}")
+
+
+def shims_work():
+    """The preloaded library really fails what it is told to: else all else here proves nothing."""
+    preload = Syscalls()
+    server = None
+    try:
+        server = Victim(preload=preload)
+        before = preload.seen("write") + preload.seen("writev") + preload.seen("read")
+        server.client().call("GET", "/healthz")
+        after = preload.seen("write") + preload.seen("writev") + preload.seen("read")
+        report.check(after > before, "the library sees no reads and writes of the server")
+        preload.arm("read", "ECONNRESET", target="socket")
+        try:
+            answer = server.client().call("GET", "/healthz")
+            raise AssertionError(f"the read was to fail, and the answer is {answer}")
+        except Lost:
+            report.equal(preload.disarm(), 1, "failed reads")
+    finally:
+        if server:
+            server.close()
+        preload.close()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--all", action="store_true", default=bool(os.environ.get("NIGH_TORTURE")))
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    report.run("the preloaded library fails the server's calls", shims_work)
+    bench = Bench()
+    try:
+        for case in cases(arguments.all):
+            if arguments.only in case.name():
+                report.run(case.name(), bench.run, case)
+    finally:
+        bench.close()
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,7 @@ SHUTDOWN = 0x8004587D  # the same number for ext4 and XFS
 NO_LOG_FLUSH = 2
 IMAGE_BYTES = 512 * 1024 * 1024
 CYCLES_PER_FOLDER = 10
+SETTINGS = {"NIGH__STORAGE__DISK_RESERVE_MB": "16"}
 
 
 class Disk:
@@ -103,7 +104,7 @@ def expect_cut_works():
 def cut_cycles(disk, cycles, arguments, rng):
     world = World(rng.random())
     disk.make()
-    server = Victim(folder=os.path.join(disk.mount_point, "data"))
+    server = Victim(folder=os.path.join(disk.mount_point, "data"), environment=SETTINGS)
     try:
         world.create_shared(server.client())
         for _ in range(cycles):

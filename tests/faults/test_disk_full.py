@@ -30,7 +30,7 @@ RESUME_SECONDS_MAX = 5.0
 PAYLOAD_BYTES = 20000
 BATCH_POINTS = 10
 POINTS_MAX = 900
-RESERVE_BYTES = 256 * 1024
+RESERVE_MB = 1  # of disks of 4 MiB and more
 TEXTS = ("disk", "space")
 
 
@@ -138,13 +138,13 @@ class Load:
             time.sleep(0.1)
 
 
-def settings():
-    return {"NIGH__STORAGE__DISK_RESERVE_BYTES": str(RESERVE_BYTES)}
+def settings(bytes_max):
+    return {"NIGH__STORAGE__DISK_RESERVE_MB": str(RESERVE_MB if bytes_max >= 4 * MIB else 0)}
 
 
 def refuses_and_resumes(bytes_max, is_filled_by_other, seed):
     disk = Disk(bytes_max)
-    server = Victim(folder=os.path.join(disk.path, "data"), environment=settings(), start=False)
+    server = Victim(folder=os.path.join(disk.path, "data"), environment=settings(bytes_max), start=False)
     try:
         server.start()
         load = Load(server, (seed, bytes_max))

@@ -42,7 +42,7 @@ def load_points(client, name, count, size=64):
 
 def http_request(method, path, body):
     data = json.dumps(body).encode()
-    return (f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return (f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(data)}\r\n\r\n").encode() + data
 
 

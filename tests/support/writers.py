@@ -114,16 +114,18 @@ class Indexer(threading.Thread):
         collection = self.rng.choice(self.world.shared)[0]
         field, kind = self.rng.choice(sorted(model.INDEX_FIELDS.items()))
         known = self.world.indexes[collection]
-        create = field not in known
+        create = known.get(field) != {True}
         known[field] = {True, False}  # until it is answered
         self.requests += 1
         path = f"/collections/{collection}/index"
         if create:
-            self.client.must("PUT", path + "?wait=true", {"field_name": field, "field_schema": kind})
-            known[field] = {True}
+            answer = self.client.call("PUT", path + "?wait=true", {"field_name": field, "field_schema": kind})
         else:
-            self.client.must("DELETE", f"{path}/{field}?wait=true")
-            del known[field]
+            answer = self.client.call("DELETE", f"{path}/{field}?wait=true")
+        if answer.status >= 500 and self.world.is_failing:
+            raise Lost(str(answer))
+        check(answer.status == 200, f"index of {field} in {collection}: {answer}")
+        known[field] = {create}
         time.sleep(0.05)
 
 
@@ -135,7 +137,9 @@ class World:
         self.generation = 0
         self.is_over = False
         self.is_failing = False  # from when on answers of 500 and more are to be expected
+        self.is_failing_from_start = False
         self.has_own_collections = has_own_collections
+        self.strangers = set()  # collections of others
         self.versions = [0] * WRITERS
         self.shared = [(f"shared-{distance}", distance) for distance in model.DISTANCES]
         self.indexes = {name: {} for name, _ in self.shared}  # field -> what it may be
@@ -164,7 +168,7 @@ class World:
         """Lets the writers run for a while, or until the server dies, then ends it by end(); how many
         requests were sent."""
         self.generation += 1
-        self.is_over = self.is_failing = False
+        self.is_over, self.is_failing = False, self.is_failing_from_start
         threads = [Writer(self, number, server.client()) for number in range(WRITERS)]
         threads.append(Indexer(self, server.client()))
         for thread in threads:
@@ -189,7 +193,8 @@ class World:
         names = [entry["name"] for entry in client.must("GET", "/collections")["collections"]]
         check(names == sorted(set(names)), f"collections are listed as {names}")
         known = {name for name, _ in self.shares}
-        check(set(names) <= known, f"collections nobody created: {set(names) - known}")
+        unknown = set(names) - known - self.strangers
+        check(not unknown, f"collections nobody created: {unknown}")
         for name, distance in self.shared:
             check(name in names, f"collection {name} is lost")
         for name in sorted(known):

@@ -42,6 +42,11 @@ class Case:
         often = {1: "once", FOREVER: "from then on"}.get(self.count, f"{self.count} times")
         return f"{self.call} {self.error} at call {self.first} {often} {what} during {self.load}".replace("  ", " ")
 
+    def may_stop_writes(self):
+        """One failed commit is got over by opening the file again. When the next fails too, the disk is
+        not to be trusted: the collection stays read-only until a restart."""
+        return self.error == "EIO" and self.count == FOREVER
+
 
 def cases(is_all):
     rows = []
@@ -86,6 +91,7 @@ class Load:
         self.rng = random.Random(number)
         self.version = number * 10000
         self.client = Client(server.port, timeout=10)
+        self.made = 0
         self.created = {}  # collection -> what `exists` may say
         self.refused = []  # answers of 400 and more
 
@@ -114,16 +120,13 @@ class Load:
         return False
 
     def create(self):
-        name = f"made-{len(self.created)}"
-        operation = model.CreateCollection("Dot")
-        self.change(operation, name, {True})
+        self.made += 1
+        name = f"made-{self.made}"
+        return self.change(model.CreateCollection("Dot"), name, {True})
 
     def drop(self):
         present = [name for name, is_there in self.created.items() if is_there == {True}]
-        if not present:
-            self.create()
-        else:
-            self.change(model.DropCollection(), present[0], {False})
+        return self.change(model.DropCollection(), present[0], {False}) if present else self.create()
 
     def change(self, operation, name, outcome):
         before = self.created.get(name, {False})
@@ -131,11 +134,12 @@ class Load:
             answer = self.client.call(operation.method, operation.url(name, True), operation.body())
         except Lost:
             self.created[name] = before | outcome
-            return
+            return False
         self.created[name] = outcome if answer.status == 200 else before
         if answer.status != 200:
             report.check(answer.status >= 500 and answer.error, f"a failed change is answered {answer}")
             self.refused.append(answer)
+        return answer.status == 200
 
     def read(self):
         """Any reads; what they say is checked when the fault is over, and right now if it is 200."""
@@ -180,11 +184,13 @@ class Load:
                 report.equal(client.must("POST", f"/collections/{name}/points/count", {})["count"], 0, f"points of {name}")
 
     def wait_until_writable(self):
+        """Whether points are written, collections made and dropped again, all within the time."""
         deadline = time.monotonic() + RECOVERY_SECONDS_MAX
-        while not self.write():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        for attempt in (self.write, self.create, self.drop):
+            while not attempt():
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.05)
         return True
 
 
@@ -248,6 +254,11 @@ class Bench:
         load.client.close()
         load.check()
         is_writable = load.wait_until_writable()
+        if not is_writable and case.may_stop_writes():
+            ready = load.client.call("GET", "/readyz")
+            report.check(ready.status == 503, f"a collection is read-only, and /readyz answers {ready}")
+            report.check("read-only" in load.refused[-1].error, f"a read-only collection answers {load.refused[-1]}")
+            is_writable = True
         self.restart()
         load.check()
         report.check(load.wait_until_writable(), "no writes after a restart")

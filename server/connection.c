@@ -99,18 +99,12 @@ void connection_close(struct connection *connection) {
     uv_close((uv_handle_t *)&connection->tcp, on_closed);
 }
 
-static void on_shutdown(uv_shutdown_t *request, int code) {
-    struct connection *connection = request->handle->data;
-    if (code < 0 && connection->state == CONNECTION_LINGERING)
-        connection_close(connection);
-}
-
 /* Says that no more will come, and waits for the client to have read what came. */
 static void linger(struct connection *connection) {
     move_to(connection, CONNECTION_LINGERING);
     connection->received = 0;
     if (connection->input_ended ||
-        uv_shutdown(&connection->shutdown, (uv_stream_t *)&connection->tcp, on_shutdown) < 0) {
+        uv_shutdown(&connection->shutdown, (uv_stream_t *)&connection->tcp, NULL) < 0) {
         connection_close(connection);
         return;
     }
@@ -198,12 +192,6 @@ static void send_answer(struct connection *connection) {
     bool is_old = server_now_ms(server) - connection->opened_ms > CONNECTION_AGE_MAX_MS;
     if (server->is_draining || is_old || connection->requests + 1 >= CONNECTION_REQUESTS_MAX)
         connection->stays = false;
-    job->arena.limit += HTTP_RESPONSE_HEAD_MAX; /* an answer may have used it up */
-    char *head = arena_alloc(&job->arena, HTTP_RESPONSE_HEAD_MAX);
-    if (!head) {
-        connection_close(connection);
-        return;
-    }
     size_t head_length = http_response_write_head(
         &(struct http_response){
             .http_status = answer->http_status,
@@ -217,10 +205,10 @@ static void send_answer(struct connection *connection) {
             .is_preflight = connection->traits.is_preflight,
             .now = time(NULL),
         },
-        head);
+        job->head);
     bool has_body = answer->length > 0 && !connection->traits.is_head;
     uv_buf_t buffers[2] = {
-        uv_buf_init(head, (unsigned)head_length),
+        uv_buf_init(job->head, (unsigned)head_length),
         {.base = (char *)(uintptr_t)answer->body, .len = has_body ? answer->length : 0},
     };
     move_to(connection, CONNECTION_ANSWERING);
@@ -483,60 +471,25 @@ void connection_expire(struct timer_entry *timer) {
     }
 }
 
-void connection_drain(struct connection *connection) {
-    if (connection->state == CONNECTION_IDLE)
-        connection_close(connection);
-}
-
-static void on_refused_closed(uv_handle_t *handle) {
-    free(handle);
-}
-
-/* One client too many: an answer without a job, then the end. */
-static bool turn_away(struct server *server) {
-#define BODY "{\"status\":{\"error\":\"Service unavailable: too many connections\"},\"time\":0.0}"
-    static char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-                         "Content-Length: 75\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" BODY;
-    static_assert(sizeof(BODY) - 1 == 75, "Content-Length above");
-#undef BODY
-    uv_tcp_t *tcp = malloc(sizeof(*tcp));
-    if (!tcp)
-        return false;
-    if (uv_tcp_init(&server->loop, tcp) < 0) {
-        free(tcp);
-        return false;
-    }
-    uv_buf_t buffer = uv_buf_init(text, sizeof(text) - 1);
-    metrics_add(server->metrics, METRICS_connections_refused, 1);
-    if (uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)tcp) == 0)
-        (void)uv_try_write((uv_stream_t *)tcp, &buffer, 1);
-    uv_close((uv_handle_t *)tcp, on_refused_closed);
-    return true;
-}
-
-bool connection_accept(struct server *server) {
+struct connection *connection_create(struct server *server) {
     assert(thread_role_may_act_as(THREAD_ROLE_LOOP));
-    if (server->connection_count >= server->connections_max)
-        return turn_away(server);
     struct connection *connection = calloc(1, sizeof(*connection));
     if (!connection)
-        return false;
+        return NULL;
     if (uv_tcp_init(&server->loop, &connection->tcp) < 0) {
         free(connection);
-        return false;
+        return NULL;
     }
     connection->server = server;
     connection->tcp.data = connection;
     connection->opened_ms = connection->since_ms = server_now_ms(server);
-    connection->stays = true;
     http_parser_init(&connection->parser, on_body, connection);
     server_add_connection(server, connection);
-    if (uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)&connection->tcp) < 0) {
-        connection_close(connection);
-        return true;
-    }
+    return connection;
+}
+
+void connection_start(struct connection *connection) {
     (void)uv_tcp_nodelay(&connection->tcp, 1); /* answers are written whole */
     set_deadline(connection);
     start_reading(connection);
-    return true;
 }

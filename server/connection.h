@@ -74,18 +74,15 @@ struct connection {
     uv_shutdown_t shutdown;
 };
 
-/* Takes the pending connection of the listener. False: no memory; it is still pending, and libuv
- * will not call again until it is taken. */
-bool connection_accept(struct server *server);
+/* A connection that uv_accept() can fill; NULL: out of memory. Then start or close it. */
+struct connection *connection_create(struct server *server);
+void connection_start(struct connection *connection);
 
 /* The job came back; sends its answer, or lets it go if the client has left. */
 void connection_answer(struct server *server, struct job *job);
 
 /* The deadline of a connection's timer has passed. */
 void connection_expire(struct timer_entry *timer);
-
-/* The server stops: ends the connection if it is idle; others end with their answer. */
-void connection_drain(struct connection *connection);
 
 /* Ends it at once. */
 void connection_close(struct connection *connection);

@@ -52,8 +52,6 @@ static enum http_progress scan_start(struct http_head_scan *scan, unsigned char 
 /* The request line: METHOD SP TARGET SP VERSION CR LF. */
 static enum http_progress scan_request_line(struct http_head_scan *scan, unsigned char byte,
                                             struct http_refusal *refusal) {
-    if (scan->line_bytes > HTTP_REQUEST_LINE_BYTES_MAX)
-        return refuse(refusal, 414, "the request line is longer than 8192 bytes");
     switch (scan->state) {
     case SCAN_METHOD:
         if (byte == ' ')
@@ -79,8 +77,6 @@ static enum http_progress scan_request_line(struct http_head_scan *scan, unsigne
 
 static enum http_progress scan_header(struct http_head_scan *scan, unsigned char byte,
                                       struct http_refusal *refusal) {
-    if (scan->line_bytes > HTTP_HEADER_LINE_BYTES_MAX)
-        return refuse(refusal, 431, "a header is longer than 8192 bytes");
     switch (scan->state) {
     case SCAN_HEADER_START:
         if (byte == '\r') {
@@ -133,6 +129,10 @@ static enum http_progress scan_byte(struct http_head_scan *scan, unsigned char b
                                     struct http_refusal *refusal) {
     scan->bytes++;
     scan->line_bytes++;
+    if (scan->line_bytes > HTTP_LINE_BYTES_MAX)
+        return scan->headers == 0
+                   ? refuse(refusal, 414, "the request line is longer than 8192 bytes")
+                   : refuse(refusal, 431, "a header is longer than 8192 bytes");
     if (scan->bytes > HTTP_HEAD_BYTES_MAX)
         return refuse(refusal, 431, "the head of the request is larger than 16384 bytes");
     switch ((enum scan_state)scan->state) {
@@ -213,6 +213,10 @@ static bool parse_method(struct http_text text, struct http_head *head,
     return false;
 }
 
+static bool is_digit(char byte) {
+    return byte >= '0' && byte <= '9';
+}
+
 static bool parse_version(struct http_text text, struct http_head *head,
                           struct http_refusal *refusal) {
     if (http_text_is(text, "HTTP/1.1") && memcmp(text.bytes, "HTTP", 4) == 0)
@@ -221,45 +225,55 @@ static bool parse_version(struct http_text text, struct http_head *head,
         head->is_http_1_0 = true;
         return true;
     }
-    if (text.length == 8 && memcmp(text.bytes, "HTTP/", 5) == 0 && text.bytes[6] == '.')
+    if (text.length == 8 && memcmp(text.bytes, "HTTP/", 5) == 0 && is_digit(text.bytes[5]) &&
+        text.bytes[6] == '.' && is_digit(text.bytes[7]))
         refuse(refusal, 505, "this server speaks HTTP/1.1 and HTTP/1.0");
     else
         refuse(refusal, 400, "the request line does not end with an HTTP version");
     return false;
 }
 
-/* Splits origin-form, absolute-form (which proxies send) or the * of OPTIONS. */
+/* Takes "http://host" off the front of an absolute-form target, which proxies send. What is left
+ * may be empty. */
+static void take_authority(struct http_text *target, struct http_head *head) {
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t length = strlen(schemes[i]);
+        if (target->length < length || strncasecmp(target->bytes, schemes[i], length) != 0)
+            continue;
+        head->authority = (struct http_text){.bytes = target->bytes + length};
+        size_t left = target->length - length;
+        while (head->authority.length < left &&
+               !strchr("/?", head->authority.bytes[head->authority.length]))
+            head->authority.length++;
+        target->bytes = head->authority.bytes + head->authority.length;
+        target->length = left - head->authority.length;
+        return;
+    }
+}
+
+/* Splits origin-form, absolute-form or the * of OPTIONS. */
 static bool parse_target(struct http_text target, struct http_head *head,
                          struct http_refusal *refusal) {
+    static const char root[] = "/";
     if (target.length == 1 && target.bytes[0] == '*' && strcmp(head->method, "OPTIONS") == 0) {
         head->path = target;
         return true;
     }
-    for (size_t i = 7; i <= 8 && target.length > i; i++) { /* http:// and https:// */
-        if (strncasecmp(target.bytes, i == 7 ? "http://" : "https://", i) != 0)
-            continue;
-        const char *start = target.bytes + i, *end = target.bytes + target.length;
-        const char *slash = start;
-        while (slash < end && *slash != '/' && *slash != '?')
-            slash++;
-        if (slash == end || *slash == '?')
-            break; /* no path: nothing of ours is there */
-        head->authority = (struct http_text){.bytes = start, .length = (size_t)(slash - start)};
-        target = (struct http_text){.bytes = slash, .length = (size_t)(end - slash)};
-        break;
-    }
-    if (target.length == 0 || target.bytes[0] != '/') {
-        refuse(refusal, 400, "the request target is not a path");
-        return false;
-    }
-    head->path = target;
+    take_authority(&target, head);
     const char *mark = memchr(target.bytes, '?', target.length);
+    head->path = target;
     if (mark) {
         head->path.length = (size_t)(mark - target.bytes);
         head->query.bytes = mark + 1;
         head->query.length = target.length - head->path.length - 1;
     }
-    return true;
+    if (head->authority.bytes && head->path.length == 0)
+        head->path = (struct http_text){.bytes = root, .length = 1};
+    if (head->path.length > 0 && head->path.bytes[0] == '/')
+        return true;
+    refuse(refusal, 400, "the request target is not a path");
+    return false;
 }
 
 /* The headers that mean something to us. Each may come once: a second one is how requests are
@@ -332,7 +346,7 @@ static bool parse_length(struct http_head *head, struct http_refusal *refusal) {
     struct http_text text = head->length;
     bool is_number = text.length > 0 && (text.bytes[0] != '0' || text.length == 1);
     for (size_t i = 0; i < text.length; i++)
-        is_number = is_number && text.bytes[i] >= '0' && text.bytes[i] <= '9';
+        is_number = is_number && is_digit(text.bytes[i]);
     if (!is_number) {
         refuse(refusal, 400, "header content-length is not a plain decimal number");
         return false;

@@ -16,11 +16,10 @@
 
 enum {
     HTTP_METHOD_BYTES_MAX = 32,
-    HTTP_REQUEST_LINE_BYTES_MAX = 8 * 1024, /* beyond: 414 */
-    HTTP_HEADER_LINE_BYTES_MAX = 8 * 1024,  /* beyond: 431 */
-    HTTP_HEAD_BYTES_MAX = 16 * 1024,        /* the head as a whole; beyond: 431 */
-    HTTP_HEADERS_MAX = 100,                 /* beyond: 431 */
-    HTTP_LENGTH_DIGITS_MAX = 18,            /* of Content-Length; beyond: 413 */
+    HTTP_LINE_BYTES_MAX = 8 * 1024,  /* with CR LF; beyond: 414 (request line) or 431 (header) */
+    HTTP_HEAD_BYTES_MAX = 16 * 1024, /* the head as a whole; beyond: 431 */
+    HTTP_HEADERS_MAX = 100,          /* beyond: 431 */
+    HTTP_LENGTH_DIGITS_MAX = 18,     /* of Content-Length; beyond: 413 */
 };
 
 /* Bytes of the request, borrowed; bytes is NULL if the header is absent. */

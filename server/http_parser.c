@@ -17,7 +17,10 @@ static enum http_event refuse(struct http_parser *parser, unsigned http_status, 
 /* ---- llhttp --------------------------------------------------------------------------------- */
 
 static int on_headers_complete(llhttp_t *llhttp) {
+    struct http_parser *parser = llhttp->data;
     llhttp->upgrade = 0; /* Upgrade is an offer, and we decline it by going on */
+    /* Here, since a message without body ends next, and llhttp forgets with it. */
+    parser->is_keep_alive = llhttp_should_keep_alive(llhttp) != 0;
     return 0;
 }
 
@@ -91,7 +94,6 @@ static enum http_event finish_head(struct http_parser *parser, const char *bytes
     }
     if (!llhttp_agrees(parser, bytes, length))
         return refuse(parser, 400, "the head of the request is malformed");
-    parser->is_keep_alive = llhttp_should_keep_alive(&parser->llhttp) != 0;
     parser->state = head->is_chunked ? HTTP_PARSER_CHUNKED : HTTP_PARSER_LENGTH;
     parser->body_left = head->content_length;
     parser->chunks = (struct http_chunks){.bytes_max = UINT64_MAX};

@@ -13,7 +13,7 @@
 
 #include "server/http_chunks.h"
 
-#include "llhttp.h"
+#include <llhttp.h>
 
 enum http_event {
     HTTP_EVENT_MORE,     /* every byte was consumed */

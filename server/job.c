@@ -8,8 +8,8 @@
 enum {
     PIECE_BYTES_MIN = 16 * 1024, /* of a chunked body; they double up to */
     PIECE_BYTES_MAX = 1024 * 1024,
-    /* Unmapping takes about 0.1 ms a MiB. */
-    LARGE_ARENA_BYTES = 1024 * 1024,
+    /* Unmapping takes about 0.1 ms a MiB, and an arena may hold eight times its body. */
+    LARGE_BYTES = 128 * 1024,
 };
 
 static uint64_t now_ns(void) {
@@ -152,5 +152,5 @@ void job_release(struct job *job) {
 }
 
 bool job_is_large(const struct job *job) {
-    return job->arena.total > LARGE_ARENA_BYTES;
+    return job->budget_bytes + job->call.answer.length > LARGE_BYTES;
 }

@@ -5,13 +5,15 @@
  *     loop (job_create, body comes in) -> worker (api_run) -> writer (writes only)
  *          -> loop (the answer is sent) -> api_call_release -> freed by whoever let go last
  *
- * The exceptions: call.is_cancelled is atomic, and `connection` is the loop's at all times. After a
- * write was answered before it was applied, a writer may hold the job longer than the loop does.
+ * The exceptions: call.is_cancelled is atomic, and `connection` and `head` are the loop's at all
+ * times. After a write was answered before it was applied, a writer may still work in the arena
+ * while the loop sends the answer, so the loop does not touch the arena any more.
  */
 #ifndef JOB_H
 #define JOB_H
 
 #include "api/api.h"
+#include "server/http_response.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -44,12 +46,12 @@ struct job {
     struct arena arena;
     struct job_totals *totals;
     struct job_piece *first_piece, *last_piece;
-    size_t body_length;            /* received so far */
-    size_t budget_bytes;           /* taken out of totals->body_bytes */
-    struct connection *connection; /* loop only; NULL once the client has left */
-    struct job *next;              /* link of the queue the job is in; its owner's */
-    bool is_release;               /* in a worker's queue only to be let go of */
-    uint64_t queued_ns;            /* when the loop handed it over; CLOCK_MONOTONIC */
+    size_t body_length;                /* received so far */
+    size_t budget_bytes;               /* taken out of totals->body_bytes */
+    struct connection *connection;     /* loop only; NULL once the client has left */
+    char head[HTTP_RESPONSE_HEAD_MAX]; /* loop only; of the answer */
+    struct job *next;                  /* link of the queue the job is in; its owner's */
+    bool is_release;                   /* in a worker's queue only to be let go of */
 };
 
 /* NULL: out of memory. Loop thread, like all of the below but job_run. */

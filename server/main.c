@@ -1,6 +1,7 @@
 /* The command line: nigh [serve] | healthcheck | verify | version. */
 #include "api/api.h"
 #include "server/healthcheck.h"
+#include "server/listener.h"
 #include "server/server.h"
 #include "storage/log.h"
 #include "storage/storage.h"
@@ -160,15 +161,15 @@ static enum status open_storage(const struct config *config, struct storage **st
 }
 
 static void greet(const struct config *config, const struct server *server) {
-    char address[80];
-    server_address(server, address);
+    char address[LISTENER_ADDRESS_MAX];
+    listener_address(server, address);
     log_event(LOG_LEVEL_INFO, "nigh %s listens on http://%s, data in %s", NIGH_VERSION, address,
               config->storage_path);
     bool has_key = config->api_key[0] || config->read_only_api_key[0];
     log_event(LOG_LEVEL_INFO, "try: curl http://%s:%s/collections%s",
-              server_is_public(server) ? "localhost" : config->host, strrchr(address, ':') + 1,
+              listener_is_public(server) ? "localhost" : config->host, strrchr(address, ':') + 1,
               has_key ? " -H 'api-key: ...'" : "");
-    if (server_is_public(server) && !has_key)
+    if (listener_is_public(server) && !has_key)
         log_event(LOG_LEVEL_WARN,
                   "anyone who reaches this machine can read and delete everything: no API key is "
                   "set (NIGH__SERVICE__API_KEY)");

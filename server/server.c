@@ -1,11 +1,11 @@
 #include "server/server.h"
 
 #include "server/connection.h"
+#include "server/listener.h"
 #include "storage/log.h"
 #include "storage/thread_role.h"
 
 #include <assert.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,16 +80,6 @@ void server_remove_connection(struct server *server, struct connection *connecti
     stop_if_quiet(server);
 }
 
-static void on_connection(uv_stream_t *listener, int code) {
-    struct server *server = listener->data;
-    loop_clock_enter(&server->clock);
-    if (code == 0)
-        server->accept_is_pending = !connection_accept(server);
-    else
-        log_event(LOG_LEVEL_WARN, "cannot take a connection: %s", uv_strerror(code));
-    loop_clock_leave(&server->clock);
-}
-
 /* ---- Stopping ------------------------------------------------------------------------------- */
 
 static void close_if_open(uv_handle_t *handle) {
@@ -137,7 +127,8 @@ static void start_draining(struct server *server) {
     struct connection *next;
     for (struct connection *connection = server->connections; connection; connection = next) {
         next = connection->next;
-        connection_drain(connection);
+        if (connection->state == CONNECTION_IDLE)
+            connection_close(connection); /* others end with their answer */
     }
     stop_if_quiet(server);
 }
@@ -161,7 +152,7 @@ static void on_tick(uv_timer_t *handle) {
     while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
         connection_expire(timer);
     if (server->accept_is_pending && !server->is_draining)
-        server->accept_is_pending = !connection_accept(server);
+        server->accept_is_pending = !listener_take(server);
     if (server->is_draining && server_now_ms(server) >= server->drain_until_ms) {
         server->is_hurried = true;
         close_connections(server);
@@ -171,85 +162,6 @@ static void on_tick(uv_timer_t *handle) {
 }
 
 /* ---- Starting ------------------------------------------------------------------------------- */
-
-static bool is_loopback(const struct sockaddr_storage *address) {
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-    }
-    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
-}
-
-static void bound_address(const struct server *server, struct sockaddr_storage *address) {
-    int length = sizeof(*address);
-    *address = (struct sockaddr_storage){.ss_family = AF_INET};
-    (void)uv_tcp_getsockname(&server->listener, (struct sockaddr *)address, &length);
-}
-
-bool server_is_public(const struct server *server) {
-    struct sockaddr_storage address;
-    bound_address(server, &address);
-    return !is_loopback(&address);
-}
-
-void server_address(const struct server *server, char text[80]) {
-    struct sockaddr_storage address;
-    char name[64] = "?";
-    bound_address(server, &address);
-    if (address.ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
-        uv_ip4_name(v4, name, sizeof(name));
-        snprintf(text, 80, "%s:%d", name, ntohs(v4->sin_port));
-    } else {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
-        uv_ip6_name(v6, name, sizeof(name));
-        snprintf(text, 80, "[%s]:%d", name, ntohs(v6->sin6_port));
-    }
-}
-
-static enum status resolve(const struct config *config, struct sockaddr_storage *address,
-                           struct error *error) {
-    char port[16];
-    struct addrinfo *found = NULL;
-    const struct addrinfo hints = {
-        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-        .ai_socktype = SOCK_STREAM,
-    };
-    snprintf(port, sizeof(port), "%u", (unsigned)config->http_port);
-    int code = getaddrinfo(config->host, port, &hints, &found);
-    if (code != 0)
-        return error_set(error, STATUS_INVALID, "cannot resolve the host %.256s: %s; set --host",
-                         config->host, gai_strerror(code));
-    memcpy(address, found->ai_addr, found->ai_addrlen);
-    freeaddrinfo(found);
-    return STATUS_OK;
-}
-
-static enum status listen_failed(const struct config *config, int code, struct error *error) {
-    if (code == UV_EADDRINUSE)
-        return error_set(error, STATUS_UNAVAILABLE,
-                         "port %u of %.256s is taken by another program: stop that one, or choose "
-                         "another port with --http-port",
-                         (unsigned)config->http_port, config->host);
-    if (code == UV_EACCES)
-        return error_set(error, STATUS_FORBIDDEN,
-                         "port %u needs rights this process lacks: choose one above 1023 with "
-                         "--http-port",
-                         (unsigned)config->http_port);
-    return error_set(error, STATUS_IO, "cannot listen on %.256s port %u: %s", config->host,
-                     (unsigned)config->http_port, uv_strerror(code));
-}
-
-static enum status start_listening(struct server *server, struct error *error) {
-    struct sockaddr_storage address = {0};
-    enum status status = resolve(server->config, &address, error);
-    if (status != STATUS_OK)
-        return status;
-    int code = uv_tcp_bind(&server->listener, (const struct sockaddr *)&address, 0);
-    if (code == 0)
-        code = uv_listen((uv_stream_t *)&server->listener, SERVER_BACKLOG, on_connection);
-    return code == 0 ? STATUS_OK : listen_failed(server->config, code, error);
-}
 
 /* Takes as many files as the system allows, and keeps some for other ends than connections. */
 static size_t connections_allowed(const struct config *config) {
@@ -357,7 +269,7 @@ enum status server_create(const struct config *config, struct server **created,
     if (status == STATUS_OK)
         status = start_loop(server, error);
     if (status == STATUS_OK)
-        status = start_listening(server, error);
+        status = listener_open(server, error);
     if (status == STATUS_OK)
         status = start_workers(server, error);
     if (status != STATUS_OK) {
@@ -365,7 +277,7 @@ enum status server_create(const struct config *config, struct server **created,
         return status;
     }
     server->checks_host =
-        config->check_host && !auth_is_required(server->auth) && !server_is_public(server);
+        config->check_host && !auth_is_required(server->auth) && !listener_is_public(server);
     *created = server;
     return STATUS_OK;
 }

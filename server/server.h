@@ -1,8 +1,8 @@
 /* server.h -- the loop thread: listening, connections, deadlines, stopping.
  *
  * struct server is shared by the files of this folder that run on the loop (server.c,
- * connection.c, request.c); nobody else looks inside. Invariant 5: only the loop thread touches
- * libuv, but for uv_async_send.
+ * listener.c, connection.c, request.c); nobody else looks inside. Invariant 5: only the loop thread
+ * touches libuv, but for uv_async_send.
  */
 #ifndef SERVER_H
 #define SERVER_H
@@ -72,12 +72,6 @@ unsigned server_worker_count(const struct config *config);
 
 /* After storage was closed: no job may be left but those that came back. */
 void server_free(struct server *server);
-
-/* The address it listens on, with the port really used: "127.0.0.1:6333". */
-void server_address(const struct server *server, char text[80]);
-
-/* True if it can be reached from other machines. */
-bool server_is_public(const struct server *server);
 
 /* api_options.write_metrics; context is the server. Any worker. */
 void server_write_metrics(void *context, struct json_writer *out);

@@ -89,7 +89,10 @@ const struct route routes[] = {
     {.method = "GET", .pattern = "/echo/{text}", .access = ACCESS_READ, .handle = handle_text},
     {.method = "POST", .pattern = "/sleep/{ms}", .access = ACCESS_READ, .handle = handle_sleep},
     {.method = "GET", .pattern = "/bytes/{count}", .access = ACCESS_READ, .handle = handle_bytes},
-    {.method = "DELETE", .pattern = "/things/{name}", .access = ACCESS_WRITE, .handle = handle_text},
+    {.method = "DELETE",
+     .pattern = "/things/{name}",
+     .access = ACCESS_WRITE,
+     .handle = handle_text},
 };
 const size_t routes_count = sizeof(routes) / sizeof(routes[0]);
 

@@ -7,7 +7,6 @@ the standard library is needed.
 
 import argparse
 import http.client
-import json
 import os
 import sys
 import textwrap
@@ -17,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 
 from fixture import DIMENSION, Fixture  # noqa: E402
-from server import Server  # noqa: E402
+from server import Client, Server  # noqa: E402
 
 COLLECTION = "demo"
 BATCH = 250
@@ -31,25 +30,12 @@ QUESTIONS = [
 ]
 
 
-class Client:
-    def __init__(self, host, port):
-        self.connection = http.client.HTTPConnection(host, port, timeout=60)
-
-    def call(self, method, path, body=None):
-        data = json.dumps(body).encode() if body is not None else None
-        self.connection.request(method, path, data, {"Content-Type": "application/json"})
-        response = self.connection.getresponse()
-        text = response.read()
-        if response.status != 200:
-            raise SystemExit(f"{method} {path}: status {response.status}: {text.decode(errors='replace')}")
-        return json.loads(text)
-
-
 def find_server(binary):
     """(client, server or None): a server of nigh's that runs already is used."""
     try:
         client = Client("127.0.0.1", 6333)
-        if "nigh" in client.call("GET", "/").get("title", ""):
+        about = client.request("GET", "/")[1]
+        if isinstance(about, dict) and about.get("title", "").startswith("nigh"):
             print("Using the server on http://127.0.0.1:6333")
             return client, None
     except (OSError, http.client.HTTPException):
@@ -57,7 +43,7 @@ def find_server(binary):
     os.environ["NIGH_BINARY"] = binary
     server = Server()
     print(f"No server on port 6333: started one on {server.url} in a temporary folder")
-    return Client(server.host, server.port), server
+    return server, server
 
 
 def bar(done, of, seconds):
@@ -93,7 +79,7 @@ def ask(client, data, text, condition):
     if condition:
         body["filter"] = {"must": [condition]}
     started = time.perf_counter()
-    points = client.call("POST", f"/collections/{COLLECTION}/points/query", body)["result"]["points"]
+    points = client.call("POST", f"/collections/{COLLECTION}/points/query", body)["points"]
     milliseconds = 1000 * (time.perf_counter() - started)
     print(f'\nQ: "{text}"' + (f"  ({describe(condition)})" if condition else ""))
     for point in points:

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import report  # noqa: E402
 from fixture import DIMENSION, Fixture  # noqa: E402
 from report import check, equal  # noqa: E402
-from server import Server  # noqa: E402
+from server import Client, Server  # noqa: E402
 
 K = 10
 RECALL_MIN = 0.97
@@ -151,11 +151,9 @@ def while_others_insert(server, data):
 
     def write():
         try:
-            writer = Server(start=False)
-            writer.host, writer.port = server.host, server.port
+            writer = Client(server.host, server.port)
             upsert(writer, "race", data.ids[half:], data.rows[half:])
-            os.unlink(writer.log_path)
-            os.rmdir(writer.folder)
+            writer.disconnect()
         except Exception as error:
             failures.append(error)
         finally:

@@ -4,8 +4,8 @@
         status, answer = server.request("PUT", "/collections/a", {"vectors": {"size": 4, "distance": "Dot"}})
 
 Only the standard library is used, so that every test program can import it whatever its
-environment. NIGH_BINARY names the program (build/nigh by default). One thread at a time: a test
-that wants several clients opens connections of its own to server.host and server.port.
+environment. NIGH_BINARY names the program (build/nigh by default). A test that wants several
+connections makes a Client(server.host, server.port) for each.
 """
 
 import http.client
@@ -33,7 +33,72 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Server:
+class Client:
+    """One keep-alive connection, opened when it is first used. One thread at a time."""
+
+    def __init__(self, host, port):
+        self.host = host
+        self.port = port
+        self.connection = None
+
+    @property
+    def url(self):
+        return f"http://{self.host}:{self.port}"
+
+    def disconnect(self):
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def raw(self, method, path, body=None, headers=None, timeout=60):
+        """(status, headers, bytes). body: bytes or None. One keep-alive connection is used."""
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        if self.connection.sock is not None:
+            self.connection.sock.settimeout(timeout)
+        try:
+            self.connection.request(method, path, body=body, headers=headers or {})
+            response = self.connection.getresponse()
+            data = response.read()
+        except BaseException:
+            self.disconnect()
+            raise
+        if response.will_close:
+            self.disconnect()
+        return response.status, response.headers, data
+
+    def request(self, method, path, body=None, headers=None, timeout=60):
+        """(status, decoded answer). body: anything that json.dumps takes, or bytes or str as they are."""
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+        if isinstance(body, str):
+            body = body.encode()
+        headers = {"Content-Type": "application/json", **(headers or {})} if body is not None else headers
+        status, received, data = self.raw(method, path, body, headers, timeout)
+        if data and received.get_content_type() == "application/json":
+            return status, json.loads(data)
+        return status, data.decode("utf-8", "replace")
+
+    def call(self, method, path, body=None, **more):
+        """The result of a request that must succeed."""
+        status, answer = self.request(method, path, body, **more)
+        if status != 200:
+            raise AssertionError(f"{method} {path}: status {status}: {answer}")
+        return answer["result"]
+
+    def wait_green(self, collection, seconds=120):
+        """Waits until nothing of the collection waits to be indexed; the collection's info."""
+        deadline = time.monotonic() + seconds
+        while True:
+            info = self.call("GET", f"/collections/{collection}")
+            if info["status"] == "green":
+                return info
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{collection} is {info['status']} after {seconds} s")
+            time.sleep(0.05)
+
+
+class Server(Client):
     """options: more command line arguments. environment: more variables. folder: a data folder to
     use and keep; by default a temporary one that close() removes. wrapper: a command to run the
     server under, such as ["strace", ...]."""
@@ -42,21 +107,15 @@ class Server:
         self.options = list(options)
         self.environment = dict(environment or {})
         self.wrapper = list(wrapper)
-        self.host = "127.0.0.1"
-        self.port = free_port()
+        super().__init__("127.0.0.1", free_port())
         self.owns_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="nigh-test-")
         # Beside the data folder, not in it: nothing but the server's own files belongs there.
         log_fd, self.log_path = tempfile.mkstemp(prefix="nigh-test-", suffix=".log")
         os.close(log_fd)
         self.process = None
-        self.connection = None
         if start:
             self.start()
-
-    @property
-    def url(self):
-        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self):
@@ -127,7 +186,8 @@ class Server:
     def close(self):
         try:
             if self.process is not None:
-                self.kill()
+                # Coverage is written at an orderly exit only.
+                self.stop() if os.environ.get("NIGH_GRACEFUL") == "1" else self.kill()
         finally:
             if self.owns_folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -139,60 +199,6 @@ class Server:
 
     def __exit__(self, *_):
         self.close()
-
-    # ---- Requests --------------------------------------------------------------------------
-
-    def disconnect(self):
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
-
-    def raw(self, method, path, body=None, headers=None, timeout=60):
-        """(status, headers, bytes). body: bytes or None. One keep-alive connection is used."""
-        if self.connection is None:
-            self.connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
-        if self.connection.sock is not None:
-            self.connection.sock.settimeout(timeout)
-        try:
-            self.connection.request(method, path, body=body, headers=headers or {})
-            response = self.connection.getresponse()
-            data = response.read()
-        except BaseException:
-            self.disconnect()
-            raise
-        if response.will_close:
-            self.disconnect()
-        return response.status, response.headers, data
-
-    def request(self, method, path, body=None, headers=None, timeout=60):
-        """(status, decoded answer). body: anything that json.dumps takes, or bytes or str as they are."""
-        if body is not None and not isinstance(body, (bytes, str)):
-            body = json.dumps(body)
-        if isinstance(body, str):
-            body = body.encode()
-        headers = {"Content-Type": "application/json", **(headers or {})} if body is not None else headers
-        status, received, data = self.raw(method, path, body, headers, timeout)
-        if data and received.get_content_type() == "application/json":
-            return status, json.loads(data)
-        return status, data.decode("utf-8", "replace")
-
-    def call(self, method, path, body=None, **more):
-        """The "result" of a request that must succeed."""
-        status, answer = self.request(method, path, body, **more)
-        if status != 200:
-            raise AssertionError(f"{method} {path}: status {status}: {answer}")
-        return answer["result"]
-
-    def wait_green(self, collection, seconds=120):
-        """Waits until nothing of the collection waits to be indexed; the collection's info."""
-        deadline = time.monotonic() + seconds
-        while True:
-            info = self.call("GET", f"/collections/{collection}")
-            if info["status"] == "green":
-                return info
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{collection} is {info['status']} after {seconds} s")
-            time.sleep(0.05)
 
     # ---- What the process uses -------------------------------------------------------------
 

@@ -158,7 +158,6 @@ void codes_query_vector(const struct code_space *space, const float *vector,
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query) {
     int8_t *codes = codes_of(query);
-    int32_t sum = 0;
     assert(query->width_max >= space->width);
     query->kernel.bytes = space->width;
     if (space->metric == CODE_METRIC_L1) {
@@ -167,11 +166,7 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
             values[i] = meta.scale * (float)(code[i] - 128);
         return;
     }
-    for (size_t i = 0; i < space->width; i++) {
-        codes[i] = (int8_t)(code[i] - 128);
-        sum += codes[i];
-    }
-    query->kernel.offset = 128 * sum;
+    query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
     set_weights(space, query, meta.scale, meta.norm);
 }
 

@@ -99,6 +99,11 @@ static bool agrees_on_codes(const struct kernels *kernels, const struct trial *t
     kernels_scalar.dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, expected);
     if (memcmp(dots, expected, sizeof(dots)) != 0)
         return false;
+    _Alignas(64) int8_t codes[TRIAL_BYTES], expected_codes[TRIAL_BYTES];
+    if (kernels->decode(trial->rows[0], codes, TRIAL_BYTES) !=
+            kernels_scalar.decode(trial->rows[0], expected_codes, TRIAL_BYTES) ||
+        memcmp(codes, expected_codes, sizeof(codes)) != 0)
+        return false;
     kernels->l1_rows(&trial->query, trial->row_list, trial->scales, TRIAL_ROWS, sums);
     kernels_scalar.l1_rows(&trial->query, trial->row_list, trial->scales, TRIAL_ROWS,
                            expected_sums);

@@ -44,6 +44,8 @@ struct kernels {
     void (*flip)(float *values, const uint64_t *bits, size_t count);
     /* The largest |value|; count is a multiple of 64. */
     float (*max_abs)(const float *values, size_t count);
+    /* codes[j] = row[j] - 128; returns their sum. bytes is a multiple of KERNELS_BLOCK. */
+    int32_t (*decode)(const uint8_t *row, int8_t *codes, size_t bytes);
     /* codes[j] = round(values[j] * factor), where |values[j] * factor| <= 127.5. */
     void (*quantise)(const float *values, float factor, int8_t *codes, size_t count);
 };

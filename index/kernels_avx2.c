@@ -175,6 +175,18 @@ static float max_abs(const float *values, size_t count) {
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 
+static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
+    const __m256i top = _mm256_set1_epi8(-128), one = _mm256_set1_epi8(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t i = 0; i < bytes; i += 32) {
+        __m256i x = _mm256_xor_si256(_mm256_load_si256((const __m256i *)(row + i)), top);
+        _mm256_store_si256((__m256i *)(codes + i), x);
+        __m256i pairs = _mm256_maddubs_epi16(one, x);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    return sum_lanes(sum);
+}
+
 static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
     __m256 scale = _mm256_set1_ps(factor);
     for (size_t i = 0; i < count; i += LANES) {
@@ -194,5 +206,6 @@ const struct kernels kernels_avx2 = {
     .hadamard = hadamard,
     .flip = flip,
     .max_abs = max_abs,
+    .decode = decode,
     .quantise = quantise,
 };

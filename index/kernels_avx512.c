@@ -174,6 +174,17 @@ static float max_abs(const float *values, size_t count) {
     return _mm512_reduce_max_ps(max);
 }
 
+static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
+    const __m512i top = _mm512_set1_epi8(-128), one = _mm512_set1_epi8(1);
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < bytes; i += KERNELS_BLOCK) {
+        __m512i x = _mm512_xor_si512(_mm512_load_si512(row + i), top);
+        _mm512_store_si512(codes + i, x);
+        sum = _mm512_dpbusd_epi32(sum, one, x);
+    }
+    return _mm512_reduce_add_epi32(sum);
+}
+
 static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
     __m512 scale = _mm512_set1_ps(factor);
     for (size_t i = 0; i < count; i += LANES) {
@@ -192,5 +203,6 @@ const struct kernels kernels_avx512 = {
     .hadamard = hadamard,
     .flip = flip,
     .max_abs = max_abs,
+    .decode = decode,
     .quantise = quantise,
 };

@@ -149,6 +149,16 @@ static float max_abs(const float *values, size_t count) {
     return vmaxnmvq_f32(max);
 }
 
+static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
+    int32x4_t sum = vdupq_n_s32(0);
+    for (size_t i = 0; i < bytes; i += 16) {
+        int8x16_t x = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(row + i), vdupq_n_u8(0x80)));
+        vst1q_s8(codes + i, x);
+        sum = vpadalq_s16(sum, vpaddlq_s8(x));
+    }
+    return vaddvq_s32(sum);
+}
+
 static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
     for (size_t i = 0; i < count; i += 2 * LANES) {
         int32x4_t a = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(values + i), factor));
@@ -167,5 +177,6 @@ const struct kernels kernels_neon = {
     .hadamard = hadamard,
     .flip = flip,
     .max_abs = max_abs,
+    .decode = decode,
     .quantise = quantise,
 };

@@ -73,6 +73,15 @@ static float max_abs(const float *values, size_t count) {
     return max;
 }
 
+static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        codes[i] = (int8_t)(row[i] - 128);
+        sum += codes[i];
+    }
+    return sum;
+}
+
 static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
     for (size_t i = 0; i < count; i++)
         codes[i] = (int8_t)lrintf(values[i] * factor);
@@ -88,5 +97,6 @@ const struct kernels kernels_scalar = {
     .hadamard = hadamard,
     .flip = flip,
     .max_abs = max_abs,
+    .decode = decode,
     .quantise = quantise,
 };

@@ -1,0 +1,125 @@
+#include "index/flat.h"
+
+#include <assert.h>
+#include <math.h>
+
+enum {
+    ROWS_MIN = 1024 /* first capacity of the list of rows that are not excluded */
+};
+
+struct scan {
+    struct search *search;
+    struct top_k uppers; /* the k smallest upper bounds */
+    size_t rows_count;   /* rows that were not excluded when they were met: slot, lower bound */
+    float threshold;     /* no row whose lower bound lies above can be among the k */
+};
+
+/* Drops the rows that the threshold excludes by now; makes room if that frees too little. */
+static bool make_room(struct scan *scan) {
+    struct scratch_hits *rows = &scan->search->scratch->rows;
+    size_t kept = 0;
+    for (size_t i = 0; i < scan->rows_count; i++) {
+        if (rows->items[i].distance <= scan->threshold)
+            rows->items[kept++] = rows->items[i];
+    }
+    scan->rows_count = kept;
+    if (kept <= rows->capacity / 2 && rows->capacity > 0)
+        return true;
+    return scratch_reserve_hits(rows, rows->capacity ? rows->capacity * 2 : ROWS_MIN);
+}
+
+/* Measures the batch and keeps what the threshold does not exclude. */
+static bool take_batch(struct scan *scan, struct code_batch *batch) {
+    struct search *search = scan->search;
+    struct scratch_hits *rows = &search->scratch->rows;
+    codes_distances(search->space, &search->scratch->query, batch);
+    search->scored += batch->count;
+    for (size_t i = 0; i < batch->count; i++) {
+        uint32_t slot = batch->slots[i];
+        struct code_bounds bounds =
+            codes_bounds(search->space, &search->scratch->query, batch->distances[i],
+                         batch->metas[i], *store_error(search->store, slot));
+        if (bounds.lower > scan->threshold)
+            continue;
+        /* A row that does not pass must not lower the threshold. */
+        if (bounds.upper < scan->threshold) {
+            if (!search_passes(search, slot))
+                continue;
+            top_k_offer(&scan->uppers, (struct hit){.slot = slot, .distance = bounds.upper});
+            if (scan->uppers.count == scan->uppers.k)
+                scan->threshold = scan->uppers.hits[0].distance;
+        }
+        if (scan->rows_count == rows->capacity && !make_room(scan))
+            return false;
+        rows->items[scan->rows_count++] = (struct hit){.slot = slot, .distance = bounds.lower};
+    }
+    batch->count = 0;
+    return true;
+}
+
+static uint64_t wanted_bits(const struct search *search, enum flat_rows which, uint32_t slot) {
+    const struct store_chunk *chunk = store_chunk(search->store, slot);
+    const struct slot_filter *filter = search->query->filter;
+    uint32_t word = (slot & (STORE_CHUNK - 1)) / BITMAP_WORD_BITS;
+    uint64_t bits =
+        atomic_load_explicit(which == FLAT_WAITING ? &chunk->waiting[word] : &chunk->present[word],
+                             memory_order_acquire);
+    if (bits == 0 || !filter)
+        return bits;
+    if (slot >= filter->slot_end)
+        return 0;
+    bits &= filter->words[slot / BITMAP_WORD_BITS];
+    if (filter->slot_end - slot < BITMAP_WORD_BITS)
+        bits &= (UINT64_C(1) << (filter->slot_end - slot)) - 1;
+    return bits;
+}
+
+static enum status scan_rows(struct scan *scan, enum flat_rows which) {
+    struct search *search = scan->search;
+    struct code_batch *batch = &search->scratch->batch;
+    uint32_t end = store_end(search->store);
+    batch->count = 0;
+    for (uint32_t slot = 0; slot < end; slot += BITMAP_WORD_BITS) {
+        if (which == FLAT_WAITING && (slot & (STORE_CHUNK - 1)) == 0 &&
+            atomic_load_explicit(&store_chunk(search->store, slot)->waiting_count,
+                                 memory_order_acquire) == 0) {
+            slot += STORE_CHUNK - BITMAP_WORD_BITS;
+            continue;
+        }
+        uint64_t bits = wanted_bits(search, which, slot);
+        while (bits) {
+            uint32_t row = slot + bitmap_take_lowest(&bits);
+            if (search_is_visible(search, row))
+                search_batch_add(search->store, batch, row);
+        }
+        if (batch->count > CODES_BATCH_MAX - BITMAP_WORD_BITS) {
+            if (!take_batch(scan, batch))
+                return STATUS_NO_MEMORY;
+            if (search_is_over(search))
+                return search->status;
+        }
+    }
+    return take_batch(scan, batch) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+enum status flat_scan(struct search *search, enum flat_rows which, struct top_k *top) {
+    struct scratch_hits *uppers = &search->scratch->pool;
+    if (!scratch_reserve_hits(uppers, top->k))
+        return STATUS_NO_MEMORY;
+    struct scan scan = {.search = search, .threshold = INFINITY};
+    top_k_init(&scan.uppers, uppers->items, top->k);
+    enum status status = scan_rows(&scan, which);
+    if (status != STATUS_OK)
+        return status;
+    const struct hit *rows = search->scratch->rows.items;
+    for (size_t i = 0; i < scan.rows_count; i++) {
+        struct hit hit = {.slot = rows[i].slot};
+        if (rows[i].distance > scan.threshold || !search_passes(search, hit.slot))
+            continue;
+        if (search_exact_distance(search, hit.slot, &hit.distance))
+            top_k_offer(top, hit);
+        if (search_is_over(search))
+            return search->status;
+    }
+    return STATUS_OK;
+}

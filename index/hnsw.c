@@ -1,0 +1,74 @@
+#include "index/hnsw.h"
+
+#include <math.h>
+#include <sched.h>
+
+enum {
+    SPINS_BEFORE_YIELD = 200 /* a builder may have lost its core while it held the lock */
+};
+
+void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *space) {
+    hnsw->store = store;
+    hnsw->space = space;
+    upper_links_init(&hnsw->upper, hnsw->m);
+    atomic_init(&hnsw->entry, HNSW_NO_ENTRY);
+    pthread_mutex_init(&hnsw->entry_lock, NULL);
+    pthread_rwlock_init(&hnsw->gate, NULL);
+    pthread_mutex_init(&hnsw->claim_lock, NULL);
+}
+
+void hnsw_free(struct hnsw *hnsw) {
+    upper_links_free(&hnsw->upper);
+    pthread_mutex_destroy(&hnsw->entry_lock);
+    pthread_rwlock_destroy(&hnsw->gate);
+    pthread_mutex_destroy(&hnsw->claim_lock);
+}
+
+uint8_t hnsw_level(const struct hnsw *hnsw, uint64_t key) {
+    /* splitmix64: keys may be consecutive numbers. */
+    key += UINT64_C(0x9e3779b97f4a7c15);
+    key = (key ^ key >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    key = (key ^ key >> 27) * UINT64_C(0x94d049bb133111eb);
+    key ^= key >> 31;
+    double uniform = ((double)(key >> 11) + 1) * 0x1p-53; /* (0, 1] */
+    double level = -log(uniform) / log((double)hnsw->m);
+    return level < UPPER_LEVEL_MAX ? (uint8_t)level : UPPER_LEVEL_MAX;
+}
+
+static inline void pause_core(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void hnsw_lock(const struct hnsw *hnsw, uint32_t slot) {
+    atomic_uchar *lock = &store_node(hnsw->store, slot)->lock;
+    for (int spins = 0; atomic_exchange_explicit(lock, 1, memory_order_acquire);) {
+        while (atomic_load_explicit(lock, memory_order_relaxed)) {
+            if (++spins % SPINS_BEFORE_YIELD == 0)
+                sched_yield();
+            pause_core();
+        }
+    }
+}
+
+void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot) {
+    atomic_store_explicit(&store_node(hnsw->store, slot)->lock, 0, memory_order_release);
+}
+
+uint64_t hnsw_find_entry(const struct hnsw *hnsw) {
+    const struct store *store = hnsw->store;
+    uint64_t best = HNSW_NO_ENTRY;
+    for (uint32_t slot = 0; slot < store_end(store); slot++) {
+        if (!store_is_present(store, slot) || store_kind(store, slot) != STORE_LINKED ||
+            store_is_leaving(store, slot))
+            continue;
+        uint32_t level =
+            atomic_load_explicit(&store_node(store, slot)->level, memory_order_relaxed);
+        if (best == HNSW_NO_ENTRY || level > hnsw_entry_level(best))
+            best = (uint64_t)level << 32 | slot;
+    }
+    return best;
+}

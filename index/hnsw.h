@@ -1,0 +1,151 @@
+/* hnsw.h -- the graph: Hierarchical Navigable Small World (Malkov & Yashunin 2018) over codes.
+ *
+ * Where we differ from the paper:
+ * - distances are those of codes; the caller measures the best again with the vectors;
+ * - level-0 lists hold fillers in the places that pruning leaves free (top bit of the id): nearest
+ *   candidates that were not chosen. Walks skip them, a link back overwrites them;
+ * - a link that is the last one to lead to its slot is not pruned, so outliers keep a way in;
+ * - a slot whose code equals that of a linked slot becomes its twin (hnsw_twins.c);
+ * - a list is published bottom-up: a slot's level-0 list is whole before a higher level leads to
+ *   it. The other order loses recall for good where two builders meet.
+ *
+ * Threads: any number of searches without locks, any number of builders (hnsw_link), one repair.
+ * A builder holds `gate` shared while it links one slot, and one slot's spin lock while it changes
+ * that slot's lists. Order: gate, entry_lock, slot lock; upper_links' lock is a leaf.
+ */
+#ifndef HNSW_H
+#define HNSW_H
+
+#include "index/search.h"
+#include "index/upper_links.h"
+
+#define HNSW_FILLER UINT32_C(0x80000000)
+
+enum {
+    HNSW_CANDIDATES_MAX = 1024, /* from which neighbours are chosen: caps ef_construct */
+    HNSW_PLACES_MAX = 2 * VECTOR_INDEX_M_MAX, /* of the longest list */
+};
+
+struct hnsw {
+    struct store *store;
+    const struct code_space *space;
+    uint32_t m;            /* links a slot makes; places of upper lists */
+    uint32_t ef_construct; /* candidates of a slot's neighbours */
+    struct upper_links upper;
+    _Atomic uint64_t entry;     /* level << 32 | slot; HNSW_NO_ENTRY while empty */
+    _Atomic uint64_t linked;    /* slots in the graph, twins included */
+    pthread_mutex_t entry_lock; /* held by a builder whose slot may become the entry */
+    pthread_rwlock_t gate;      /* shared: a slot is being linked; exclusive: repair's barrier */
+    pthread_mutex_t claim_lock; /* guards claim_cursor and the claim; a leaf */
+    uint32_t claim_cursor;      /* no slot below waits unclaimed */
+};
+
+#define HNSW_NO_ENTRY UINT64_MAX
+
+void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *space);
+void hnsw_free(struct hnsw *hnsw);
+
+/* The level of a slot with this key: 0 for 15 of 16 at m = 16. */
+uint8_t hnsw_level(const struct hnsw *hnsw, uint64_t key);
+
+static inline uint32_t hnsw_entry_slot(uint64_t entry) {
+    return (uint32_t)entry;
+}
+
+static inline uint32_t hnsw_entry_level(uint64_t entry) {
+    return (uint32_t)(entry >> 32);
+}
+
+/* The list of a slot on a level it reaches, and its number of places. */
+static inline _Atomic uint32_t *hnsw_list(const struct hnsw *hnsw, uint32_t slot, uint32_t level) {
+    if (level == 0)
+        return store_links(hnsw->store, slot);
+    uint32_t block =
+        atomic_load_explicit(&store_node(hnsw->store, slot)->upper, memory_order_relaxed);
+    return upper_links_list(&hnsw->upper, block, level);
+}
+
+static inline uint32_t hnsw_places(const struct hnsw *hnsw, uint32_t level) {
+    return level == 0 ? hnsw->store->link_count : hnsw->m;
+}
+
+/* ---- Walking (hnsw_walk.c) --------------------------------------------------------------------
+ */
+
+/* A walk: the `ef` nearest nodes met so far in scratch->pool, nearest first. */
+struct walk {
+    const struct hnsw *hnsw;
+    const struct code_query *query;
+    struct index_scratch *scratch;
+    struct hit *pool;
+    size_t count, ef;
+    struct search *search; /* polled and asked about filters; NULL while building */
+    uint64_t scored;
+};
+
+/* scratch must be reserved for the store's slots; makes room for the pool. */
+bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scratch *scratch,
+                    size_t ef);
+
+/* From the entry (not HNSW_NO_ENTRY) greedily down to `level`: the nearest node found there. */
+struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level);
+
+/* Fills the pool by walking on one level from `start`, whose distance is known. */
+void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level);
+
+/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c) -------------------------------------
+ */
+
+/* Links one waiting slot. False: none waits (*linked false) or memory ends (STATUS_NO_MEMORY). */
+MUST_CHECK enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *linked,
+                                 struct error *error);
+
+/* Slots that might become links, nearest first; at most HNSW_CANDIDATES_MAX. */
+struct hnsw_candidates {
+    struct hit *hits;
+    size_t count;
+};
+
+/* Marks the at most `max` candidates that the heuristic of the paper chooses; their number. */
+size_t hnsw_select(const struct hnsw *hnsw, struct index_scratch *scratch,
+                   const struct hnsw_candidates *candidates, size_t max, bool *is_chosen);
+
+void hnsw_lock(const struct hnsw *hnsw, uint32_t slot);
+void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot);
+
+/* Makes `slot` a twin of the linked slot `of`. */
+void hnsw_twins_add(struct hnsw *hnsw, uint32_t of, uint32_t slot);
+/* Takes a twin out of its chain. */
+void hnsw_twins_remove(struct hnsw *hnsw, uint32_t slot);
+/* The first candidate with the very code of `slot`, or SLOT_NONE. */
+uint32_t hnsw_twins_find(const struct hnsw *hnsw, uint32_t slot,
+                         const struct hnsw_candidates *candidates);
+/* The first twin of a linked slot, and the next of a twin; SLOT_NONE at the end. */
+uint32_t hnsw_twins_first(const struct hnsw *hnsw, uint32_t slot);
+uint32_t hnsw_twins_next(const struct hnsw *hnsw, uint32_t twin);
+/* The linked slot on which a twin hangs. */
+uint32_t hnsw_twins_linked(const struct hnsw *hnsw, uint32_t twin);
+
+/* ---- Repairing (hnsw_repair.c), checking (hnsw_check.c) ---------------------------------------
+ */
+
+/* See vector_index_repair. */
+MUST_CHECK enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_count,
+                                   struct index_scratch *scratch, struct error *error);
+
+/* The linked slot of the highest level that is not leaving, as an entry; HNSW_NO_ENTRY if none. */
+uint64_t hnsw_find_entry(const struct hnsw *hnsw);
+
+/* See vector_index_check. */
+MUST_CHECK enum status hnsw_check(const struct hnsw *hnsw, const struct slots *slots,
+                                  struct error *error);
+
+/* ---- Searching (hnsw_search.c) ----------------------------------------------------------------
+ */
+
+/* Offers to `top` the best of what a walk with `ef` finds, measured exactly. *is_complete is false
+ * when the graph gave fewer than k: the caller then scans. */
+MUST_CHECK enum status hnsw_search(struct search *search, const struct hnsw *hnsw, size_t ef,
+                                   struct top_k *top, bool *is_complete);
+
+#endif

@@ -1,0 +1,159 @@
+/* Linking a slot into the graph. */
+#include "index/hnsw_links.h"
+
+#include <assert.h>
+
+/* Takes slots that are being unlinked, and the slot itself, out of the candidates. */
+static struct hnsw_candidates drop_leaving(const struct hnsw *hnsw, struct walk *walk,
+                                           uint32_t slot) {
+    size_t kept = 0;
+    for (size_t i = 0; i < walk->count; i++) {
+        if (walk->pool[i].slot != slot && !store_is_leaving(hnsw->store, walk->pool[i].slot))
+            walk->pool[kept++] = walk->pool[i];
+    }
+    walk->count = kept;
+    return (struct hnsw_candidates){.hits = walk->pool, .count = kept};
+}
+
+/* Makes the links back: level 0 first, so that whoever comes from above finds the list whole. */
+static void publish(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                    uint32_t level) {
+    for (uint32_t at = 0; at <= level; at++) {
+        const _Atomic uint32_t *list = hnsw_list(hnsw, slot, at);
+        uint32_t neighbours[HNSW_PLACES_MAX], count = 0, places = hnsw_places(hnsw, at);
+        for (uint32_t i = 0; i < places; i++) {
+            uint32_t link = hnsw_link_load(list, i);
+            if (!(link & HNSW_FILLER))
+                neighbours[count++] = link;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            if (at == 0)
+                hnsw_links_add(hnsw, scratch, neighbours[i], slot);
+            else
+                hnsw_links_add_upper(hnsw, scratch, neighbours[i], slot, at);
+        }
+    }
+}
+
+/* Finds neighbours and links them. entry is not HNSW_NO_ENTRY. */
+static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
+    struct store_node *node = store_node(hnsw->store, slot);
+    uint32_t level = atomic_load_explicit(&node->level, memory_order_relaxed);
+    uint32_t top = level < hnsw_entry_level(entry) ? level : hnsw_entry_level(entry);
+    struct hit start = hnsw_walk_descend(walk, entry, top);
+    for (uint32_t at = top; at > 0; at--) {
+        hnsw_walk_level(walk, start, at);
+        start = walk->pool[0];
+        struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
+        hnsw_links_write(hnsw, walk->scratch, slot, &found, at);
+    }
+    hnsw_walk_level(walk, start, 0);
+    struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
+    uint32_t equal = hnsw_twins_find(hnsw, slot, &found);
+    if (equal != SLOT_NONE) {
+        hnsw_twins_add(hnsw, equal, slot);
+        return;
+    }
+    hnsw_links_write(hnsw, walk->scratch, slot, &found, 0);
+    atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
+    publish(hnsw, walk->scratch, slot, top);
+    if (atomic_load_explicit(&node->in_count, memory_order_relaxed) == 0)
+        hnsw_links_force(hnsw, slot, &found);
+}
+
+void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
+    bool is_chosen[HNSW_CANDIDATES_MAX];
+    struct hit start = hnsw_walk_descend(walk, entry, 0);
+    hnsw_walk_level(walk, start, 0);
+    struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
+    hnsw_select(hnsw, walk->scratch, &found, hnsw->m, is_chosen);
+    for (size_t i = 0; i < found.count; i++) {
+        if (!is_chosen[i])
+            continue;
+        hnsw_links_add(hnsw, walk->scratch, slot, found.hits[i].slot);
+        hnsw_links_add(hnsw, walk->scratch, found.hits[i].slot, slot);
+    }
+    if (atomic_load_explicit(&store_node(hnsw->store, slot)->in_count, memory_order_relaxed) == 0)
+        hnsw_links_force(hnsw, slot, &found);
+}
+
+/* Gives the slot a block for its upper lists; the block of an earlier life serves if it fits. */
+static bool prepare_upper(struct hnsw *hnsw, uint32_t slot) {
+    struct store_node *node = store_node(hnsw->store, slot);
+    uint32_t level = atomic_load_explicit(&node->level, memory_order_relaxed);
+    uint32_t limit = atomic_load_explicit(&node->level_limit, memory_order_relaxed);
+    uint32_t block = atomic_load_explicit(&node->upper, memory_order_relaxed);
+    if (limit < level) {
+        uint32_t fresh;
+        if (!upper_links_allocate(&hnsw->upper, level, &fresh))
+            return false;
+        if (limit > 0)
+            upper_links_release(&hnsw->upper, limit, block);
+        atomic_store_explicit(&node->upper, fresh, memory_order_relaxed);
+        atomic_store_explicit(&node->level_limit, (uint8_t)level, memory_order_relaxed);
+        return true;
+    }
+    for (uint32_t at = 1; at <= level; at++) {
+        for (uint32_t i = 0; i < hnsw->m; i++)
+            hnsw_link_store(hnsw_list(hnsw, slot, at), i, SLOT_NONE);
+    }
+    return true;
+}
+
+/* Links a claimed slot; memory is there. */
+static void link_slot(struct hnsw *hnsw, struct walk *walk, uint32_t slot) {
+    struct store_node *node = store_node(hnsw->store, slot);
+    uint32_t level = atomic_load_explicit(&node->level, memory_order_relaxed);
+    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    /* A slot above all others becomes the entry; two such must not be linked side by side. */
+    bool is_locked = entry == HNSW_NO_ENTRY || level > hnsw_entry_level(entry);
+    if (is_locked) {
+        pthread_mutex_lock(&hnsw->entry_lock);
+        entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    }
+    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
+                    &walk->scratch->query);
+    if (entry == HNSW_NO_ENTRY)
+        atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
+    else
+        connect(hnsw, walk, slot, entry);
+    if (is_locked) {
+        bool is_higher = entry == HNSW_NO_ENTRY || level > hnsw_entry_level(entry);
+        if (is_higher && store_kind(hnsw->store, slot) == STORE_LINKED)
+            atomic_store_explicit(&hnsw->entry, (uint64_t)level << 32 | slot, memory_order_release);
+        pthread_mutex_unlock(&hnsw->entry_lock);
+    }
+    atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed);
+}
+
+static bool claim(struct hnsw *hnsw, uint32_t *slot) {
+    pthread_mutex_lock(&hnsw->claim_lock);
+    bool is_claimed = store_claim(hnsw->store, &hnsw->claim_cursor, slot);
+    if (!is_claimed) { /* slots that waited again, or were put again, below the cursor */
+        hnsw->claim_cursor = 0;
+        is_claimed = store_claim(hnsw->store, &hnsw->claim_cursor, slot);
+    }
+    pthread_mutex_unlock(&hnsw->claim_lock);
+    return is_claimed;
+}
+
+enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *linked,
+                      struct error *error) {
+    struct walk walk;
+    uint32_t slot;
+    *linked = false;
+    pthread_rwlock_rdlock(&hnsw->gate);
+    if (!claim(hnsw, &slot)) {
+        pthread_rwlock_unlock(&hnsw->gate);
+        return STATUS_OK;
+    }
+    *linked = scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width) &&
+              hnsw_walk_init(&walk, hnsw, scratch, hnsw->ef_construct) && prepare_upper(hnsw, slot);
+    if (*linked)
+        link_slot(hnsw, &walk, slot);
+    store_unclaim(hnsw->store, slot, *linked);
+    pthread_rwlock_unlock(&hnsw->gate);
+    if (!*linked)
+        return error_set(error, STATUS_NO_MEMORY, "out of memory for linking a vector");
+    return STATUS_OK;
+}

@@ -1,0 +1,145 @@
+/* What must hold in a quiet graph. */
+#include "index/hnsw_links.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct check {
+    const struct hnsw *hnsw;
+    const struct slots *slots;
+    uint32_t end;
+    uint32_t *in_counts; /* links of level 0 that lead to a slot */
+    uint32_t *queue;     /* slots that were reached */
+    uint64_t *reached;
+    size_t queue_count;
+    uint64_t linked;
+    struct error *error;
+};
+
+static enum status broken(struct check *check, uint32_t slot, const char *what) {
+    return error_set(check->error, STATUS_CORRUPT, "graph: slot %" PRIu32 " %s", slot, what);
+}
+
+static bool is_linked(const struct check *check, uint32_t slot, uint32_t level) {
+    return slot < check->end && store_is_present(check->hnsw->store, slot) &&
+           store_kind(check->hnsw->store, slot) == STORE_LINKED &&
+           atomic_load(&store_node(check->hnsw->store, slot)->level) >= level;
+}
+
+static enum status check_list(struct check *check, uint32_t slot, uint32_t level) {
+    const _Atomic uint32_t *list = hnsw_list(check->hnsw, slot, level);
+    for (uint32_t i = 0; i < hnsw_places(check->hnsw, level); i++) {
+        uint32_t link = hnsw_link_load(list, i), to = link & ~HNSW_FILLER;
+        if (link == SLOT_NONE)
+            continue;
+        if (level > 0 && link != to)
+            return broken(check, slot, "has a filler on an upper level");
+        if (to == slot || !is_linked(check, to, level))
+            return broken(check, slot, "links to itself or to a slot that is not linked");
+        for (uint32_t j = 0; j < i; j++) {
+            uint32_t earlier = hnsw_link_load(list, j);
+            if (earlier != SLOT_NONE && (earlier & ~HNSW_FILLER) == to)
+                return broken(check, slot, "links twice to the same slot");
+        }
+        if (level == 0 && link == to)
+            check->in_counts[to]++;
+    }
+    return STATUS_OK;
+}
+
+/* A twin hangs on a linked slot of the same chain. */
+static enum status check_twin(struct check *check, uint32_t slot) {
+    uint32_t of = hnsw_twins_linked(check->hnsw, slot), steps = 0;
+    if (!is_linked(check, of, 0))
+        return broken(check, slot, "is the twin of a slot that is not linked");
+    uint32_t twin = hnsw_twins_first(check->hnsw, of);
+    while (twin != slot && twin < check->end && steps++ < check->end)
+        twin = hnsw_twins_next(check->hnsw, twin);
+    return twin == slot ? STATUS_OK : broken(check, slot, "is not in the chain of its twins");
+}
+
+static enum status check_slot(struct check *check, uint32_t slot) {
+    const struct store *store = check->hnsw->store;
+    enum store_kind kind = store_kind(store, slot);
+    enum status status = STATUS_OK;
+    if (!store_is_present(store, slot))
+        return STATUS_OK;
+    if (store_is_waiting(store, slot) != (kind == STORE_UNLINKED))
+        return broken(check, slot, "both waits and is linked, or neither");
+    check->linked += kind != STORE_UNLINKED;
+    if (kind == STORE_TWIN)
+        return check_twin(check, slot);
+    uint32_t level = atomic_load(&store_node(store, slot)->level);
+    for (uint32_t at = 0; kind == STORE_LINKED && at <= level && status == STATUS_OK; at++)
+        status = check_list(check, slot, at);
+    return status;
+}
+
+static void reach(struct check *check, uint32_t slot) {
+    if (!bitmap_test(check->reached, slot)) {
+        bitmap_set(check->reached, slot);
+        check->queue[check->queue_count++] = slot;
+    }
+}
+
+static enum status check_reachable(struct check *check) {
+    const struct store *store = check->hnsw->store;
+    uint64_t entry = atomic_load(&check->hnsw->entry);
+    if (entry != HNSW_NO_ENTRY) {
+        if (!is_linked(check, hnsw_entry_slot(entry), hnsw_entry_level(entry)))
+            return broken(check, hnsw_entry_slot(entry), "is the entry but not linked");
+        reach(check, hnsw_entry_slot(entry));
+    }
+    for (size_t next = 0; next < check->queue_count; next++) {
+        uint32_t slot = check->queue[next];
+        uint32_t level = atomic_load(&store_node(store, slot)->level);
+        for (uint32_t at = 0; at <= level; at++) {
+            const _Atomic uint32_t *list = hnsw_list(check->hnsw, slot, at);
+            for (uint32_t i = 0; i < hnsw_places(check->hnsw, at); i++) {
+                uint32_t link = hnsw_link_load(list, i);
+                if (!(link & HNSW_FILLER))
+                    reach(check, link);
+            }
+        }
+    }
+    for (uint32_t slot = 0; slot < check->end; slot++) {
+        if (is_linked(check, slot, 0) && slots_died_at(check->slots, slot) == 0 &&
+            !bitmap_test(check->reached, slot))
+            return broken(check, slot, "cannot be reached");
+    }
+    return STATUS_OK;
+}
+
+static enum status check_all(struct check *check) {
+    const struct store *store = check->hnsw->store;
+    enum status status = STATUS_OK;
+    for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++)
+        status = check_slot(check, slot);
+    for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++) {
+        if (is_linked(check, slot, 0) &&
+            atomic_load(&store_node(store, slot)->in_count) != check->in_counts[slot])
+            status = broken(check, slot, "miscounts the links that lead to it");
+    }
+    if (status == STATUS_OK)
+        status = check_reachable(check);
+    if (status == STATUS_OK && check->linked != atomic_load(&check->hnsw->linked))
+        status = error_set(check->error, STATUS_CORRUPT, "graph: miscounts its slots");
+    return status;
+}
+
+enum status hnsw_check(const struct hnsw *hnsw, const struct slots *slots, struct error *error) {
+    struct check check = {
+        .hnsw = hnsw, .slots = slots, .end = store_end(hnsw->store), .error = error};
+    check.in_counts = calloc((size_t)check.end + 1, sizeof(check.in_counts[0]));
+    check.queue = calloc((size_t)check.end + 1, sizeof(check.queue[0]));
+    check.reached = calloc(bitmap_words(check.end) + 1, sizeof(check.reached[0]));
+    enum status status = STATUS_OK;
+    if (!check.in_counts || !check.queue || !check.reached)
+        status = error_set(error, STATUS_NO_MEMORY, "out of memory for checking a graph");
+    else
+        status = check_all(&check);
+    free(check.in_counts);
+    free(check.queue);
+    free(check.reached);
+    return status;
+}

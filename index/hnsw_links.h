@@ -1,0 +1,47 @@
+/* hnsw_links.h -- changing the lists of the graph; for builders and repair only.
+ *
+ * Each function takes the lock of the list's owner itself, but for hnsw_links_write.
+ */
+#ifndef HNSW_LINKS_H
+#define HNSW_LINKS_H
+
+#include "index/hnsw.h"
+
+/* The id in a place: a slot, perhaps with HNSW_FILLER, or SLOT_NONE. Whoever reads a slot sees what
+ * was written before it was linked. */
+static inline uint32_t hnsw_link_load(const _Atomic uint32_t *list, uint32_t place) {
+    return atomic_load_explicit(&list[place], memory_order_acquire);
+}
+
+static inline void hnsw_link_store(_Atomic uint32_t *list, uint32_t place, uint32_t link) {
+    atomic_store_explicit(&list[place], link, memory_order_release);
+}
+
+void hnsw_links_sort(struct hit *hits, size_t count);
+
+/* Counts a new level-0 link to a slot. */
+void hnsw_links_count(const struct hnsw *hnsw, uint32_t to);
+/* Gives up a level-0 link to a slot unless it is the last that leads there; false then. */
+bool hnsw_links_give_up(const struct hnsw *hnsw, uint32_t to);
+
+/* Writes the slot's own list: what the heuristic chooses of the candidates, level 0 filled up with
+ * the nearest of the others. No other thread may write this list: lock it if it is published. */
+void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                      const struct hnsw_candidates *candidates, uint32_t level);
+
+/* Links owner to slot on level 0, if the heuristic wants it so. */
+void hnsw_links_add(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
+                    uint32_t slot);
+/* The same on a level from 1 on. */
+void hnsw_links_add_upper(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
+                          uint32_t slot, uint32_t level);
+
+/* Gives a slot to which nothing leads a link from the nearest that can spare one. */
+void hnsw_links_force(const struct hnsw *hnsw, uint32_t slot,
+                      const struct hnsw_candidates *nearest);
+
+/* Searches new neighbours for a linked slot whose code is walk->query, and links both ways on
+ * level 0 (hnsw_build.c). */
+void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry);
+
+#endif

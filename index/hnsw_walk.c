@@ -1,0 +1,136 @@
+/* The walks of the graph that know no filter.
+ *
+ * The pool is a sorted array with a cursor at the nearest node that was not expanded yet. Inserting
+ * moves some hundred bytes, which is cheaper than two heaps at the sizes that matter.
+ */
+#include "index/hnsw.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define EXPANDED UINT32_C(0x80000000) /* in the slot of a hit of the pool */
+
+bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scratch *scratch,
+                    size_t ef) {
+    if (!scratch_reserve_hits(&scratch->pool, ef + 1))
+        return false;
+    *walk = (struct walk){.hnsw = hnsw,
+                          .query = &scratch->query,
+                          .scratch = scratch,
+                          .pool = scratch->pool.items,
+                          .ef = ef};
+    return true;
+}
+
+/* Inserts a hit that is nearer than the last, or finds room; returns its place. */
+static inline size_t insert(struct walk *walk, struct hit hit) {
+    struct hit *pool = walk->pool;
+    if (walk->count == walk->ef)
+        walk->count--;
+    size_t low = 0, length = walk->count;
+    while (length > 0) {
+        size_t half = length / 2;
+        bool is_beyond = pool[low + half].distance <= hit.distance;
+        low = is_beyond ? low + half + 1 : low;
+        length = is_beyond ? length - half - 1 : half;
+    }
+    memmove(&pool[low + 1], &pool[low], (walk->count - low) * sizeof(pool[0]));
+    pool[low] = hit;
+    walk->count++;
+    return low;
+}
+
+/* Puts the neighbours that the walk meets for the first time into the batch. */
+static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
+    const struct store *store = walk->hnsw->store;
+    struct visited *visited = &walk->scratch->visited;
+    struct code_batch *batch = &walk->scratch->batch;
+    const _Atomic uint32_t *list = hnsw_list(walk->hnsw, slot, level);
+    uint32_t places = hnsw_places(walk->hnsw, level), limit = visited->capacity;
+    batch->count = 0;
+    for (uint32_t i = 0; i < places; i++) {
+        uint32_t neighbour = atomic_load_explicit(&list[i], memory_order_acquire);
+        /* Fillers and empty places lie above every limit, as do slots born after the walk began. */
+        if (neighbour < limit && visited_add(visited, neighbour))
+            search_batch_add(store, batch, neighbour);
+    }
+}
+
+/* Measures the batch and takes what belongs into the pool; the lowest place that changed. */
+static inline size_t take_batch(struct walk *walk) {
+    struct code_batch *batch = &walk->scratch->batch;
+    size_t lowest = walk->count;
+    codes_distances(walk->hnsw->space, walk->query, batch);
+    walk->scored += batch->count;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct hit hit = {.slot = batch->slots[i], .distance = batch->distances[i]};
+        if (walk->count == walk->ef && hit.distance >= walk->pool[walk->count - 1].distance)
+            continue;
+        size_t place = insert(walk, hit);
+        lowest = place < lowest ? place : lowest;
+    }
+    return lowest;
+}
+
+/* The next node's list comes from memory while the present batch is measured. */
+static inline void prefetch_list(const struct walk *walk, size_t place, uint32_t level) {
+    while (place < walk->count && (walk->pool[place].slot & EXPANDED))
+        place++;
+    if (place == walk->count)
+        return;
+    const char *list = (const char *)hnsw_list(walk->hnsw, walk->pool[place].slot, level);
+    for (uint32_t i = 0; i < hnsw_places(walk->hnsw, level); i += 16)
+        __builtin_prefetch(list + i * sizeof(uint32_t));
+}
+
+struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) {
+    struct code_batch *batch = &walk->scratch->batch;
+    struct hit best = {.slot = hnsw_entry_slot(entry)};
+    batch->count = 0;
+    search_batch_add(walk->hnsw->store, batch, best.slot);
+    codes_distances(walk->hnsw->space, walk->query, batch);
+    best.distance = batch->distances[0];
+    for (uint32_t at = hnsw_entry_level(entry); at > level; at--) {
+        uint32_t from;
+        visited_begin(&walk->scratch->visited);
+        do {
+            from = best.slot;
+            gather(walk, from, at);
+            codes_distances(walk->hnsw->space, walk->query, batch);
+            walk->scored += batch->count;
+            for (size_t i = 0; i < batch->count; i++) {
+                if (batch->distances[i] < best.distance)
+                    best = (struct hit){.slot = batch->slots[i], .distance = batch->distances[i]};
+            }
+        } while (best.slot != from);
+    }
+    return best;
+}
+
+void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
+    struct visited *visited = &walk->scratch->visited;
+    size_t cursor = 0;
+    visited_begin(visited);
+    visited_add(visited, start.slot);
+    walk->pool[0] = start;
+    walk->count = 1;
+    while (cursor < walk->count) {
+        uint32_t slot = walk->pool[cursor].slot;
+        if (slot & EXPANDED) {
+            cursor++;
+            continue;
+        }
+        walk->pool[cursor].slot = slot | EXPANDED;
+        gather(walk, slot, level);
+        prefetch_list(walk, cursor + 1, level);
+        size_t lowest = take_batch(walk);
+        cursor = lowest <= cursor ? lowest : cursor + 1;
+        if (walk->search) {
+            walk->search->scored += walk->scratch->batch.count;
+            if (search_is_over(walk->search))
+                break;
+        }
+    }
+    for (size_t i = 0; i < walk->count; i++)
+        walk->pool[i].slot &= ~EXPANDED;
+}

@@ -1,0 +1,56 @@
+#include "index/scratch.h"
+
+#include "index/vector_index.h"
+
+#include <stdlib.h>
+
+enum status index_scratch_create(struct index_scratch **out, struct error *error) {
+    *out = calloc(1, sizeof(**out));
+    if (!*out)
+        return error_set(error, STATUS_NO_MEMORY, "out of memory for a search");
+    return STATUS_OK;
+}
+
+void index_scratch_free(struct index_scratch *scratch) {
+    if (!scratch)
+        return;
+    visited_free(&scratch->visited);
+    codes_query_free(&scratch->query);
+    codes_query_free(&scratch->node);
+    codes_query_free(&scratch->candidate);
+    free(scratch->pool.items);
+    free(scratch->found.items);
+    free(scratch->rows.items);
+    free(scratch->asked.words);
+    free(scratch->passed.words);
+    free(scratch);
+}
+
+bool scratch_reserve_hits(struct scratch_hits *hits, size_t count) {
+    if (count <= hits->capacity)
+        return true;
+    if (count > SIZE_MAX / sizeof(hits->items[0]))
+        return false;
+    struct hit *items = realloc(hits->items, count * sizeof(items[0]));
+    if (!items)
+        return false;
+    *hits = (struct scratch_hits){.items = items, .capacity = count};
+    return true;
+}
+
+bool scratch_reserve_words(struct scratch_words *words, size_t count) {
+    if (count <= words->capacity)
+        return true;
+    uint64_t *items = realloc(words->words, count * sizeof(items[0]));
+    if (!items)
+        return false;
+    *words = (struct scratch_words){.words = items, .capacity = count};
+    return true;
+}
+
+bool scratch_reserve(struct index_scratch *scratch, uint32_t slot_end, size_t width) {
+    return visited_reserve(&scratch->visited, slot_end) &&
+           codes_query_reserve(&scratch->query, width) &&
+           codes_query_reserve(&scratch->node, width) &&
+           codes_query_reserve(&scratch->candidate, width);
+}

@@ -1,0 +1,46 @@
+/* scratch.h -- memory that one searching or building thread lends to its calls.
+ *
+ * It grows to the largest index and the largest pool it has served and is kept, so that a search
+ * allocates nothing once its thread is warm. One thread at a time.
+ */
+#ifndef SCRATCH_H
+#define SCRATCH_H
+
+#include "index/codes.h"
+#include "index/top_k.h"
+#include "index/visited.h"
+
+/* An array of hits that grows. */
+struct scratch_hits {
+    struct hit *items;
+    size_t capacity;
+};
+
+/* Words of a bitmap that grows. */
+struct scratch_words {
+    uint64_t *words;
+    size_t capacity;
+};
+
+struct index_scratch {
+    struct visited visited;
+    struct code_query query;     /* what is searched, or the node that is linked */
+    struct code_query node;      /* a node whose list is pruned */
+    struct code_query candidate; /* the candidate that pruning looks at */
+    struct code_batch batch;
+    struct code_batch pair_batch; /* of pruning, which runs while batch is in use */
+    struct scratch_hits pool;     /* nodes a walk has met, nearest first */
+    struct scratch_hits found;    /* the answer, and heaps on the way to it */
+    struct scratch_hits rows;     /* rows a scan cannot exclude yet */
+    struct scratch_words asked;   /* slots about which a lazy filter was asked */
+    struct scratch_words passed;  /* ... and which it let pass */
+};
+
+/* Each is false when memory ends; contents are kept. */
+bool scratch_reserve_hits(struct scratch_hits *hits, size_t count);
+bool scratch_reserve_words(struct scratch_words *words, size_t count);
+
+/* Room for walks over slots below slot_end with codes of `width` bytes. */
+bool scratch_reserve(struct index_scratch *scratch, uint32_t slot_end, size_t width);
+
+#endif

@@ -1,0 +1,70 @@
+#include "index/search.h"
+
+#include <string.h>
+#include <time.h>
+
+enum {
+    POLL_DISTANCES = 4096 /* between two looks at the clock: about 0.3 ms */
+};
+
+bool search_begin(struct search *search) {
+    const struct slot_filter *filter = search->query->filter;
+    search->poll_at = 0;
+    search->status = STATUS_OK;
+    if (!filter || !filter->matches)
+        return true;
+    size_t words = bitmap_words(filter->slot_end);
+    if (!scratch_reserve_words(&search->scratch->asked, words) ||
+        !scratch_reserve_words(&search->scratch->passed, words))
+        return false;
+    if (words > 0) {
+        memset(search->scratch->asked.words, 0, words * sizeof(uint64_t));
+        memset(search->scratch->passed.words, 0, words * sizeof(uint64_t));
+    }
+    return true;
+}
+
+bool search_passes(struct search *search, uint32_t slot) {
+    const struct slot_filter *filter = search->query->filter;
+    if (!search_may_pass(search, slot))
+        return false;
+    if (!filter || !filter->matches)
+        return true;
+    uint64_t *asked = search->scratch->asked.words, *passed = search->scratch->passed.words;
+    if (!bitmap_test(asked, slot)) {
+        bitmap_set(asked, slot);
+        if (filter->matches(filter->context, slot))
+            bitmap_set(passed, slot);
+    }
+    return bitmap_test(passed, slot);
+}
+
+bool search_exact_distance(struct search *search, uint32_t slot, float *distance) {
+    const float *vector = search->owner->vector(search->owner->context, slot);
+    if (!vector)
+        return false;
+    search->scored++;
+    *distance =
+        distance_between(search->distance, search->query->vector, vector, search->space->dimension);
+    return true;
+}
+
+static uint64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+bool search_is_over(struct search *search) {
+    const struct index_query *query = search->query;
+    if (search->status != STATUS_OK)
+        return true;
+    if (search->scored < search->poll_at)
+        return false;
+    search->poll_at = search->scored + POLL_DISTANCES;
+    if (query->cancelled && atomic_load_explicit(query->cancelled, memory_order_relaxed))
+        search->status = STATUS_CANCELLED;
+    else if (query->deadline_ns && monotonic_ns() > query->deadline_ns)
+        search->status = STATUS_TIMEOUT;
+    return search->status != STATUS_OK;
+}

@@ -1,0 +1,243 @@
+#include "index/vector_index.h"
+
+#include "index/epoch.h"
+#include "index/flat.h"
+#include "index/hnsw.h"
+#include "index/image.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum {
+    M_DEFAULT = 16,
+    M_MIN = 4, /* a twin keeps three numbers in its list of 2 m places */
+    EF_CONSTRUCT_MIN = 200,
+    EF_DEFAULT = 128,
+};
+
+struct vector_index {
+    struct vector_index_options options;
+    struct slots *slots; /* borrowed */
+    struct code_space space;
+    struct store store;
+    struct hnsw hnsw;
+    struct epoch epoch;
+    struct code_query encoding; /* the writer's memory for encoding */
+};
+
+enum status vector_index_create(const struct vector_index_options *options, struct slots *slots,
+                                struct vector_index **out, struct error *error) {
+    if (options->dimension == 0 || options->dimension > VECTOR_DIMENSION_MAX)
+        return error_set(error, STATUS_INVALID, "a vector has from 1 to %d numbers",
+                         VECTOR_DIMENSION_MAX);
+    if (options->m > VECTOR_INDEX_M_MAX)
+        return error_set(error, STATUS_INVALID, "m must be at most %d", VECTOR_INDEX_M_MAX);
+    struct vector_index *index = calloc(1, sizeof(*index));
+    if (!index)
+        return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
+    index->options = *options;
+    index->slots = slots;
+    uint32_t m = options->m == 0 ? M_DEFAULT : options->m < M_MIN ? M_MIN : options->m;
+    uint32_t ef = options->ef_construct;
+    index->hnsw.m = m;
+    index->hnsw.ef_construct = ef < EF_CONSTRUCT_MIN      ? EF_CONSTRUCT_MIN
+                               : ef > HNSW_CANDIDATES_MAX ? HNSW_CANDIDATES_MAX
+                                                          : ef;
+    hnsw_init(&index->hnsw, &index->store, &index->space);
+    epoch_init(&index->epoch);
+    if (!codes_space_init(&index->space, options->distance, options->dimension) ||
+        !store_init(&index->store, index->space.width, 2 * m) ||
+        !codes_query_reserve(&index->encoding, index->space.width)) {
+        vector_index_free(index);
+        return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
+    }
+    *out = index;
+    return STATUS_OK;
+}
+
+void vector_index_free(struct vector_index *index) {
+    if (!index)
+        return;
+    hnsw_free(&index->hnsw);
+    store_free(&index->store);
+    codes_space_free(&index->space);
+    codes_query_free(&index->encoding);
+    free(index);
+}
+
+enum status vector_index_reserve(struct vector_index *index, uint32_t slot_end,
+                                 struct error *error) {
+    if (slot_end > SLOT_MAX)
+        return error_set(error, STATUS_TOO_LARGE, "an index holds at most %u slots", SLOT_MAX);
+    if (!store_reserve(&index->store, slot_end))
+        return error_set(error, STATUS_NO_MEMORY, "out of memory for %u vectors", slot_end);
+    return STATUS_OK;
+}
+
+void vector_index_put(struct vector_index *index, uint32_t slot, const float *vector,
+                      uint64_t key) {
+    assert(slot < store_end(&index->store));
+    struct code_row row = {.code = store_code(&index->store, slot),
+                           .meta = store_meta(&index->store, slot),
+                           .error = store_error(&index->store, slot)};
+    store_prepare(&index->store, slot);
+    codes_encode(&index->space, vector, &index->encoding, &row);
+    store_put(&index->store, slot, hnsw_level(&index->hnsw, key));
+}
+
+bool vector_index_has(const struct vector_index *index, uint32_t slot) {
+    return store_is_present(&index->store, slot);
+}
+
+/* ---- Searching --------------------------------------------------------------------------------
+ */
+
+/* How many rows could pass at most: what memory for k hits follows. */
+static uint64_t rows_max(const struct search *search) {
+    uint64_t rows = atomic_load_explicit(&search->store->present_count, memory_order_relaxed);
+    const struct slot_filter *filter = search->query->filter;
+    return filter && filter->count < rows ? filter->count : rows;
+}
+
+static enum index_plan choose_plan(const struct vector_index *index, const struct search *search,
+                                   uint64_t rows) {
+    const struct index_query *query = search->query;
+    if (query->exact || query->filter || rows <= index->options.full_scan_rows ||
+        query->k > VECTOR_INDEX_EF_MAX)
+        return INDEX_PLAN_EXACT;
+    return INDEX_PLAN_GRAPH;
+}
+
+static enum status search_graph(const struct vector_index *index, struct search *search,
+                                struct top_k *top, bool *is_complete) {
+    const struct index_query *query = search->query;
+    size_t ef = query->ef ? query->ef : EF_DEFAULT;
+    ef = ef < query->k ? query->k : ef;
+    ef = ef > VECTOR_INDEX_EF_MAX ? VECTOR_INDEX_EF_MAX : ef;
+    /* The waiting rows first: one that is linked meanwhile is then found by the walk. */
+    if (!query->indexed_only) {
+        enum status status = flat_scan(search, FLAT_WAITING, top);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return hnsw_search(search, &index->hnsw, ef, top, is_complete);
+}
+
+static enum status run(const struct vector_index *index, struct search *search,
+                       struct index_answer *answer) {
+    const struct index_query *query = search->query;
+    uint64_t rows = rows_max(search), k = query->k < rows ? query->k : rows;
+    *answer = (struct index_answer){.plan = choose_plan(index, search, rows)};
+    if (k == 0)
+        return STATUS_OK;
+    if (!search_begin(search) ||
+        !scratch_reserve(search->scratch, store_end(search->store), search->space->width) ||
+        !scratch_reserve_hits(&search->scratch->found, k))
+        return STATUS_NO_MEMORY;
+    codes_query_vector(search->space, query->vector, &search->scratch->query);
+
+    struct top_k top;
+    bool is_complete = false;
+    enum status status = STATUS_OK;
+    top_k_init(&top, search->scratch->found.items, k);
+    top_k_break_ties(&top, search->owner->compare, search->owner->context);
+    if (answer->plan != INDEX_PLAN_EXACT)
+        status = search_graph(index, search, &top, &is_complete);
+    if (status == STATUS_OK && !is_complete) {
+        answer->plan = INDEX_PLAN_EXACT;
+        top.count = 0;
+        status = flat_scan(search, query->indexed_only ? FLAT_LINKED : FLAT_ALL, &top);
+    }
+    top_k_finish(&top);
+    answer->hits = top.hits;
+    answer->count = top.count;
+    answer->scored = search->scored;
+    return status;
+}
+
+enum status vector_index_search(struct vector_index *index, const struct index_query *query,
+                                const struct vector_owner *owner, struct index_scratch *scratch,
+                                struct index_answer *answer, struct error *error) {
+    struct search search = {.store = &index->store,
+                            .space = &index->space,
+                            .slots = index->slots,
+                            .distance = index->options.distance,
+                            .query = query,
+                            .owner = owner,
+                            .scratch = scratch};
+    assert(query->k >= 1);
+    uint32_t place = epoch_enter(&index->epoch);
+    enum status status = run(index, &search, answer);
+    epoch_leave(&index->epoch, place);
+    if (status == STATUS_NO_MEMORY)
+        return error_set(error, status, "out of memory for a search of %u hits", query->k);
+    if (status == STATUS_TIMEOUT)
+        return error_set(error, status, "the search did not end before its deadline");
+    if (status == STATUS_CANCELLED)
+        return error_set(error, status, "the search was cancelled");
+    return status;
+}
+
+/* ---- Building ---------------------------------------------------------------------------------
+ */
+
+enum status vector_index_link(struct vector_index *index, uint32_t count,
+                              struct index_scratch *scratch, uint32_t *linked,
+                              struct error *error) {
+    enum status status = STATUS_OK;
+    uint32_t place = epoch_enter(&index->epoch);
+    *linked = 0;
+    for (bool is_linked = true; is_linked && *linked < count && status == STATUS_OK;) {
+        status = hnsw_link(&index->hnsw, scratch, &is_linked, error);
+        *linked += is_linked;
+    }
+    epoch_leave(&index->epoch, place);
+    return status;
+}
+
+enum status vector_index_repair(struct vector_index *index, const uint32_t *dead, size_t dead_count,
+                                struct index_scratch *scratch, struct error *error) {
+    return hnsw_repair(&index->hnsw, dead, dead_count, scratch, error);
+}
+
+uint64_t vector_index_epoch_advance(struct vector_index *index) {
+    return epoch_advance(&index->epoch);
+}
+
+bool vector_index_epoch_passed(const struct vector_index *index, uint64_t ended) {
+    return epoch_passed(&index->epoch, ended);
+}
+
+void vector_index_info(const struct vector_index *index, struct vector_index_info *info) {
+    *info = (struct vector_index_info){
+        .linked_count = atomic_load_explicit(&index->hnsw.linked, memory_order_relaxed),
+        .waiting_count = atomic_load_explicit(&index->store.waiting_count, memory_order_relaxed),
+        .memory_bytes = store_memory_bytes(&index->store) +
+                        upper_links_bytes((struct upper_links *)&index->hnsw.upper),
+        .default_ef = EF_DEFAULT};
+}
+
+/* ---- Image ------------------------------------------------------------------------------------
+ */
+
+enum status vector_index_save(struct vector_index *index, uint64_t operation, uint64_t incarnation,
+                              vector_index_write_fn *write, void *context, struct error *error) {
+    struct image image = {.hnsw = &index->hnsw,
+                          .distance = index->options.distance,
+                          .operation = operation,
+                          .incarnation = incarnation};
+    return image_save(&image, write, context, error);
+}
+
+enum status vector_index_load(struct vector_index *index, const void *bytes, size_t length,
+                              uint64_t *operation, uint64_t *incarnation, struct error *error) {
+    struct image image = {.hnsw = &index->hnsw, .distance = index->options.distance};
+    enum status status = image_load(&image, bytes, length, error);
+    *operation = image.operation;
+    *incarnation = image.incarnation;
+    return status;
+}
+
+enum status vector_index_check(const struct vector_index *index, struct error *error) {
+    return hnsw_check(&index->hnsw, index->slots, error);
+}

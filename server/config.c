@@ -62,6 +62,10 @@ static const struct option options[] = {
      "Start although the folder holds what cannot be read; it is set aside.", 0, 0,
      MEMBER(recover_damaged)},
 
+    {"index.isa", "isa", "auto", "auto scalar avx2 avx512 neon",
+     "Instruction set of the inner loops; one that the machine lacks falls back to scalar.", 0, 0,
+     MEMBER(isa)},
+
     {"service.host", "host", "127.0.0.1", NULL,
      "Address or name to listen on; 0.0.0.0 or :: for all.", 0, 0, MEMBER(host), .is_shared = true},
     {"service.http_port", "http-port", "6333", NULL, "Port of the REST API; 0: any free one.", 0,

@@ -29,6 +29,7 @@ struct config {
     uint64_t map_size_mb, map_size_max_mb, disk_reserve_mb;
     uint64_t writer_threads, builder_threads;
     bool recover_damaged;
+    char isa[CONFIG_TEXT_MAX]; /* auto, or a set of instructions */
     char host[CONFIG_TEXT_MAX];
     uint64_t http_port;
     char api_key[CONFIG_TEXT_MAX], read_only_api_key[CONFIG_TEXT_MAX]; /* "": none */

@@ -126,6 +126,15 @@ static enum status read_config(int count, char **arguments, const struct command
     return status == STATUS_OK ? config_check(config, error) : status;
 }
 
+/* index reads its choice from the environment, so that it needs no configuration of its own. */
+static void configure_index(const struct config *config) {
+    static const char name[] = "NIGH__INDEX__ISA";
+    if (strcmp(config->isa, "auto") == 0)
+        unsetenv(name);
+    else
+        setenv(name, config->isa, 1);
+}
+
 static void configure_log(const struct config *config) {
     static const struct {
         const char *name;
@@ -267,6 +276,7 @@ int main(int count, char **arguments) {
     if (read_config(count, arguments, &line, &config, &error) != STATUS_OK)
         return fail(&error);
     configure_log(&config);
+    configure_index(&config);
     if (line.command == COMMAND_VERIFY)
         return verify(&config);
     if (line.command == COMMAND_SERVE)

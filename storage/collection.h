@@ -12,12 +12,13 @@ struct collection;
 
 const char *collection_name(const struct collection *collection);
 
-/* ---- Writing ---------------------------------------------------------------------------------- */
+/* ---- Writing ----------------------------------------------------------------------------------
+ */
 
 enum {
-    WRITE_QUEUE_JOBS_MAX = 1024,            /* of one collection */
+    WRITE_QUEUE_JOBS_MAX = 1024, /* of one collection */
     WRITE_QUEUE_BYTES_MAX = 256 * 1024 * 1024,
-    WRITE_GROUP_JOBS_MAX = 64,              /* committed together */
+    WRITE_GROUP_JOBS_MAX = 64, /* committed together */
     WRITE_GROUP_BYTES_MAX = 16 * 1024 * 1024,
 };
 
@@ -26,8 +27,8 @@ enum {
 struct write_job {
     const struct operation *operations;
     size_t operations_count;
-    size_t bytes;   /* what it weighs in the queue: about the request's body */
-    void *context;  /* the caller's */
+    size_t bytes;                        /* what it weighs in the queue: about the request's body */
+    void *context;                       /* the caller's */
     void (*done)(struct write_job *job); /* writer thread; exactly once */
     enum status status;
     struct error error;
@@ -47,7 +48,8 @@ MUST_CHECK enum status collection_submit(struct collection *collection, struct w
 MUST_CHECK enum status collection_prepare(struct collection *collection,
                                           struct operation *operation, struct error *error);
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------------
+ */
 
 /* One snapshot of one collection, for one request on one worker. */
 struct reader;
@@ -102,7 +104,8 @@ MUST_CHECK enum status reader_count(struct reader *reader, const struct filter *
 
 struct query {
     const struct vector_config *vector; /* of reader_config */
-    const float *values; /* dimension numbers, normalised for cosine; NULL: the vector of point id */
+    const float
+        *values; /* dimension numbers, normalised for cosine; NULL: the vector of point id */
     const struct point_id *id;
     const struct filter *filter;
     uint64_t limit, offset; /* limit >= 1; the sum saturates */
@@ -127,7 +130,8 @@ struct query_hits {
 MUST_CHECK enum status reader_query(struct reader *reader, const struct query *query,
                                     struct query_hits *hits, struct error *error);
 
-/* ---- Description ------------------------------------------------------------------------------ */
+/* ---- Description ------------------------------------------------------------------------------
+ */
 
 struct collection_status {
     uint64_t points_count, indexed_vectors_count, waiting_count, queue_length;

@@ -11,11 +11,12 @@
 #include "index/status.h"
 #include "storage/arena.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    COLLECTION_NAME_MAX = 255,    /* characters; 1,020 bytes of UTF-8 */
+    COLLECTION_NAME_MAX = 255, /* characters; 1,020 bytes of UTF-8 */
     COLLECTION_NAME_BYTES_MAX = 1020,
     VECTOR_NAME_MAX = 200,        /* bytes */
     COLLECTION_VECTORS_MAX = 256, /* named vectors of a collection */
@@ -27,8 +28,8 @@ struct vector_config {
     uint16_t number;  /* its number on disk, given by storage, never reused in a collection */
     uint32_t dimension;
     enum distance distance;
-    uint32_t m;                  /* 0: default */
-    uint32_t ef_construct;       /* 0: default */
+    uint32_t m;                   /* 0: default */
+    uint32_t ef_construct;        /* 0: default */
     uint64_t full_scan_threshold; /* kilobytes of f32 below which a search scans */
 };
 
@@ -42,5 +43,16 @@ struct collection_config {
 /* The vector of this name, or NULL. */
 const struct vector_config *collection_config_vector(const struct collection_config *config,
                                                      const char *name);
+
+/* A configuration with its own memory, shared by those who read it. */
+struct shared_config {
+    atomic_uint references;
+    struct collection_config config; /* what it points at lies in the same allocation */
+};
+
+/* Copies config; the caller holds the first reference. NULL out of memory. */
+struct shared_config *collection_config_create(const struct collection_config *config);
+struct shared_config *collection_config_acquire(struct shared_config *shared);
+void collection_config_release(struct shared_config *shared); /* accepts NULL */
 
 #endif

@@ -44,14 +44,13 @@ struct point_selector {
  * new text in the arena (*edited NULL: no payload). */
 struct operation;
 typedef enum status payload_edit_fn(const struct operation *operation, const char *payload,
-                                    size_t payload_length, struct arena *arena,
-                                    const char **edited, size_t *edited_length,
-                                    struct error *error);
+                                    size_t payload_length, struct arena *arena, const char **edited,
+                                    size_t *edited_length, struct error *error);
 
 enum operation_kind {
-    OPERATION_UPSERT,         /* points: each replaces the whole point; the last of equal ids wins */
-    OPERATION_DELETE,         /* selector */
-    OPERATION_EDIT_PAYLOAD,   /* selector, edit: set, overwrite, delete keys, clear */
+    OPERATION_UPSERT,       /* points: each replaces the whole point; the last of equal ids wins */
+    OPERATION_DELETE,       /* selector */
+    OPERATION_EDIT_PAYLOAD, /* selector, edit: set, overwrite, delete keys, clear */
     OPERATION_UPDATE_VECTORS, /* points: their vectors replace those of the same name */
     OPERATION_DELETE_VECTORS, /* selector, vector_names */
     OPERATION_CREATE_INDEX,   /* field */
@@ -71,11 +70,11 @@ struct operation {
     enum upsert_mode mode;              /* UPSERT */
     const struct filter *update_filter; /* UPSERT, UPDATE_VECTORS: existing points must match */
     struct point_selector selector;
-    payload_edit_fn *edit;                /* EDIT_PAYLOAD */
-    const void *edit_context;             /* EDIT_PAYLOAD: the editor's own, in the arena */
-    const char *const *vector_names;      /* DELETE_VECTORS */
+    payload_edit_fn *edit;           /* EDIT_PAYLOAD */
+    const void *edit_context;        /* EDIT_PAYLOAD: the editor's own, in the arena */
+    const char *const *vector_names; /* DELETE_VECTORS */
     size_t vector_names_count;
-    struct payload_index_field field;     /* CREATE_INDEX, DROP_INDEX */
+    struct payload_index_field field; /* CREATE_INDEX, DROP_INDEX */
 };
 
 #endif

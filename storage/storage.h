@@ -17,20 +17,20 @@ struct storage;
 struct collection;
 
 struct storage_options {
-    const char *path;           /* data folder; created if its parent exists */
-    uint64_t map_bytes;         /* address space of a collection's map at first; it doubles */
-    uint64_t map_bytes_max;     /* 0: no bound but the machine's */
-    unsigned writers;           /* threads; 0: 2 */
-    unsigned builders;          /* threads; 0: cores - 1, at least 1 */
-    unsigned readers_max;       /* concurrent readers: the server's workers and a few */
+    const char *path;            /* data folder; created if its parent exists */
+    uint64_t map_bytes;          /* address space of a collection's map at first; it doubles */
+    uint64_t map_bytes_max;      /* 0: no bound but the machine's */
+    unsigned writers;            /* threads; 0: 2 */
+    unsigned builders;           /* threads; 0: cores - 1, at least 1 */
+    unsigned readers_max;        /* concurrent readers: the server's workers and a few */
     uint64_t disk_reserve_bytes; /* writes are refused when less is free */
-    bool recover_damaged;       /* start although the folder holds what cannot be read */
+    bool recover_damaged;        /* start although the folder holds what cannot be read */
 };
 
 /* Opens the folder, or fails with one line that says what to do: not writable, in use, newer
  * format, not a local file system. Starts writers and builders. Main thread. */
-MUST_CHECK enum status storage_open(const struct storage_options *options,
-                                    struct storage **storage, struct error *error);
+MUST_CHECK enum status storage_open(const struct storage_options *options, struct storage **storage,
+                                    struct error *error);
 
 /* Finishes queued writes, stops the threads, saves graphs if there is time, closes. Main thread,
  * when no reader is left. */
@@ -71,11 +71,11 @@ struct catalogue_job {
     enum status (*change)(struct catalogue_job *job, const struct collection_config *present,
                           struct collection_config *changed, struct error *error);
     struct arena *arena;
-    void *context; /* the caller's */
+    void *context;                           /* the caller's */
     void (*done)(struct catalogue_job *job); /* writer thread; exactly once */
     enum status status;
     struct error error;
-    bool existed; /* DELETE: false if there was none (no error) */
+    bool existed;               /* DELETE: false if there was none (no error) */
     struct catalogue_job *next; /* storage's */
 };
 
@@ -83,7 +83,8 @@ struct catalogue_job {
 MUST_CHECK enum status storage_submit_catalogue(struct storage *storage, struct catalogue_job *job,
                                                 struct error *error);
 
-/* ---- Figures for /metrics and /telemetry ------------------------------------------------------ */
+/* ---- Figures for /metrics and /telemetry ------------------------------------------------------
+ */
 
 struct storage_figures {
     uint64_t collections, collections_open, points, vectors_waiting, index_bytes, disk_bytes;

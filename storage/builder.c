@@ -1,0 +1,315 @@
+#include "storage/builder.h"
+#include "storage/checkpoint.h"
+#include "storage/collection_internal.h"
+#include "storage/log.h"
+#include "storage/storage_internal.h"
+#include "storage/thread_role.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What is left to do for a collection after one piece of work. */
+enum remains {
+    REMAINS_NOTHING,
+    REMAINS_NOW,
+    REMAINS_LATER,
+};
+
+static enum remains more_urgent(enum remains a, enum remains b) {
+    if (a == REMAINS_NOW || b == REMAINS_NOW)
+        return REMAINS_NOW;
+    return a == REMAINS_LATER || b == REMAINS_LATER ? REMAINS_LATER : REMAINS_NOTHING;
+}
+
+/* ---- Linking ----------------------------------------------------------------------------------
+ */
+
+static void note_cost(struct collection *collection, uint64_t ns, uint32_t linked) {
+    uint64_t each = ns / linked, average = atomic_load(&collection->link_ns);
+    atomic_store(&collection->link_ns, average == 0 ? each : (7 * average + each) / 8);
+}
+
+static enum remains link_piece(struct collection *collection, struct index_scratch *scratch) {
+    enum remains remains = REMAINS_NOTHING;
+    for (size_t i = 0; i < collection->vectors_count; i++) {
+        uint32_t linked = 0;
+        struct error error = {0};
+        uint64_t begun = collection_now_ns();
+        enum status status = vector_index_link(collection->vectors[i].index, BUILDER_LINK_SLOTS,
+                                               scratch, &linked, &error);
+        if (status != STATUS_OK) {
+            log_event(LOG_LEVEL_WARN, "linking of %s: %s", collection->path, error.message);
+            remains = more_urgent(remains, REMAINS_LATER);
+        } else if (linked > 0) {
+            note_cost(collection, collection_now_ns() - begun, linked);
+            remains = REMAINS_NOW;
+        }
+    }
+    return remains;
+}
+
+/* ---- Repairing and freeing --------------------------------------------------------------------
+ */
+
+static bool have_searches_ended(const struct collection *collection,
+                                const struct repaired_batch *batch) {
+    for (size_t i = 0; i < collection->vectors_count; i++)
+        if (!vector_index_epoch_passed(collection->vectors[i].index, batch->epochs[i]))
+            return false;
+    return true;
+}
+
+/* Gives back the slots that no running search can still hold. */
+static void free_repaired(struct collection *collection) {
+    struct repaired_batch *batch;
+    while ((batch = collection->repaired) != NULL && have_searches_ended(collection, batch)) {
+        for (size_t i = 0; i < batch->count; i++)
+            slot_pool_give(&collection->pool, batch->slots[i]);
+        collection->repaired = batch->next;
+        free(batch);
+    }
+}
+
+static void add_repaired(struct collection *collection, struct repaired_batch *batch) {
+    struct repaired_batch **last = &collection->repaired;
+    while (*last)
+        last = &(*last)->next;
+    for (size_t i = 0; i < collection->vectors_count; i++)
+        batch->epochs[i] = vector_index_epoch_advance(collection->vectors[i].index);
+    batch->next = NULL;
+    *last = batch;
+}
+
+static enum status repair_slots(struct collection *collection, const uint32_t *slots, size_t count,
+                                struct index_scratch *scratch, struct error *error) {
+    for (size_t i = 0; i < collection->vectors_count; i++) {
+        struct vector_index *index = collection->vectors[i].index;
+        uint32_t present[COLLECTION_REPAIR_MAX];
+        size_t present_count = 0;
+        for (size_t k = 0; k < count; k++)
+            if (vector_index_has(index, slots[k]))
+                present[present_count++] = slots[k];
+        enum status status =
+            present_count > 0 ? vector_index_repair(index, present, present_count, scratch, error)
+                              : STATUS_OK;
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum remains repair_piece(struct collection *collection, struct index_scratch *scratch) {
+    struct error error = {0};
+    free_repaired(collection);
+    if (slot_pool_dead_count(&collection->pool) == 0)
+        return collection->repaired ? REMAINS_LATER : REMAINS_NOTHING;
+    struct repaired_batch *batch =
+        malloc(sizeof(*batch) + collection->vectors_count * sizeof(batch->epochs[0]));
+    if (!batch)
+        return REMAINS_LATER;
+    batch->count = slot_pool_take_dead(&collection->pool, collection_oldest_reader(collection),
+                                       batch->slots, COLLECTION_REPAIR_MAX);
+    if (batch->count == 0) {
+        free(batch);
+        return REMAINS_LATER;
+    }
+    if (repair_slots(collection, batch->slots, batch->count, scratch, &error) != STATUS_OK) {
+        /* They are lost to reuse until the next start, which finds them free again. */
+        log_event(LOG_LEVEL_WARN, "repair of %s: %s", collection->path, error.message);
+        free(batch);
+        return REMAINS_LATER;
+    }
+    add_repaired(collection, batch);
+    return REMAINS_NOW;
+}
+
+/* ---- Saving -----------------------------------------------------------------------------------
+ */
+
+static enum remains save_if_quiet(struct collection *collection) {
+    uint64_t published = atomic_load(&collection->published);
+    if (collection->vectors_count == 0 ||
+        published < atomic_load(&collection->saved_operation) + BUILDER_SAVE_OPERATIONS)
+        return REMAINS_NOTHING;
+    uint64_t quiet_ns = collection_now_ns() - atomic_load(&collection->written_ns);
+    if (quiet_ns < BUILDER_QUIET_MS * 1000000ULL)
+        return REMAINS_LATER;
+    struct error error = {0};
+    if (checkpoint_save(collection, &error) != STATUS_OK) {
+        log_event(LOG_LEVEL_WARN, "graph files of %s: %s", collection->path, error.message);
+        atomic_store(&collection->written_ns, collection_now_ns()); /* try again, but not at once */
+        return REMAINS_LATER;
+    }
+    return REMAINS_NOTHING;
+}
+
+/* ---- Threads ----------------------------------------------------------------------------------
+ */
+
+static enum remains work_on(struct collection *collection, struct index_scratch *scratch) {
+    if (atomic_load(&collection->is_deleted))
+        return REMAINS_NOTHING;
+    enum remains remains = link_piece(collection, scratch);
+    if (atomic_flag_test_and_set(&collection->is_maintained))
+        return remains; /* another builder does the rest, and lists the collection again */
+    remains = more_urgent(remains, repair_piece(collection, scratch));
+    if (remains != REMAINS_NOW)
+        remains = more_urgent(remains, save_if_quiet(collection));
+    atomic_flag_clear(&collection->is_maintained);
+    return remains;
+}
+
+static void append(struct builder_pool *pool, struct collection *collection) {
+    collection->next_listed = NULL;
+    if (pool->last)
+        pool->last->next_listed = collection;
+    else
+        pool->first = collection;
+    pool->last = collection;
+    pthread_cond_signal(&pool->work);
+}
+
+static void list_later_ones(struct builder_pool *pool) {
+    while (pool->later) {
+        struct collection *collection = pool->later;
+        pool->later = collection->next_listed;
+        append(pool, collection);
+    }
+}
+
+/* Takes the next collection; NULL when the thread is to end. */
+static struct collection *next_collection(struct builder_pool *pool) {
+    pthread_mutex_lock(&pool->mutex);
+    while (!pool->first && !pool->is_stopping) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += BUILDER_PAUSE_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (!pool->later)
+            pthread_cond_wait(&pool->work, &pool->mutex);
+        else if (pthread_cond_timedwait(&pool->work, &pool->mutex, &until) != 0)
+            list_later_ones(pool);
+    }
+    struct collection *collection = pool->is_stopping ? NULL : pool->first;
+    if (collection) {
+        pool->first = collection->next_listed;
+        if (!pool->first)
+            pool->last = NULL;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return collection;
+}
+
+void builder_pool_wake(struct builder_pool *pool, struct collection *collection) {
+    if (atomic_exchange(&collection->is_listed, true))
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    bool is_stopping = pool->is_stopping;
+    if (!is_stopping)
+        append(pool, collection_acquire(collection));
+    pthread_mutex_unlock(&pool->mutex);
+    if (is_stopping)
+        atomic_store(&collection->is_listed, false);
+}
+
+static void look_again_later(struct builder_pool *pool, struct collection *collection) {
+    if (atomic_exchange(&collection->is_listed, true))
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    if (!pool->is_stopping) {
+        collection->next_listed = pool->later;
+        pool->later = collection_acquire(collection);
+        pthread_cond_signal(&pool->work);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* Reads come first: with every core busy reading, a builder waits a moment between pieces. */
+static void give_way(struct storage *storage) {
+    if (atomic_load(&storage->active_readers) < storage->cores)
+        return;
+    const struct timespec pause = {.tv_nsec = 2000000};
+    nanosleep(&pause, NULL);
+}
+
+static void *builder_main(void *argument) {
+    struct builder_pool *pool = argument;
+    struct index_scratch *scratch = NULL;
+    struct error error = {0};
+    thread_role_set(THREAD_ROLE_BUILDER);
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BUILDER_NICE);
+    if (index_scratch_create(&scratch, &error) != STATUS_OK) {
+        log_event(LOG_LEVEL_ERROR, "a builder cannot start: %s", error.message);
+        return NULL;
+    }
+    struct collection *collection;
+    while ((collection = next_collection(pool)) != NULL) {
+        /* Off the list before the work, so that what comes meanwhile lists it again. */
+        atomic_store(&collection->is_listed, false);
+        if (collection_has_waiting(collection, BUILDER_LINK_SLOTS))
+            builder_pool_wake(pool, collection); /* there is enough for another builder too */
+        enum remains remains = work_on(collection, scratch);
+        if (remains == REMAINS_NOW)
+            builder_pool_wake(pool, collection);
+        else if (remains == REMAINS_LATER)
+            look_again_later(pool, collection);
+        collection_release(collection);
+        give_way(pool->storage);
+    }
+    index_scratch_free(scratch);
+    return NULL;
+}
+
+enum status builder_pool_start(struct builder_pool *pool, struct storage *storage, unsigned threads,
+                               struct error *error) {
+    *pool = (struct builder_pool){.storage = storage};
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->work, &attributes);
+    pthread_condattr_destroy(&attributes);
+    sigset_t all, before;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int code = 0;
+    while (code == 0 && pool->threads_count < threads &&
+           pool->threads_count < BUILDER_THREADS_MAX) {
+        code = pthread_create(&pool->threads[pool->threads_count], NULL, builder_main, pool);
+        pool->threads_count += code == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (code == 0)
+        return STATUS_OK;
+    builder_pool_stop(pool);
+    return error_set(error, STATUS_NO_MEMORY, "start a builder thread: %s", strerror(code));
+}
+
+void builder_pool_stop(struct builder_pool *pool) {
+    pthread_mutex_lock(&pool->mutex);
+    pool->is_stopping = true;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+    for (unsigned i = 0; i < pool->threads_count; i++)
+        pthread_join(pool->threads[i], NULL);
+    pool->threads_count = 0;
+    list_later_ones(pool);
+    while (pool->first) {
+        struct collection *collection = pool->first;
+        pool->first = collection->next_listed;
+        atomic_store(&collection->is_listed, false);
+        collection_release(collection);
+    }
+    pool->last = NULL;
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->mutex);
+}

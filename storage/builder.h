@@ -1,0 +1,49 @@
+/* builder.h -- the builder threads: they link, repair, free and save, at low priority.
+ *
+ * A collection with work stands in the list once; a builder takes it, does one bounded piece of
+ * work, and puts it back, so that several builders may link one collection at once. Repairing,
+ * freeing and saving is done by one builder at a time (collection.is_maintained). What must wait --
+ * for readers to end, for the collection to be quiet -- is looked at again BUILDER_PAUSE_MS later.
+ *
+ * Builders give way: while reads run on all cores they pause between pieces.
+ */
+#ifndef BUILDER_H
+#define BUILDER_H
+
+#include "index/status.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct collection;
+struct storage;
+
+enum {
+    BUILDER_THREADS_MAX = 64,
+    BUILDER_NICE = 10,
+    BUILDER_LINK_SLOTS = 64, /* linked at a time: about 10 ms */
+    BUILDER_PAUSE_MS = 100,
+    BUILDER_QUIET_MS = 2000,      /* no write for so long: time to save the graphs */
+    BUILDER_SAVE_OPERATIONS = 64, /* fewer operations since the last save are not worth another */
+};
+
+struct builder_pool {
+    struct storage *storage;
+    pthread_t threads[BUILDER_THREADS_MAX];
+    unsigned threads_count;
+    pthread_mutex_t mutex; /* of all below */
+    pthread_cond_t work;
+    struct collection *first, *last; /* listed; each holds a reference */
+    struct collection *later;        /* to be looked at again */
+    bool is_stopping;
+};
+
+MUST_CHECK enum status builder_pool_start(struct builder_pool *pool, struct storage *storage,
+                                          unsigned threads, struct error *error);
+void builder_pool_stop(struct builder_pool *pool);
+
+/* Lists the collection unless it is listed. Any thread that holds a reference. */
+void builder_pool_wake(struct builder_pool *pool, struct collection *collection);
+
+#endif

@@ -1,0 +1,55 @@
+/* catalogue.h -- the one environment that says which collections there are, and what they are.
+ *
+ * A collection is known by a number that is never used again; its name stands only in its record.
+ * The catalogue's format version is that of the whole data folder.
+ *
+ * Memory: embedded by storage. Threads: the opener, then whichever writer runs catalogue jobs (one
+ * at a time).
+ */
+#ifndef CATALOGUE_H
+#define CATALOGUE_H
+
+#include "storage/collection_config.h"
+#include "storage/lmdb_env.h"
+
+#include <stdint.h>
+
+enum {
+    CATALOGUE_MAP_BYTES = 64 * 1024 * 1024, /* at first; it grows like any other */
+};
+
+struct catalogue {
+    struct lmdb_env env;
+    uint64_t next_number; /* of the next collection */
+};
+
+/* Everything the catalogue knows of one collection. Borrows its texts. */
+struct catalogue_record {
+    uint64_t number;
+    uint64_t incarnation;
+    uint16_t next_vector; /* number of the next vector; never reused */
+    const char *name;
+    size_t name_length;
+    struct collection_config config;
+};
+
+/* Opens or creates. A folder of a newer format is refused with a line that says so. */
+MUST_CHECK enum status catalogue_open(struct catalogue *catalogue, const char *path,
+                                      bool is_read_only, struct error *error);
+void catalogue_close(struct catalogue *catalogue);
+
+/* Calls visit for each record, in the order of numbers; a record that cannot be read is visited as
+ * NULL with its number. Stops at the first status that is not OK. */
+typedef enum status catalogue_visit_fn(void *context, uint64_t number,
+                                       const struct catalogue_record *record, struct error *error);
+MUST_CHECK enum status catalogue_each(struct catalogue *catalogue, catalogue_visit_fn *visit,
+                                      void *context, struct error *error);
+
+/* On disk when they return STATUS_OK. put replaces; a record whose number is next_number makes that
+ * number used. remove of what is not there is no error. */
+MUST_CHECK enum status catalogue_put(struct catalogue *catalogue,
+                                     const struct catalogue_record *record, struct error *error);
+MUST_CHECK enum status catalogue_remove(struct catalogue *catalogue, uint64_t number,
+                                        struct error *error);
+
+#endif

@@ -1,0 +1,119 @@
+#include "storage/checkpoint.h"
+#include "storage/fault.h"
+#include "storage/file.h"
+#include "storage/log.h"
+#include "storage/storage_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool file_name(const struct collection *collection, uint16_t number, const char *suffix,
+                      char path[PATH_MAX]) {
+    int n = snprintf(path, PATH_MAX, "%s/graph-%u.bin%s", collection->path, number, suffix);
+    return n > 0 && n < PATH_MAX;
+}
+
+static enum status write_bytes(void *context, const void *bytes, size_t length,
+                               struct error *error) {
+    const int *fd = context;
+    if (file_write_all(*fd, bytes, length) < 0)
+        return error_set(error, STATUS_IO, "write a graph file: %s", strerror(errno));
+    return STATUS_OK;
+}
+
+static enum status save_vector(struct collection *collection, struct collection_vector *vector,
+                               uint64_t operation, struct error *error) {
+    char path[PATH_MAX], temporary[PATH_MAX];
+    if (!file_name(collection, vector->layout.number, "", path) ||
+        !file_name(collection, vector->layout.number, ".tmp", temporary))
+        return error_set(error, STATUS_INVALID, "path too long");
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return error_set(error, STATUS_IO, "create a graph file: %s", strerror(errno));
+    enum status status = vector_index_save(vector->index, operation, collection->incarnation,
+                                           write_bytes, &fd, error);
+    if (status == STATUS_OK && fsync(fd) < 0)
+        status = error_set(error, STATUS_IO, "sync a graph file: %s", strerror(errno));
+    close(fd);
+    if (status == STATUS_OK && FAULT_POINT("checkpoint.written"))
+        status = error_set(error, STATUS_IO, "graph file: fault of a test");
+    if (status == STATUS_OK && rename(temporary, path) < 0)
+        status = error_set(error, STATUS_IO, "rename a graph file: %s", strerror(errno));
+    if (status != STATUS_OK) {
+        unlink(temporary);
+        return status;
+    }
+    if (FAULT_POINT("checkpoint.renamed"))
+        return error_set(error, STATUS_IO, "graph file: fault of a test");
+    return file_sync_folder(collection->path, error);
+}
+
+enum status checkpoint_save(struct collection *collection, struct error *error) {
+    /* Read before the images are made: they hold at least what this operation brought. */
+    uint64_t operation = atomic_load_explicit(&collection->published, memory_order_acquire);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++)
+        status = save_vector(collection, &collection->vectors[i], operation, error);
+    if (status == STATUS_OK)
+        atomic_store(&collection->saved_operation, operation);
+    return status;
+}
+
+static enum status load_bytes(struct collection *collection, struct collection_vector *vector,
+                              const void *bytes, size_t length, uint64_t *operation,
+                              struct error *error) {
+    uint64_t incarnation;
+    enum status status =
+        vector_index_load(vector->index, bytes, length, operation, &incarnation, error);
+    if (status != STATUS_OK)
+        return status;
+    if (incarnation != collection->incarnation)
+        return error_set(error, STATUS_CORRUPT, "it belongs to another collection");
+    return STATUS_OK;
+}
+
+/* An index that a bad file half filled is to be made again. */
+static enum status start_over(struct collection *collection, struct collection_vector *vector,
+                              struct error *error) {
+    vector_index_free(vector->index);
+    vector->index = NULL;
+    return collection_create_index(collection, vector, error);
+}
+
+enum status checkpoint_load(struct collection *collection, struct collection_vector *vector,
+                            uint64_t *operation, struct error *error) {
+    char path[PATH_MAX];
+    struct stat info;
+    struct error reason = {0};
+    *operation = 0;
+    if (!file_name(collection, vector->layout.number, ".tmp", path))
+        return error_set(error, STATUS_INVALID, "path too long");
+    unlink(path); /* of a save that a crash cut short */
+    path[strlen(path) - strlen(".tmp")] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return STATUS_OK;
+    enum status status = STATUS_CORRUPT;
+    void *bytes = MAP_FAILED;
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0)
+        bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes != MAP_FAILED) {
+        status = load_bytes(collection, vector, bytes, (size_t)info.st_size, operation, &reason);
+        munmap(bytes, (size_t)info.st_size);
+    }
+    close(fd);
+    if (status == STATUS_OK && *operation > collection->state.operation)
+        return error_set(error, STATUS_CORRUPT,
+                         "the data file is older than its graph file: it is not the latest copy");
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    *operation = 0;
+    log_event(LOG_LEVEL_WARN, "graph file %s is not usable and is built again: %s", path,
+              reason.message);
+    return start_over(collection, vector, error);
+}

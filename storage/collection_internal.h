@@ -1,0 +1,151 @@
+/* collection_internal.h -- the inside of a collection; for storage's own files only.
+ *
+ * Each member says who may touch it: "writer" is the one writer that holds the collection
+ * (is_scheduled makes it one at a time), "builder" the one that holds is_maintained, "any" any
+ * thread by the means given. The order of locks stands in docs/THREADS.md.
+ */
+#ifndef COLLECTION_INTERNAL_H
+#define COLLECTION_INTERNAL_H
+
+#include "index/vector_index.h"
+#include "storage/collection.h"
+#include "storage/lmdb_env.h"
+#include "storage/point_rows.h"
+#include "storage/slot_pool.h"
+#include "storage/vector_blocks.h"
+
+enum {
+    COLLECTION_WAITING_MAX = 65536, /* unlinked slots beyond which writes are slowed down */
+    COLLECTION_REASON_MAX = 256,
+    COLLECTION_REPAIR_MAX = 256, /* slots repaired at a time */
+};
+
+/* One named vector. Fixed for the collection's life. */
+struct collection_vector {
+    struct vector_layout layout;
+    enum distance distance;
+    struct vector_index *index; /* owned */
+};
+
+/* A place in the registry of readers: a lower bound of the operation its snapshot is as of. */
+struct reader_place {
+    _Alignas(64) atomic_uint_fast64_t operation; /* READER_PLACE_IDLE: taken by nobody */
+    atomic_uint_fast64_t since_ns;
+};
+
+#define READER_PLACE_IDLE UINT64_MAX
+
+struct collection {
+    struct storage *storage;
+    char *name;           /* owned */
+    uint64_t number;      /* names the folder; never reused */
+    uint64_t incarnation; /* see collection_state */
+    char path[PATH_MAX];
+    struct lmdb_env env;
+    atomic_uint references;
+    atomic_bool is_deleted; /* no write is accepted or done any more */
+
+    pthread_mutex_t config_mutex; /* of config */
+    struct shared_config *config;
+
+    struct slots *slots;
+    struct slot_pool pool;
+    struct collection_vector *vectors; /* owned */
+    size_t vectors_count;
+
+    atomic_uint_fast64_t published; /* the last operation whose effects are in memory */
+    atomic_uint_fast64_t points;    /* how many there are, as of published */
+    struct reader_place *places;    /* owned; any, by compare-and-swap */
+    unsigned places_count;
+
+    pthread_mutex_t queue_mutex; /* of the six below */
+    struct write_job *queue_first, *queue_last;
+    size_t queue_jobs, queue_bytes;
+    bool is_scheduled; /* in the writers' list or held by a writer */
+    bool is_closing;
+    struct collection *next_scheduled; /* the writers' list, under its mutex */
+
+    struct collection_state state; /* as of the last commit; writer */
+    bool has_field_work;           /* an index is being built or dropped; writer */
+    unsigned failed_commits;       /* in a row; writer */
+
+    atomic_bool is_read_only; /* until restart; reason says why */
+    pthread_mutex_t reason_mutex;
+    char reason[COLLECTION_REASON_MAX];
+
+    atomic_bool is_listed;                /* in the builders' list */
+    struct collection *next_listed;       /* the builders' list, under its mutex */
+    atomic_flag is_maintained;            /* a builder repairs, frees or saves */
+    struct repaired_batch *repaired;      /* wait for searches to end, oldest first; builder */
+    atomic_uint_fast64_t saved_operation; /* what the graph files cover */
+    atomic_uint_fast64_t link_ns;         /* moving average of the cost of linking a slot */
+    atomic_uint_fast64_t written_ns;      /* when the last commit was published */
+};
+
+/* Slots that no graph points at, and the epoch of each index that must have passed before they may
+ * be used again. */
+struct repaired_batch {
+    struct repaired_batch *next;
+    size_t count;
+    uint32_t slots[COLLECTION_REPAIR_MAX];
+    uint64_t epochs[];
+};
+
+/* Where a collection comes from. */
+struct collection_source {
+    struct storage *storage;
+    const char *name;
+    uint64_t number;
+    uint64_t incarnation;
+    struct shared_config *config; /* a reference is taken */
+};
+
+/* The collection's folder: makes it with an empty environment, durable but for its name in the
+ * parent, which the caller syncs. */
+MUST_CHECK enum status collection_create_folder(const struct collection_source *source,
+                                                struct error *error);
+
+/* Opens an existing folder: environment, graphs, slots. The caller holds the first reference. */
+MUST_CHECK enum status collection_open(const struct collection_source *source,
+                                       struct collection **collection, struct error *error);
+struct collection *collection_acquire(struct collection *collection);
+void collection_release(struct collection *collection); /* closes at the last one */
+
+/* Reads the folder's content into memory: the second half of collection_open (collection_load.c).
+ */
+MUST_CHECK enum status collection_load(struct collection *collection, struct error *error);
+
+/* Makes an empty index for a vector whose layout is known. Before the collection is shared. */
+MUST_CHECK enum status collection_create_index(struct collection *collection,
+                                               struct collection_vector *vector,
+                                               struct error *error);
+
+/* The vector of this number; NULL if there is none. */
+struct collection_vector *collection_vector_of(struct collection *collection, uint16_t number);
+
+/* True if more than `least` slots wait to be linked in some index. Any thread. */
+bool collection_has_waiting(struct collection *collection, uint64_t least);
+
+/* The smallest operation that some reader may be as of. Any thread. */
+uint64_t collection_oldest_reader(const struct collection *collection);
+
+/* Makes the collection read-only until restart. Any thread. */
+void collection_fail(struct collection *collection, const char *reason);
+
+/* Takes up to WRITE_GROUP_* jobs off the queue, linked by next. Writer. */
+struct write_job *collection_take_jobs(struct collection *collection);
+
+/* After a group: true if there is more to do; else the collection is no longer scheduled. Writer.
+ */
+bool collection_stays_scheduled(struct collection *collection);
+
+/* Accepts no more writes; those that are queued still run. Any thread. */
+void collection_close_queue(struct collection *collection);
+
+/* Has a writer look at the collection although no job waits: an index is to be built on. */
+void collection_schedule(struct collection *collection);
+
+/* Monotonic time. */
+uint64_t collection_now_ns(void);
+
+#endif

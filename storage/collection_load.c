@@ -1,0 +1,181 @@
+/* collection_load.c -- from the folder to memory when a collection is opened.
+ *
+ * Rows say which slots live. A graph file, if it fits, saves encoding and linking; what it does not
+ * cover is put into the index and linked by builders, while searches scan it (invariant 3). A slot
+ * that the graph knows and no row names is marked as dead and left to the builders to repair; only
+ * one that was born again since must be repaired here, before it can be put.
+ */
+#include "storage/checkpoint.h"
+#include "storage/collection_internal.h"
+#include "storage/field_table.h"
+#include "storage/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum {
+    LOAD_ARENA_MAX = 1 << 24, /* for the payload indexes' records */
+};
+
+struct load {
+    struct collection *collection;
+    struct point_rows rows;
+    struct index_scratch *scratch;
+    uint64_t operations[COLLECTION_VECTORS_MAX]; /* what each graph file covers */
+    uint64_t points;
+};
+
+/* Puts one vector of a live row unless the graph file brought it. */
+static enum status load_vector(struct load *load, size_t ordinal, const struct stored_row *row,
+                               struct error *error) {
+    struct collection_vector *vector = &load->collection->vectors[ordinal];
+    if (vector_index_has(vector->index, row->slot)) {
+        if (row->born <= load->operations[ordinal])
+            return STATUS_OK;
+        enum status status =
+            vector_index_repair(vector->index, &row->slot, 1, load->scratch, error);
+        if (status != STATUS_OK)
+            return status;
+        vector_index_epoch_advance(vector->index);
+    }
+    uint8_t key[POINT_ID_KEY_MAX];
+    const float *values;
+    enum status status =
+        vector_blocks_read(load->rows.txn, load->rows.dbis[COLLECTION_DBI_VECTORS], &vector->layout,
+                           row->slot, row->born, NULL, &values, error);
+    if (status == STATUS_OK)
+        vector_index_put(vector->index, row->slot, values,
+                         XXH3_64bits(key, point_id_key(&row->id, key)));
+    return status;
+}
+
+static enum status load_row(struct load *load, const struct stored_row *row, struct error *error) {
+    struct collection *collection = load->collection;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < row->vectors_count && status == STATUS_OK; i++) {
+        const struct collection_vector *vector =
+            collection_vector_of(collection, row_keys_row_vector(row, i));
+        status = vector ? load_vector(load, (size_t)(vector - collection->vectors), row, error)
+                        : error_set(error, STATUS_CORRUPT,
+                                    "Stored data is corrupt: a row has an unknown vector");
+    }
+    slots_born(collection->slots, row->slot, row->born);
+    load->points++;
+    return status;
+}
+
+/* No row: the slot is free, unless a graph still knows it. */
+static void load_hole(struct load *load, uint32_t slot) {
+    struct collection *collection = load->collection;
+    bool is_known = false;
+    for (size_t i = 0; i < collection->vectors_count; i++)
+        is_known |= vector_index_has(collection->vectors[i].index, slot);
+    if (!is_known) {
+        slot_pool_give(&collection->pool, slot);
+        return;
+    }
+    slots_born(collection->slots, slot, 1);
+    slots_died(collection->slots, slot, 1);
+    slot_pool_add_dead(&collection->pool, slot, 1);
+}
+
+static enum status load_rows(struct load *load, struct error *error) {
+    struct collection *collection = load->collection;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint32_t expected = 0, slot_end = collection->state.next_slot;
+    int code = mdb_cursor_open(load->rows.txn, load->rows.dbis[COLLECTION_DBI_ROWS], &cursor);
+    if (code != 0)
+        return lmdb_env_fail(error, code, "read the rows");
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        struct stored_row row;
+        uint32_t slot = key.mv_size == ROW_SLOT_KEY ? row_keys_slot_of(key.mv_data) : SLOT_NONE;
+        if (slot >= slot_end || slot < expected) {
+            status = error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a slot's number");
+            break;
+        }
+        while (expected < slot)
+            load_hole(load, expected++);
+        expected = slot + 1;
+        status = row_keys_read_row(slot, &value, &row, error);
+        if (status == STATUS_OK)
+            status = load_row(load, &row, error);
+    }
+    mdb_cursor_close(cursor);
+    if (status == STATUS_OK && code != MDB_NOTFOUND)
+        status = lmdb_env_fail(error, code, "read the rows");
+    while (status == STATUS_OK && expected < slot_end)
+        load_hole(load, expected++);
+    if (status == STATUS_OK && load->points != collection->state.points)
+        status = error_set(
+            error, STATUS_CORRUPT, "Stored data is corrupt: %llu points are there, %llu should be",
+            (unsigned long long)load->points, (unsigned long long)collection->state.points);
+    return status;
+}
+
+static enum status read_state(struct load *load, struct error *error) {
+    struct collection *collection = load->collection;
+    struct collection_state *state = &collection->state;
+    bool is_found;
+    enum status status = point_rows_read_state(&load->rows, state, &is_found, error);
+    if (status == STATUS_OK && !is_found)
+        status = error_set(error, STATUS_CORRUPT, "the data file is empty");
+    if (status == STATUS_OK && state->incarnation != collection->incarnation)
+        status = error_set(error, STATUS_CORRUPT, "the data file belongs to another collection");
+    if (status == STATUS_OK && state->next_slot > 0 && state->next_slot - 1 > SLOT_MAX)
+        status = error_set(error, STATUS_CORRUPT, "Stored data is corrupt: number of slots");
+    if (status != STATUS_OK)
+        return status;
+    struct field_table fields;
+    struct arena arena;
+    arena_init(&arena, LOAD_ARENA_MAX);
+    status = field_table_load(&fields, &load->rows, &arena, error);
+    collection->has_field_work =
+        status == STATUS_OK && (fields.dropping_count > 0 || fields.count > fields.ready_count);
+    arena_free(&arena);
+    return status;
+}
+
+static enum status load_all(struct load *load, struct error *error) {
+    struct collection *collection = load->collection;
+    uint64_t saved = UINT64_MAX;
+    enum status status = read_state(load, error);
+    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++) {
+        status = checkpoint_load(collection, &collection->vectors[i], &load->operations[i], error);
+        saved = load->operations[i] < saved ? load->operations[i] : saved;
+        if (status == STATUS_OK)
+            status = vector_index_reserve(collection->vectors[i].index, collection->state.next_slot,
+                                          error);
+    }
+    if (status == STATUS_OK)
+        status = slots_reserve(collection->slots, collection->state.next_slot, error);
+    if (status == STATUS_OK)
+        status = slot_pool_reserve(&collection->pool, collection->state.next_slot,
+                                   collection->state.next_slot, error);
+    if (status == STATUS_OK)
+        status = load_rows(load, error);
+    if (status != STATUS_OK)
+        return status;
+    atomic_store(&collection->points, collection->state.points);
+    atomic_store(&collection->published, collection->state.operation);
+    atomic_store(&collection->saved_operation, collection->vectors_count > 0 ? saved : 0);
+    return STATUS_OK;
+}
+
+enum status collection_load(struct collection *collection, struct error *error) {
+    struct load load = {.collection = collection};
+    enum status status = index_scratch_create(&load.scratch, error);
+    if (status != STATUS_OK)
+        return status;
+    MDB_txn *txn;
+    status = lmdb_env_read_begin(&collection->env, 0, &txn, error);
+    if (status == STATUS_OK) {
+        load.rows = (struct point_rows){.txn = txn, .dbis = collection->env.dbis};
+        status = load_all(&load, error);
+        lmdb_env_read_end(&collection->env, txn);
+    }
+    index_scratch_free(load.scratch);
+    return status;
+}

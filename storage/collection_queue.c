@@ -1,0 +1,138 @@
+/* collection_queue.c -- the queue of writes of one collection: the way from a read worker to a
+ * writer.
+ *
+ * Exports what collection.h and collection_internal.h promise about queues. The queue's mutex is a
+ * leaf. While the queue is scheduled it holds one reference on the collection, so that writes that
+ * were accepted outlive the callers' interest in it.
+ */
+#include "storage/collection_internal.h"
+#include "storage/storage_internal.h"
+#include "storage/thread_role.h"
+
+#include <assert.h>
+#include <math.h>
+
+/* ---- Checks on the read worker ----------------------------------------------------------------
+ */
+
+static enum status prepare_vector(const struct collection_config *config,
+                                  const struct named_vector *vector, struct error *error) {
+    const struct vector_config *known = collection_config_vector(config, vector->name);
+    if (!known)
+        return error_set(error, STATUS_INVALID, "Not existing vector name error: %s", vector->name);
+    if (vector->count != known->dimension)
+        return error_set(error, STATUS_INVALID, "Vector dimension error: expected dim: %u, got %zu",
+                         known->dimension, vector->count);
+    for (size_t i = 0; i < vector->count; i++)
+        if (!isfinite(vector->values[i]))
+            return error_set(error, STATUS_INVALID, "vector[%zu]: the number is not finite", i);
+    /* The operation's memory is the request's arena, which is ours to write (operation.h). */
+    if (known->distance == DISTANCE_COSINE)
+        distance_normalise((float *)(uintptr_t)vector->values, vector->count);
+    return STATUS_OK;
+}
+
+enum status collection_prepare(struct collection *collection, struct operation *operation,
+                               struct error *error) {
+    if (operation->kind != OPERATION_UPSERT && operation->kind != OPERATION_UPDATE_VECTORS)
+        return STATUS_OK;
+    pthread_mutex_lock(&collection->config_mutex);
+    struct shared_config *shared = collection_config_acquire(collection->config);
+    pthread_mutex_unlock(&collection->config_mutex);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < operation->points_count && status == STATUS_OK; i++) {
+        const struct point_input *point = &operation->points[i];
+        for (size_t k = 0; k < point->vectors_count && status == STATUS_OK; k++)
+            status = prepare_vector(&shared->config, &point->vectors[k], error);
+    }
+    collection_config_release(shared);
+    return status;
+}
+
+/* ---- The queue --------------------------------------------------------------------------------
+ */
+
+enum status collection_submit(struct collection *collection, struct write_job *job,
+                              struct error *error) {
+    assert(thread_role_get() != THREAD_ROLE_LOOP);
+    if (atomic_load(&collection->is_deleted))
+        return error_set(error, STATUS_NOT_FOUND, "Collection `%s` doesn't exist!",
+                         collection->name);
+    job->next = NULL;
+    pthread_mutex_lock(&collection->queue_mutex);
+    /* A job larger than the whole bound is taken by an empty queue, or it could never run. */
+    bool is_full = collection->queue_jobs >= WRITE_QUEUE_JOBS_MAX ||
+                   (collection->queue_jobs > 0 &&
+                    collection->queue_bytes + job->bytes > WRITE_QUEUE_BYTES_MAX);
+    bool is_closing = collection->is_closing, is_newly_scheduled = false;
+    if (!is_full && !is_closing) {
+        if (collection->queue_last)
+            collection->queue_last->next = job;
+        else
+            collection->queue_first = job;
+        collection->queue_last = job;
+        collection->queue_jobs++;
+        collection->queue_bytes += job->bytes;
+        is_newly_scheduled = !collection->is_scheduled;
+        collection->is_scheduled = true;
+    }
+    pthread_mutex_unlock(&collection->queue_mutex);
+    if (is_closing)
+        return error_set(error, STATUS_UNAVAILABLE, "the server is stopping");
+    if (is_full)
+        return error_set(error, STATUS_UNAVAILABLE, "too many writes are waiting");
+    if (is_newly_scheduled)
+        writer_pool_schedule(&collection->storage->writers, collection_acquire(collection));
+    return STATUS_OK;
+}
+
+struct write_job *collection_take_jobs(struct collection *collection) {
+    struct write_job *first, *last = NULL;
+    size_t jobs = 0, bytes = 0;
+    pthread_mutex_lock(&collection->queue_mutex);
+    first = collection->queue_first;
+    for (struct write_job *job = first; job && jobs < WRITE_GROUP_JOBS_MAX; job = job->next) {
+        if (jobs > 0 && bytes + job->bytes > WRITE_GROUP_BYTES_MAX)
+            break;
+        jobs++;
+        bytes += job->bytes;
+        last = job;
+    }
+    if (last) {
+        collection->queue_first = last->next;
+        if (!last->next)
+            collection->queue_last = NULL;
+        last->next = NULL;
+        collection->queue_jobs -= jobs;
+        collection->queue_bytes -= bytes;
+    }
+    pthread_mutex_unlock(&collection->queue_mutex);
+    return first;
+}
+
+bool collection_stays_scheduled(struct collection *collection) {
+    pthread_mutex_lock(&collection->queue_mutex);
+    bool has_more = collection->queue_first != NULL;
+    bool has_work = collection->has_field_work && !collection->is_closing &&
+                    !atomic_load(&collection->is_read_only) &&
+                    !atomic_load(&collection->is_deleted);
+    collection->is_scheduled = has_more || has_work;
+    pthread_mutex_unlock(&collection->queue_mutex);
+    return has_more || has_work;
+}
+
+void collection_close_queue(struct collection *collection) {
+    pthread_mutex_lock(&collection->queue_mutex);
+    collection->is_closing = true;
+    pthread_mutex_unlock(&collection->queue_mutex);
+}
+
+void collection_schedule(struct collection *collection) {
+    pthread_mutex_lock(&collection->queue_mutex);
+    bool is_newly_scheduled = !collection->is_scheduled && !collection->is_closing;
+    if (is_newly_scheduled)
+        collection->is_scheduled = true;
+    pthread_mutex_unlock(&collection->queue_mutex);
+    if (is_newly_scheduled)
+        writer_pool_schedule(&collection->storage->writers, collection_acquire(collection));
+}

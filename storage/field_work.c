@@ -1,0 +1,123 @@
+#include "storage/field_work.h"
+#include "storage/fault.h"
+
+#include <assert.h>
+#include <string.h>
+
+static enum status fault(struct error *error) {
+    return error_set(error, STATUS_IO, "payload index: fault of a test");
+}
+
+static bool has_same_params(const struct payload_index_field *a,
+                            const struct payload_index_field *b) {
+    size_t a_length = a->params ? a->params_length : 0;
+    size_t b_length = b->params ? b->params_length : 0;
+    return a_length == b_length && (a_length == 0 || memcmp(a->params, b->params, a_length) == 0);
+}
+
+/* Hides the index and leaves its postings to be deleted step by step. */
+static enum status begin_drop(struct write_context *context,
+                              const struct payload_index_field *field, struct error *error) {
+    if (FAULT_POINT("field.drop"))
+        return fault(error);
+    return field_table_put(&context->rows, field, FIELD_STATE_DROPPING, error);
+}
+
+enum status field_work_create(struct write_context *context,
+                              const struct payload_index_field *wanted, struct error *error) {
+    const struct payload_index_field *present =
+        field_table_find(&context->fields, wanted->path.text, wanted->path.text_length);
+    struct payload_index_field field = *wanted;
+    enum status status = STATUS_OK;
+    if (present && present->type == wanted->type) {
+        if (has_same_params(present, wanted))
+            return STATUS_OK;
+        field.number = present->number;
+        field.next_slot = present->next_slot;
+        status =
+            field_table_put(&context->rows, &field,
+                            present->is_ready ? FIELD_STATE_READY : FIELD_STATE_BUILDING, error);
+        return status == STATUS_OK ? write_context_load_fields(context, error) : status;
+    }
+    if (context->fields.count + context->fields.dropping_count >= PAYLOAD_INDEXES_MAX)
+        return error_set(error, STATUS_INVALID, "a collection has at most %d payload indexes",
+                         PAYLOAD_INDEXES_MAX);
+    if (context->state.next_field == UINT16_MAX)
+        return error_set(error, STATUS_INVALID, "too many payload indexes have been created");
+    if (FAULT_POINT("field.create"))
+        return fault(error);
+    if (present)
+        status = begin_drop(context, present, error);
+    field.number = context->state.next_field++;
+    field.next_slot = 0;
+    bool is_empty = context->state.next_slot == 0;
+    if (status == STATUS_OK)
+        status = field_table_put(&context->rows, &field,
+                                 is_empty ? FIELD_STATE_READY : FIELD_STATE_BUILDING, error);
+    return status == STATUS_OK ? write_context_load_fields(context, error) : status;
+}
+
+enum status field_work_drop(struct write_context *context, const struct payload_path *path,
+                            struct error *error) {
+    const struct payload_index_field *present =
+        field_table_find(&context->fields, path->text, path->text_length);
+    if (!present)
+        return STATUS_OK;
+    enum status status = begin_drop(context, present, error);
+    return status == STATUS_OK ? write_context_load_fields(context, error) : status;
+}
+
+bool field_work_is_pending(const struct write_context *context) {
+    return context->fields.dropping_count > 0 ||
+           context->fields.count > context->fields.ready_count;
+}
+
+static enum status drop_step(struct write_context *context, struct error *error) {
+    uint16_t number = context->fields.dropping[0];
+    bool is_done = false;
+    enum status status =
+        payload_index_drop_step(context->rows.txn, context->rows.dbis[COLLECTION_DBI_POSTINGS],
+                                number, FIELD_STEP_DELETIONS, &is_done, error);
+    if (status == STATUS_OK && FAULT_POINT("field.drop_step"))
+        return fault(error);
+    if (status == STATUS_OK && is_done)
+        status = field_table_remove(&context->rows, number, error);
+    return status;
+}
+
+static enum status build_step(struct write_context *context, uint32_t slots_max,
+                              struct error *error) {
+    struct payload_index_field field = context->fields.fields[context->fields.ready_count];
+    uint32_t slot = field.next_slot, slot_end = context->state.next_slot;
+    if (slot_end > slot && slot_end - slot > slots_max)
+        slot_end = slot + slots_max;
+    enum status status = STATUS_OK;
+    for (; slot < slot_end && status == STATUS_OK; slot++) {
+        struct stored_row row;
+        bool is_found;
+        status = point_rows_get(&context->rows, slot, &row, &is_found, error);
+        if (status == STATUS_OK && is_found)
+            status = payload_index_collect(&context->postings, &field, 1, slot, row.payload,
+                                           row.payload_length, true, error);
+        if (status == STATUS_OK)
+            status = write_context_after_point(context, error);
+    }
+    if (status == STATUS_OK)
+        status = write_context_flush(context, error);
+    if (status == STATUS_OK && FAULT_POINT("field.build_step"))
+        return fault(error);
+    field.next_slot = slot_end;
+    bool is_ready = slot_end == context->state.next_slot;
+    return status == STATUS_OK
+               ? field_table_put(&context->rows, &field,
+                                 is_ready ? FIELD_STATE_READY : FIELD_STATE_BUILDING, error)
+               : status;
+}
+
+enum status field_work_step(struct write_context *context, uint32_t slots_max,
+                            struct error *error) {
+    assert(field_work_is_pending(context));
+    enum status status = context->fields.dropping_count > 0 ? drop_step(context, error)
+                                                            : build_step(context, slots_max, error);
+    return status == STATUS_OK ? write_context_load_fields(context, error) : status;
+}

@@ -1,0 +1,49 @@
+/* reader_internal.h -- the inside of a reader; for storage's own files only. */
+#ifndef READER_INTERNAL_H
+#define READER_INTERNAL_H
+
+#include "storage/collection_internal.h"
+#include "storage/field_table.h"
+#include "storage/filter_plan.h"
+
+enum {
+    READER_CHECK_ROWS = 256, /* rows between two looks at the clock */
+};
+
+struct reader {
+    struct collection *collection; /* holds a reference */
+    struct reader_options options;
+    struct point_rows rows;
+    struct collection_state state; /* as of the snapshot */
+    struct shared_config *config;
+    struct reader_place *place;
+    struct vector_cache cache;
+    struct field_table fields; /* read when the first filter comes */
+    bool has_fields;
+    bool is_counted; /* in the storage's active readers */
+};
+
+/* STATUS_TIMEOUT or _CANCELLED if it is time to stop. */
+MUST_CHECK enum status reader_check(const struct reader *reader, struct error *error);
+
+/* The row of a slot as the API sees it. */
+struct point_row reader_point_row(const struct stored_row *row);
+
+/* Plans a filter. verifications: see plan_source. */
+MUST_CHECK enum status reader_plan(struct reader *reader, const struct filter *filter,
+                                   uint32_t verifications, struct filter_plan *plan,
+                                   struct error *error);
+
+/* Reads the row of a slot that the plan proposed, and asks the filter unless the plan is exact.
+ * filter may be NULL. A slot without a row is STATUS_CORRUPT. */
+MUST_CHECK enum status reader_match(struct reader *reader, const struct filter *filter,
+                                    bool is_exact, uint32_t slot, struct stored_row *row,
+                                    bool *matches, struct error *error);
+
+/* Lends the vector of a row. */
+MUST_CHECK enum status reader_read_vector(struct reader *reader,
+                                          const struct collection_vector *vector,
+                                          const struct stored_row *row, const float **values,
+                                          struct error *error);
+
+#endif

@@ -1,0 +1,208 @@
+/* reader_query.c -- nearest neighbours as of one snapshot: plan the filter, search, fetch rows.
+ *
+ * The index proposes slots that are visible as of the snapshot's operation; the transaction has the
+ * rows (invariant 2). The index asks back for vectors and for the order of ids, both answered from
+ * the transaction.
+ */
+#include "storage/point_match.h"
+#include "storage/reader_internal.h"
+#include "storage/storage_internal.h"
+
+#include <string.h>
+
+enum {
+    QUERY_VERIFICATIONS = 4096, /* rows a filtered walk of the graph asks about, in about */
+};
+
+/* What the index's questions need; failures are kept here, since answers cannot carry them. */
+struct query_run {
+    struct reader *reader;
+    const struct collection_vector *vector;
+    const struct query *query;
+    struct error *error;
+    enum status status;
+};
+
+static void keep_failure(struct query_run *run, enum status status) {
+    if (run->status == STATUS_OK)
+        run->status = status;
+}
+
+/* The row is asked for first: its `born` says whether the block holds this life of the slot. */
+static const float *owner_vector(void *context, uint32_t slot) {
+    struct query_run *run = context;
+    struct stored_row row;
+    const float *values = NULL;
+    bool is_found;
+    enum status status = point_rows_get(&run->reader->rows, slot, &row, &is_found, run->error);
+    if (status == STATUS_OK && is_found)
+        status = reader_read_vector(run->reader, run->vector, &row, &values, run->error);
+    if (status != STATUS_OK)
+        keep_failure(run, status);
+    return status == STATUS_OK ? values : NULL;
+}
+
+static int owner_compare(void *context, uint32_t a, uint32_t b) {
+    struct query_run *run = context;
+    struct stored_row row_a, row_b;
+    bool has_a = false, has_b = false;
+    enum status status = point_rows_get(&run->reader->rows, a, &row_a, &has_a, run->error);
+    if (status == STATUS_OK)
+        status = point_rows_get(&run->reader->rows, b, &row_b, &has_b, run->error);
+    if (status != STATUS_OK)
+        keep_failure(run, status);
+    if (status != STATUS_OK || !has_a || !has_b)
+        return a < b ? -1 : a > b;
+    return point_id_compare(&row_a.id, &row_b.id);
+}
+
+static bool filter_slot(void *context, uint32_t slot) {
+    struct query_run *run = context;
+    struct stored_row row;
+    bool is_found;
+    enum status status = point_rows_get(&run->reader->rows, slot, &row, &is_found, run->error);
+    if (status != STATUS_OK)
+        keep_failure(run, status);
+    return status == STATUS_OK && is_found &&
+           point_match_row(run->query->filter, &row, &run->reader->config->config);
+}
+
+/* ---- The steps --------------------------------------------------------------------------------
+ */
+
+/* Finds the vector of the point that the query names; *own is its slot. */
+static enum status resolve_vector(struct query_run *run, const float **values, uint32_t *own) {
+    const struct query *query = run->query;
+    *values = query->values;
+    *own = SLOT_NONE;
+    if (!query->id)
+        return STATUS_OK;
+    struct stored_row row;
+    bool is_found;
+    enum status status =
+        point_rows_get_by_id(&run->reader->rows, query->id, &row, &is_found, run->error);
+    if (status != STATUS_OK)
+        return status;
+    if (!is_found)
+        return point_rows_not_found(run->error, query->id);
+    *own = row.slot;
+    if (query->values)
+        return STATUS_OK;
+    if (!row_keys_row_has_vector(&row, query->vector->number))
+        return error_set(run->error, STATUS_NOT_FOUND,
+                         "Vector with name \"%s\" for point not found", query->vector->name);
+    return reader_read_vector(run->reader, run->vector, &row, values, run->error);
+}
+
+/* offset + limit (+ 1 for the point itself), never wrapping. */
+static uint32_t wanted_count(const struct query *query, bool has_own) {
+    uint64_t sum = query->limit;
+    sum = query->offset > UINT64_MAX - sum ? UINT64_MAX : sum + query->offset;
+    sum = sum > UINT32_MAX - 2 ? UINT32_MAX - 2 : sum;
+    return (uint32_t)sum + has_own;
+}
+
+static bool passes_threshold(const struct query_run *run, float score) {
+    if (!run->query->has_threshold)
+        return true;
+    return distance_larger_is_better(run->vector->distance) ? score > run->query->threshold
+                                                            : score < run->query->threshold;
+}
+
+/* Rows of the hits between offset and limit that are near enough. */
+static enum status fetch_rows(struct query_run *run, const struct index_answer *answer,
+                              uint32_t own, struct query_hits *hits) {
+    const struct query *query = run->query;
+    uint64_t skipped = 0;
+    hits->hits = arena_alloc(run->reader->options.arena,
+                             (answer->count > query->limit ? (size_t)query->limit : answer->count) *
+                                     sizeof(*hits->hits) +
+                                 1);
+    if (!hits->hits)
+        return error_set(run->error, STATUS_NO_MEMORY, "the request needs too much memory");
+    for (size_t i = 0; i < answer->count && hits->count < query->limit; i++) {
+        float score = distance_score(run->vector->distance, answer->hits[i].distance);
+        if (answer->hits[i].slot == own)
+            continue;
+        if (!passes_threshold(run, score))
+            break; /* the rest is farther */
+        if (skipped < query->offset) {
+            skipped++;
+            continue;
+        }
+        struct stored_row row;
+        bool is_found;
+        enum status status =
+            point_rows_get(&run->reader->rows, answer->hits[i].slot, &row, &is_found, run->error);
+        if (status == STATUS_OK && !is_found)
+            status = error_set(run->error, STATUS_CORRUPT,
+                               "Stored data is corrupt: the row of a visible slot is missing");
+        if (status != STATUS_OK)
+            return status;
+        hits->hits[hits->count++] =
+            (struct query_hit){.row = reader_point_row(&row), .score = score};
+    }
+    return STATUS_OK;
+}
+
+static enum status search(struct query_run *run, const float *values, uint32_t own,
+                          const struct slot_filter *filter, struct query_hits *hits) {
+    struct reader *reader = run->reader;
+    struct index_scratch *scratch;
+    struct index_answer answer = {0};
+    const struct vector_owner owner = {
+        .vector = owner_vector, .compare = owner_compare, .context = run};
+    const struct index_query query = {
+        .vector = values,
+        .k = wanted_count(run->query, own != SLOT_NONE),
+        .ef = run->query->ef,
+        .exact = run->query->exact,
+        .indexed_only = run->query->indexed_only,
+        .operation = reader->state.operation,
+        .filter = filter,
+        .cancelled = reader->options.cancelled,
+        .deadline_ns = reader->options.deadline_ns,
+    };
+    enum status status = storage_take_scratch(reader->collection->storage, &scratch, run->error);
+    if (status != STATUS_OK)
+        return status;
+    status = vector_index_search(run->vector->index, &query, &owner, scratch, &answer, run->error);
+    if (run->status != STATUS_OK)
+        status = run->status; /* an answer without a damaged vector would be a wrong one */
+    if (status == STATUS_OK)
+        status = fetch_rows(run, &answer, own, hits);
+    storage_give_scratch(reader->collection->storage, scratch);
+    return status;
+}
+
+enum status reader_query(struct reader *reader, const struct query *query, struct query_hits *hits,
+                         struct error *error) {
+    struct query_run run = {.reader = reader, .query = query, .error = error};
+    run.vector = collection_vector_of(reader->collection, query->vector->number);
+    *hits = (struct query_hits){0};
+    if (!run.vector)
+        return error_set(error, STATUS_INVALID, "Not existing vector name error: %s",
+                         query->vector->name);
+    const float *values;
+    uint32_t own;
+    enum status status = resolve_vector(&run, &values, &own);
+    if (status != STATUS_OK || reader->state.points == 0)
+        return status;
+    if (!query->filter)
+        return search(&run, values, own, NULL, hits);
+
+    struct filter_plan plan;
+    status =
+        reader_plan(reader, query->filter, query->exact ? 0 : QUERY_VERIFICATIONS, &plan, error);
+    if (status != STATUS_OK || plan.count == 0)
+        return status;
+    const struct slot_filter filter = {
+        .words = plan.words,
+        .slot_end = plan.slot_end,
+        .count = plan.count,
+        .matches = plan.is_exact ? NULL : filter_slot,
+        .context = &run,
+        .estimate = plan.count,
+    };
+    return search(&run, values, own, &filter, hits);
+}

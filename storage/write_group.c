@@ -1,0 +1,352 @@
+#include "storage/write_group.h"
+#include "storage/fault.h"
+#include "storage/field_work.h"
+#include "storage/file.h"
+#include "storage/log.h"
+#include "storage/point_edit.h"
+#include "storage/storage_internal.h"
+#include "storage/thread_role.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    GROWTHS_MAX = 48,             /* of the map in one group: 2^48 times the first size */
+    FAILED_COMMITS_MAX = 2,       /* in a row, then the collection is read-only until restart */
+    SLOW_DOWN_NS_MAX = 500000000, /* how long a group is held back by the builders' backlog */
+};
+
+/* What became of one attempt to run a group. */
+enum attempt {
+    ATTEMPT_COMMITTED,
+    ATTEMPT_UNCHANGED, /* nothing to commit: every job failed */
+    ATTEMPT_FAILED,
+    ATTEMPT_MAP_FULL,
+};
+
+/* ---- One job ----------------------------------------------------------------------------------
+ */
+
+static enum status apply(struct write_context *context, const struct operation *operation,
+                         struct error *error) {
+    switch (operation->kind) {
+    case OPERATION_UPSERT:
+        return point_edit_upsert(context, operation, error);
+    case OPERATION_DELETE:
+        return point_edit_delete(context, operation, error);
+    case OPERATION_EDIT_PAYLOAD:
+        return point_edit_payload(context, operation, error);
+    case OPERATION_UPDATE_VECTORS:
+        return point_edit_update_vectors(context, operation, error);
+    case OPERATION_DELETE_VECTORS:
+        return point_edit_delete_vectors(context, operation, error);
+    case OPERATION_CREATE_INDEX:
+        return field_work_create(context, &operation->field, error);
+    case OPERATION_DROP_INDEX:
+        return field_work_drop(context, &operation->field.path, error);
+    }
+    assert(!"an operation of unknown kind");
+    return STATUS_INVALID;
+}
+
+/* What only removes may run when the disk is nearly full. */
+static bool only_removes(const struct write_job *job) {
+    for (size_t i = 0; i < job->operations_count; i++)
+        if (job->operations[i].kind != OPERATION_DELETE &&
+            job->operations[i].kind != OPERATION_DROP_INDEX)
+            return false;
+    return true;
+}
+
+static enum status run_operations(struct write_context *context, struct write_job *job) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < job->operations_count && status == STATUS_OK; i++) {
+        context->operation = ++context->state.operation;
+        status = apply(context, &job->operations[i], &job->error);
+        if (status == STATUS_OK)
+            status = write_context_flush(context, &job->error);
+        arena_free(&context->scratch);
+        arena_free(&context->of_point);
+    }
+    return status;
+}
+
+/* Runs work in a child of parent; on failure the context is as before. *lost: the parent cannot be
+ * used any more. */
+typedef enum status child_work_fn(struct write_context *context, void *argument,
+                                  struct error *error);
+
+static enum status run_in_child(struct write_context *context, MDB_txn *parent, child_work_fn *work,
+                                void *argument, struct error *error, bool *lost) {
+    struct collection_state before = context->state;
+    size_t changes_before = context->changes.slots_count;
+    MDB_txn *child;
+    int code = mdb_txn_begin(context->collection->env.env, parent, 0, &child);
+    if (code != 0) {
+        *lost = true;
+        return lmdb_env_fail(error, code, "begin a job");
+    }
+    context->rows.txn = child;
+    enum status status = work(context, argument, error);
+    if (status == STATUS_OK) {
+        code = mdb_txn_commit(child);
+        context->rows.txn = parent;
+        if (code == 0)
+            return STATUS_OK;
+        *lost = true;
+        status = lmdb_env_fail(error, code, "end a job");
+    } else {
+        /* Abort, never commit: a child that failed would poison the parent (HARDENING 2.18). */
+        mdb_txn_abort(child);
+        context->rows.txn = parent;
+    }
+    write_context_drop(context);
+    change_set_undo(&context->changes, context->collection, changes_before, before.next_slot);
+    context->state = before;
+    if (!*lost && write_context_load_fields(context, error) != STATUS_OK)
+        *lost = true;
+    return status;
+}
+
+static enum status job_work(struct write_context *context, void *argument, struct error *error) {
+    (void)error; /* the job's own is used */
+    return run_operations(context, argument);
+}
+
+static enum status step_work(struct write_context *context, void *argument, struct error *error) {
+    const uint32_t *slots_max = argument;
+    return field_work_step(context, *slots_max, error);
+}
+
+/* ---- One attempt ------------------------------------------------------------------------------
+ */
+
+static bool is_growth_needed(const struct write_context *context, enum status status) {
+    return status == STATUS_NO_SPACE && !file_is_disk_full(context->collection->path);
+}
+
+/* Runs all jobs in the open transaction. */
+static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, struct write_job *jobs,
+                             struct error *error) {
+    struct collection *collection = context->collection;
+    bool is_low = storage_disk_is_low(collection->storage);
+    bool is_changed = false, lost = false;
+    for (struct write_job *job = jobs; job; job = job->next) {
+        job->error = (struct error){0};
+        if (atomic_load(&collection->is_deleted))
+            job->status = error_set(&job->error, STATUS_NOT_FOUND, "Collection `%s` doesn't exist!",
+                                    collection->name);
+        else if (is_low && !only_removes(job))
+            job->status = error_set(&job->error, STATUS_NO_SPACE,
+                                    "No space left: disk full, only deletions are accepted");
+        else {
+            job->status = run_in_child(context, parent, job_work, job, &job->error, &lost);
+            if (is_growth_needed(context, job->status))
+                return ATTEMPT_MAP_FULL;
+        }
+        job->operation_number = context->state.operation;
+        is_changed |= job->status == STATUS_OK;
+        if (lost) {
+            *error = job->error;
+            return ATTEMPT_FAILED;
+        }
+    }
+    if (field_work_is_pending(context) && !atomic_load(&collection->is_deleted) && !is_low) {
+        uint32_t slots_max = jobs ? FIELD_STEP_SLOTS_BUSY : FIELD_STEP_SLOTS;
+        enum status status = run_in_child(context, parent, step_work, &slots_max, error, &lost);
+        if (is_growth_needed(context, status))
+            return ATTEMPT_MAP_FULL;
+        if (lost)
+            return ATTEMPT_FAILED;
+        is_changed |= status == STATUS_OK;
+        if (status != STATUS_OK)
+            log_event(LOG_LEVEL_WARN, "payload index of %s: %s", collection->path, error->message);
+    }
+    return is_changed ? ATTEMPT_COMMITTED : ATTEMPT_UNCHANGED;
+}
+
+static enum attempt from_status(const struct write_context *context, enum status status) {
+    if (status == STATUS_OK)
+        return ATTEMPT_COMMITTED;
+    return is_growth_needed(context, status) ? ATTEMPT_MAP_FULL : ATTEMPT_FAILED;
+}
+
+/* After a commit that failed for another reason than space: the file may hold the group or not, and
+ * memory pages may not be what is on disk. Opening again tells. */
+static enum attempt recover(struct write_context *context, struct error *error) {
+    struct collection *collection = context->collection;
+    collection->failed_commits++;
+    log_event(LOG_LEVEL_ERROR, "a commit of %s failed: %s", collection->path, error->message);
+    if (collection->failed_commits >= FAILED_COMMITS_MAX) {
+        collection_fail(collection, error->message);
+        return ATTEMPT_FAILED;
+    }
+    struct error reopen_error = {0};
+    struct collection_state state = {0};
+    MDB_txn *txn;
+    bool is_found = false;
+    enum status status = lmdb_env_reopen(&collection->env, &reopen_error);
+    if (status == STATUS_OK)
+        status = lmdb_env_read_begin(&collection->env, 0, &txn, &reopen_error);
+    if (status == STATUS_OK) {
+        const struct point_rows rows = {.txn = txn, .dbis = collection->env.dbis};
+        status = point_rows_read_state(&rows, &state, &is_found, &reopen_error);
+        lmdb_env_read_end(&collection->env, txn);
+    }
+    if (status != STATUS_OK || !is_found) {
+        collection_fail(collection, reopen_error.message);
+        return ATTEMPT_FAILED;
+    }
+    /* The group is on disk whole or not at all; its state row says which. */
+    bool is_written = state.operation == context->state.operation &&
+                      state.operation != collection->state.operation;
+    return is_written ? ATTEMPT_COMMITTED : ATTEMPT_FAILED;
+}
+
+static enum attempt commit(struct write_context *context, MDB_txn *txn, struct error *error) {
+    struct collection *collection = context->collection;
+    enum status status = point_rows_write_state(&context->rows, &context->state, error);
+    if (status == STATUS_OK)
+        status = change_set_reserve(&context->changes, collection, context->state.next_slot, error);
+    if (status != STATUS_OK) {
+        mdb_txn_abort(txn);
+        return from_status(context, status);
+    }
+    int code;
+    if (FAULT_POINT("group.commit")) {
+        mdb_txn_abort(txn);
+        code = EIO;
+    } else {
+        code = mdb_txn_commit(txn);
+    }
+    if (code == 0) {
+        collection->failed_commits = 0;
+        return ATTEMPT_COMMITTED;
+    }
+    bool is_full = code == MDB_MAP_FULL || code == ENOSPC || code == EDQUOT ||
+                   (code == EIO && file_is_disk_full(collection->path));
+    if (is_full && code != MDB_MAP_FULL) {
+        error_set(error, STATUS_NO_SPACE, "No space left: disk full");
+        return ATTEMPT_FAILED;
+    }
+    status = lmdb_env_fail(error, code, "commit");
+    if (is_full || status == STATUS_NO_MEMORY)
+        return from_status(context, status);
+    return recover(context, error);
+}
+
+static enum attempt attempt_group(struct write_context *context, struct write_job *jobs,
+                                  struct error *error) {
+    struct collection *collection = context->collection;
+    MDB_txn *txn;
+    enum status status = lmdb_env_write_begin(&collection->env, &txn, error);
+    if (status == STATUS_IO) /* LMDB has given up on the environment: MDB_PANIC */
+        return recover(context, error);
+    if (status != STATUS_OK)
+        return ATTEMPT_FAILED;
+    context->rows = (struct point_rows){.txn = txn, .dbis = collection->env.dbis};
+    context->state = collection->state;
+    write_context_drop(context);
+    status = write_context_load_fields(context, error);
+    enum attempt attempt =
+        status == STATUS_OK ? run_jobs(context, txn, jobs, error) : from_status(context, status);
+    if (attempt == ATTEMPT_COMMITTED)
+        return commit(context, txn, error);
+    mdb_txn_abort(txn);
+    return attempt;
+}
+
+/* ---- The group --------------------------------------------------------------------------------
+ */
+
+static void publish(struct write_context *context) {
+    struct collection *collection = context->collection;
+    /* With a kill here the group is on disk, and nobody was told. */
+    (void)FAULT_POINT("group.committed");
+    change_set_publish(&context->changes, collection);
+    collection->state = context->state;
+    collection->has_field_work = field_work_is_pending(context);
+    atomic_store(&collection->points, context->state.points);
+    atomic_store_explicit(&collection->published, context->state.operation, memory_order_release);
+    atomic_store(&collection->written_ns, collection_now_ns());
+    (void)FAULT_POINT("group.published");
+}
+
+/* Holds the writer back while the builders are behind, for about as long as they need for the slots
+ * that this group brought: the backlog is scanned by every search (invariant 3). */
+static void slow_down(struct write_context *context) {
+    struct collection *collection = context->collection;
+    if (!collection_has_waiting(collection, COLLECTION_WAITING_MAX))
+        return;
+    uint64_t ns = context->changes.births_count * atomic_load(&collection->link_ns);
+    if (ns > SLOW_DOWN_NS_MAX)
+        ns = SLOW_DOWN_NS_MAX;
+    struct timespec pause = {.tv_nsec = (long)ns};
+    nanosleep(&pause, NULL);
+}
+
+static void undo_changes(struct write_context *context) {
+    change_set_undo(&context->changes, context->collection, 0,
+                    context->collection->state.next_slot);
+    change_set_clear(&context->changes);
+    arena_free(&context->group);
+}
+
+static enum attempt run_until_settled(struct write_context *context, struct write_job *jobs,
+                                      struct error *error) {
+    for (int growths = 0;; growths++) {
+        enum attempt attempt = attempt_group(context, jobs, error);
+        if (attempt != ATTEMPT_MAP_FULL)
+            return attempt;
+        undo_changes(context);
+        if (growths >= GROWTHS_MAX || lmdb_env_grow(&context->collection->env, error) != STATUS_OK)
+            return ATTEMPT_FAILED;
+        (void)FAULT_POINT("map.grown");
+    }
+}
+
+static void finish_jobs(struct write_job *jobs, const struct error *failure) {
+    while (jobs) {
+        struct write_job *job = jobs;
+        jobs = jobs->next; /* done gives the job's memory back */
+        job->next = NULL;
+        if (failure && job->status == STATUS_OK) {
+            job->error = *failure;
+            job->status = failure->status;
+        }
+        job->done(job);
+    }
+}
+
+void write_group_run(struct write_context *context, struct collection *collection,
+                     struct write_job *jobs) {
+    assert(thread_role_may_act_as(THREAD_ROLE_WRITER));
+    struct error error = {.status = STATUS_IO};
+    enum attempt attempt;
+    for (struct write_job *job = jobs; job; job = job->next)
+        job->status = STATUS_OK;
+    write_context_begin(context, collection);
+    if (atomic_load(&collection->is_read_only)) {
+        pthread_mutex_lock(&collection->reason_mutex);
+        error_set(&error, STATUS_UNAVAILABLE, "the collection is read-only until restart: %s",
+                  collection->reason);
+        pthread_mutex_unlock(&collection->reason_mutex);
+        attempt = ATTEMPT_FAILED;
+    } else {
+        attempt = run_until_settled(context, jobs, &error);
+    }
+    if (attempt == ATTEMPT_COMMITTED)
+        publish(context);
+    else
+        undo_changes(context);
+    storage_count_group(collection->storage, attempt == ATTEMPT_FAILED, jobs);
+    finish_jobs(jobs, attempt == ATTEMPT_FAILED ? &error : NULL);
+    if (attempt == ATTEMPT_COMMITTED && context->changes.slots_count > 0) {
+        builder_pool_wake(&collection->storage->builders, collection);
+        slow_down(context);
+    }
+    write_context_end(context);
+}

@@ -1,0 +1,126 @@
+/* A collection from its creation to its reopening, seen through the public headers. */
+#include "tests/storage/storage_fixture.h"
+#include "tests/support/run_suite.h"
+
+START_TEST(an_upserted_point_is_read_queried_scrolled_counted_and_deleted) {
+    struct fixture fixture;
+    struct error error = {0};
+    struct read read;
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "cats");
+    struct collection *collection = fixture_acquire(&fixture, "cats");
+    ck_assert_msg(fixture_upsert(collection, 1, 300, 7, &error) == STATUS_OK, "%s", error.message);
+
+    read_begin(&read, collection);
+    for (uint64_t number = 1; number <= 300; number++)
+        fixture_expect_point(read.reader, number, 7);
+    float values[FIXTURE_DIMENSION];
+    fixture_vector(42, 7, values, FIXTURE_DIMENSION);
+    const struct query query = {
+        .vector = &reader_config(read.reader)->vectors[0], .values = values, .limit = 5};
+    struct query_hits hits;
+    ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_OK);
+    ck_assert_uint_eq(hits.count, 5);
+    ck_assert_uint_eq(hits.hits[0].row.id.number, 42);
+    ck_assert_float_eq(hits.hits[0].score, 0.0f);
+    struct point_page page;
+    struct point_id from = fixture_id(100);
+    ck_assert_int_eq(reader_scroll(read.reader, &from, 10, NULL, &page, &read.error), STATUS_OK);
+    ck_assert_uint_eq(page.count, 10);
+    ck_assert_uint_eq(page.rows[0].id.number, 100);
+    ck_assert(page.has_next);
+    ck_assert_uint_eq(page.next.number, 110);
+    read_end(&read);
+
+    ck_assert_int_eq(fixture_remove_points(collection, 1, 100, &error), STATUS_OK);
+    ck_assert_uint_eq(fixture_count(collection), 200);
+    read_begin(&read, collection);
+    struct query by_id = {.vector = &reader_config(read.reader)->vectors[0], .limit = 1000};
+    struct point_id id = fixture_id(150), gone = fixture_id(50);
+    by_id.id = &id;
+    ck_assert_int_eq(reader_query(read.reader, &by_id, &hits, &read.error), STATUS_OK);
+    ck_assert_uint_eq(hits.count, 199); /* all but itself */
+    by_id.id = &gone;
+    ck_assert_int_eq(reader_query(read.reader, &by_id, &hits, &read.error), STATUS_NOT_FOUND);
+    ck_assert_str_eq(read.error.message, "No point with id 50 found");
+    read_end(&read);
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
+START_TEST(everything_is_there_after_a_reopening) {
+    struct fixture fixture;
+    struct error error = {0};
+    struct read read;
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "cats");
+    struct collection *collection = fixture_acquire(&fixture, "cats");
+    ck_assert_int_eq(fixture_upsert(collection, 0, 2000, 1, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_upsert(collection, 500, 500, 2, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_remove_points(collection, 1500, 300, &error), STATUS_OK);
+    storage_release_collection(collection);
+    fixture_reopen(&fixture);
+    collection = fixture_acquire(&fixture, "cats");
+    ck_assert_uint_eq(fixture_count(collection), 1700);
+    read_begin(&read, collection);
+    for (uint64_t number = 0; number < 1500; number++)
+        fixture_expect_point(read.reader, number, number >= 500 && number < 1000 ? 2 : 1);
+    float values[FIXTURE_DIMENSION];
+    fixture_vector(700, 2, values, FIXTURE_DIMENSION);
+    const struct query query = {.vector = &reader_config(read.reader)->vectors[0],
+                                .values = values,
+                                .limit = 1,
+                                .exact = _i == 1};
+    struct query_hits hits;
+    ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_OK);
+    ck_assert_uint_eq(hits.count, 1);
+    ck_assert_uint_eq(hits.hits[0].row.id.number, 700);
+    read_end(&read);
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
+START_TEST(names_are_taken_once_and_free_again_after_deletion) {
+    struct fixture fixture;
+    bool existed;
+    struct collection *collection = NULL;
+    struct error error = {0};
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "b");
+    fixture_create(&fixture, "a");
+    ck_assert_int_eq(fixture_create_with(&fixture, "a", DISTANCE_DOT, 4), STATUS_CONFLICT);
+    struct arena arena;
+    arena_init(&arena, 65536);
+    const char *const *names;
+    size_t count;
+    ck_assert_int_eq(storage_list_collections(fixture.storage, &arena, &names, &count, &error),
+                     STATUS_OK);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_str_eq(names[0], "a");
+    arena_free(&arena);
+    ck_assert_int_eq(fixture_delete(&fixture, "a", &existed), STATUS_OK);
+    ck_assert(existed);
+    ck_assert_int_eq(fixture_delete(&fixture, "a", &existed), STATUS_OK);
+    ck_assert(!existed);
+    ck_assert_int_eq(storage_acquire_collection(fixture.storage, "a", &collection, &error),
+                     STATUS_NOT_FOUND);
+    ck_assert_int_eq(fixture_create_with(&fixture, "a", DISTANCE_DOT, 4), STATUS_OK);
+    fixture_reopen(&fixture);
+    ck_assert(storage_has_collection(fixture.storage, "a"));
+    ck_assert(storage_has_collection(fixture.storage, "b"));
+    fixture_end(&fixture);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("collection");
+    TCase *basic = tcase_create("basic");
+    tcase_set_timeout(basic, 60);
+    tcase_add_test(basic, an_upserted_point_is_read_queried_scrolled_counted_and_deleted);
+    tcase_add_loop_test(basic, everything_is_there_after_a_reopening, 0, 2);
+    tcase_add_test(basic, names_are_taken_once_and_free_again_after_deletion);
+    suite_add_tcase(suite, basic);
+    return suite;
+}

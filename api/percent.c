@@ -1,6 +1,6 @@
 #include "api/percent.h"
 
-#include "storage/json_string.h"
+#include "storage/utf8.h"
 
 static int hex_value(char c) {
     if (c >= '0' && c <= '9')
@@ -36,5 +36,5 @@ bool percent_decode(const char *text, size_t length, bool is_query, struct arena
         out[used++] = c;
     }
     out[used] = '\0';
-    return json_string_is_utf8(out, used);
+    return utf8_is_valid(out, used);
 }

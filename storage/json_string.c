@@ -30,17 +30,6 @@ size_t json_string_utf8(const char *at, const char *end) {
     return length;
 }
 
-bool json_string_is_utf8(const char *text, size_t length) {
-    const char *end = text + length;
-    while (text < end) {
-        size_t step = json_string_utf8(text, end);
-        if (step == 0)
-            return false;
-        text += step;
-    }
-    return true;
-}
-
 static char *put_utf8(char *out, uint32_t code) {
     if (code < 0x80) {
         *out++ = (char)code;

@@ -22,7 +22,4 @@ size_t json_string_decode(const char *at, const char *end, char *out);
 /* The length of the UTF-8 sequence at `at`, 0 if there is no valid one. */
 size_t json_string_utf8(const char *at, const char *end);
 
-/* True if all of it is valid UTF-8. */
-bool json_string_is_utf8(const char *text, size_t length);
-
 #endif

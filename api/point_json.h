@@ -1,0 +1,84 @@
+/* point_json.h -- points in JSON: ids, vectors, payloads; read from requests, written to answers. */
+#ifndef POINT_JSON_H
+#define POINT_JSON_H
+
+#include "api/json_shape.h"
+#include "api/payload_select.h"
+#include "storage/collection.h"
+#include "storage/operation.h"
+
+enum {
+    POINT_JSON_DIMENSION_MAX = 65536,
+};
+
+/* ---- Reading ------------------------------------------------------------------------------------ */
+
+/* A struct point_id; a text is borrowed from the body or lies in the arena. */
+extern const struct json_custom point_json_id;
+
+/* Vectors of a point, as they are sent: a struct point_vectors. One array (or base64) is the
+ * vector of name "". */
+struct point_vectors {
+    struct named_vector *items;
+    size_t count;
+};
+extern const struct json_custom point_json_vectors;
+
+/* One dense vector: a struct floats. */
+extern const struct json_custom point_json_vector;
+
+/* An object, kept as its text: a struct raw_json. */
+extern const struct json_custom point_json_payload;
+
+/* An object that becomes a struct point_input. Without vectors it is refused. */
+extern const struct json_shape point_json_point_shape;
+
+/* The same for an update of vectors: it takes no payload. */
+extern const struct json_shape point_json_point_vectors_shape;
+
+/* A point as it is read; the parts of a struct point_input. */
+struct point_struct {
+    struct point_id id;
+    struct point_vectors vector;
+    struct raw_json payload;
+};
+
+/* Copies what was read into a list of inputs of the arena. NULL when it is full. */
+struct point_input *point_json_inputs(const struct point_struct *points, size_t count,
+                                      struct arena *arena);
+
+/* ---- Writing ------------------------------------------------------------------------------------ */
+
+/* with_vector: true, false or a list of names. */
+struct vector_select {
+    bool all;
+    const char *const *names; /* NULL: not a list */
+    size_t count;
+};
+extern const struct json_custom point_json_vector_select;
+
+/* What an answer shows of its points. */
+struct point_view {
+    struct reader *reader;
+    struct arena *arena;
+    struct error *error;
+    const struct payload_select *payload;
+    const struct vector_select *vectors;
+};
+
+/* Checks that the collection has the vectors that are to be shown. */
+MUST_CHECK enum status point_json_check_view(const struct point_view *view);
+
+void point_json_write_id(struct json_writer *writer, const struct point_id *id);
+
+/* {"id", "payload"?, "vector"?} */
+MUST_CHECK enum status point_json_write_record(const struct point_view *view,
+                                               const struct point_row *row,
+                                               struct json_writer *writer);
+
+/* {"id", "version", "score", "payload"?, "vector"?} */
+MUST_CHECK enum status point_json_write_scored(const struct point_view *view,
+                                               const struct point_row *row, uint64_t version,
+                                               float score, struct json_writer *writer);
+
+#endif

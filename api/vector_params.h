@@ -1,0 +1,18 @@
+/* vector_params.h -- the parameters of vectors in JSON: one unnamed vector, or a map of names. */
+#ifndef VECTOR_PARAMS_H
+#define VECTOR_PARAMS_H
+
+#include "api/collection_shapes.h"
+
+extern const struct json_shape vector_params_hnsw_shape;
+
+/* A struct vectors_params. */
+extern const struct json_custom vector_params_json;
+
+/* Reads a map of changes over a struct vectors_params: its vectors must exist, unless it is empty. */
+extern const struct json_custom vector_params_patch_json;
+
+/* A struct quantization_settings *; "Disabled" makes it NULL. */
+extern const struct json_custom vector_params_quantization_json;
+
+#endif

@@ -109,6 +109,18 @@ static bool passes_threshold(const struct query_run *run, float score) {
                                                             : score < run->query->threshold;
 }
 
+/* Two squared distances that differ may have one root: equal scores are ordered by id. The index
+ * has ordered equal distances already, so that hardly ever anything moves. */
+static void add_hit(struct query_hits *hits, struct query_hit hit) {
+    size_t at = hits->count++;
+    while (at > 0 && hits->hits[at - 1].score == hit.score &&
+           point_id_compare(&hits->hits[at - 1].row.id, &hit.row.id) > 0) {
+        hits->hits[at] = hits->hits[at - 1];
+        at--;
+    }
+    hits->hits[at] = hit;
+}
+
 /* Rows of the hits between offset and limit that are near enough. */
 static enum status fetch_rows(struct query_run *run, const struct index_answer *answer,
                               uint32_t own, struct query_hits *hits) {
@@ -139,8 +151,7 @@ static enum status fetch_rows(struct query_run *run, const struct index_answer *
                                "Stored data is corrupt: the row of a visible slot is missing");
         if (status != STATUS_OK)
             return status;
-        hits->hits[hits->count++] =
-            (struct query_hit){.row = reader_point_row(&row), .score = score};
+        add_hit(hits, (struct query_hit){.row = reader_point_row(&row), .score = score});
     }
     return STATUS_OK;
 }

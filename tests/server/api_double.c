@@ -5,11 +5,11 @@
  *     POST   /echo               the body comes back
  *     GET    /echo/{text}        the text comes back
  *     POST   /sleep/{ms}         takes so long, or until it is cancelled
+ *     POST   /gate               ends when double_gate_is_open
  *     GET    /bytes/{count}      an answer of so many bytes
  *     DELETE /things/{name}      needs the right to write
  */
 #include "api/api.h"
-#include "storage/storage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,17 +47,32 @@ static enum status handle_text(struct api_call *call, const void *request) {
     return STATUS_OK;
 }
 
+static atomic_int double_cancelled; /* requests that ended early */
+static atomic_int double_running;   /* that sleep or wait */
+static atomic_bool double_gate_is_open;
+
 static enum status handle_sleep(struct api_call *call, const void *request) {
     (void)request;
     long ms = atol(call->arguments.values[0]), slept = 0;
+    atomic_fetch_add(&double_running, 1);
     while (slept < ms && !atomic_load(&call->is_cancelled)) {
         sleep_ms(5);
         slept += 5;
     }
+    atomic_fetch_sub(&double_running, 1);
     if (slept < ms)
-        printf("cancelled after %ld ms\n", slept);
-    fflush(stdout);
+        atomic_fetch_add(&double_cancelled, 1);
     answer(call, "slept", 5);
+    return STATUS_OK;
+}
+
+static enum status handle_gate(struct api_call *call, const void *request) {
+    (void)request;
+    atomic_fetch_add(&double_running, 1);
+    while (!atomic_load(&double_gate_is_open) && !atomic_load(&call->is_cancelled))
+        sleep_ms(1);
+    atomic_fetch_sub(&double_running, 1);
+    answer(call, "open", 4);
     return STATUS_OK;
 }
 
@@ -88,6 +103,7 @@ const struct route routes[] = {
     {.method = "POST", .pattern = "/echo", .access = ACCESS_READ, .handle = handle_echo},
     {.method = "GET", .pattern = "/echo/{text}", .access = ACCESS_READ, .handle = handle_text},
     {.method = "POST", .pattern = "/sleep/{ms}", .access = ACCESS_READ, .handle = handle_sleep},
+    {.method = "POST", .pattern = "/gate", .access = ACCESS_READ, .handle = handle_gate},
     {.method = "GET", .pattern = "/bytes/{count}", .access = ACCESS_READ, .handle = handle_bytes},
     {.method = "DELETE",
      .pattern = "/things/{name}",
@@ -161,40 +177,4 @@ void api_fail(struct api_call *call, enum status status, const char *format, ...
                                        .content_type = "application/json",
                                        .body = text,
                                        .length = sizeof(text) - 1};
-}
-
-enum status storage_open(const struct storage_options *options, struct storage **storage,
-                         struct error *error) {
-    (void)options;
-    (void)error;
-    *storage = NULL;
-    return STATUS_OK;
-}
-
-void storage_close(struct storage *storage, unsigned timeout_ms) {
-    (void)storage;
-    (void)timeout_ms;
-}
-
-enum status storage_list_collections(struct storage *storage, struct arena *arena,
-                                     const char *const **names, size_t *count,
-                                     struct error *error) {
-    (void)storage;
-    (void)arena;
-    (void)error;
-    *names = NULL;
-    *count = 0;
-    return STATUS_OK;
-}
-
-enum status storage_acquire_collection(struct storage *storage, const char *name,
-                                       struct collection **collection, struct error *error) {
-    (void)storage;
-    (void)name;
-    *collection = NULL;
-    return error_set(error, STATUS_NOT_FOUND, "none");
-}
-
-void storage_release_collection(struct collection *collection) {
-    (void)collection;
 }

@@ -1,0 +1,210 @@
+#include "server/workers.h"
+#include "tests/support/run_suite.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    JOBS = 1000,
+    QUEUE_MAX = 8,
+};
+
+static struct job *jobs; /* JOBS of them; their call and arena are not used */
+static atomic_size_t run_count, release_count, wake_count;
+static struct workers *workers;
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: jobs do not end */
+
+static void run(struct job *job) {
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    atomic_fetch_add(&run_count, 1);
+    workers_return(workers, job);
+}
+
+static void release(struct job *job) {
+    ck_assert(job->is_release);
+    atomic_fetch_add(&release_count, 1);
+}
+
+static void wake(void *context) {
+    ck_assert_ptr_eq(context, &wake_count);
+    atomic_fetch_add(&wake_count, 1);
+}
+
+static void start(unsigned threads, size_t queue_max) {
+    jobs = calloc(JOBS, sizeof(*jobs));
+    ck_assert_ptr_nonnull(jobs);
+    ck_assert_int_eq(workers_create(&(struct workers_options){.threads = threads,
+                                                              .queue_max = queue_max,
+                                                              .run = run,
+                                                              .release = release,
+                                                              .wake = wake,
+                                                              .context = &wake_count},
+                                    &workers, NULL),
+                     STATUS_OK);
+}
+
+static void stop(void) {
+    workers_stop(workers);
+    while (workers_take_returned(workers))
+        ;
+    workers_free(workers);
+    free(jobs);
+}
+
+static size_t length_of(const struct job *list) {
+    size_t length = 0;
+    for (; list; list = list->next)
+        length++;
+    return length;
+}
+
+START_TEST(runs_every_job_once_and_returns_it) {
+    start(4, JOBS);
+    for (size_t i = 0; i < JOBS; i++)
+        ck_assert(workers_submit(workers, &jobs[i]));
+    size_t returned = 0;
+    while (returned < JOBS) {
+        returned += length_of(workers_take_returned(workers));
+        usleep(100);
+    }
+    ck_assert_uint_eq(returned, JOBS);
+    ck_assert_uint_eq(run_count, JOBS);
+    ck_assert_uint_ge(wake_count, 1);
+    ck_assert_uint_le(wake_count, JOBS);
+    stop();
+}
+END_TEST
+
+START_TEST(one_worker_returns_jobs_in_the_order_they_came) {
+    start(1, JOBS);
+    for (size_t i = 0; i < JOBS; i++)
+        ck_assert(workers_submit(workers, &jobs[i]));
+    workers_stop(workers);
+    struct job *job = workers_take_returned(workers);
+    for (size_t i = 0; i < JOBS; i++, job = job->next)
+        ck_assert_ptr_eq(job, &jobs[i]);
+    ck_assert_ptr_null(job);
+    stop();
+}
+END_TEST
+
+START_TEST(refuses_a_job_when_the_queue_is_full_and_takes_one_again_later) {
+    start(1, QUEUE_MAX);
+    pthread_mutex_lock(&gate);
+    ck_assert(workers_submit(workers, &jobs[0]));
+    while (workers_queue_length(workers) > 0)
+        usleep(100); /* until the worker holds it */
+    for (size_t i = 1; i <= QUEUE_MAX; i++)
+        ck_assert(workers_submit(workers, &jobs[i]));
+    ck_assert_uint_eq(workers_queue_length(workers), QUEUE_MAX);
+    ck_assert(!workers_submit(workers, &jobs[QUEUE_MAX + 1]));
+    pthread_mutex_unlock(&gate);
+    while (run_count < QUEUE_MAX + 1)
+        usleep(100);
+    ck_assert(workers_submit(workers, &jobs[QUEUE_MAX + 1]));
+    stop();
+    ck_assert_uint_eq(run_count, QUEUE_MAX + 2);
+}
+END_TEST
+
+START_TEST(a_full_queue_still_takes_what_is_to_be_freed) {
+    start(1, 1);
+    pthread_mutex_lock(&gate);
+    ck_assert(workers_submit(workers, &jobs[0]));
+    while (workers_queue_length(workers) > 0)
+        usleep(100);
+    ck_assert(workers_submit(workers, &jobs[1]));
+    for (size_t i = 10; i < 30; i++)
+        workers_submit_release(workers, &jobs[i]);
+    pthread_mutex_unlock(&gate);
+    stop();
+    ck_assert_uint_eq(release_count, 20);
+    ck_assert_uint_eq(run_count, 2);
+}
+END_TEST
+
+START_TEST(stopping_runs_what_is_queued) {
+    start(2, JOBS);
+    pthread_mutex_lock(&gate);
+    for (size_t i = 0; i < JOBS; i++)
+        ck_assert(workers_submit(workers, &jobs[i]));
+    pthread_mutex_unlock(&gate);
+    workers_stop(workers);
+    ck_assert_uint_eq(run_count, JOBS);
+    stop();
+}
+END_TEST
+
+static void *return_some(void *argument) {
+    struct job *first = argument;
+    for (size_t i = 0; i < JOBS / 4; i++)
+        workers_return(workers, first + i);
+    return NULL;
+}
+
+START_TEST(no_job_is_lost_between_threads_that_return_and_one_that_takes) {
+    start(1, JOBS);
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, return_some, jobs + i * (JOBS / 4)), 0);
+    /* Like the loop, look only after a wake-up: a lost one would leave jobs behind for ever. */
+    size_t taken = 0, seen = 0;
+    while (taken < JOBS) {
+        while (wake_count == seen)
+            usleep(10);
+        seen = wake_count;
+        taken += length_of(workers_take_returned(workers));
+    }
+    ck_assert_uint_eq(taken, JOBS);
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_ptr_null(workers_take_returned(workers));
+    stop();
+}
+END_TEST
+
+static void check_signals(struct job *job) {
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    ck_assert_int_eq(sigismember(&blocked, SIGTERM), 1);
+    ck_assert_int_eq(sigismember(&blocked, SIGINT), 1);
+    workers_return(workers, job);
+}
+
+START_TEST(workers_leave_signals_to_the_loop) {
+    jobs = calloc(JOBS, sizeof(*jobs));
+    ck_assert_int_eq(workers_create(&(struct workers_options){.threads = 1,
+                                                              .queue_max = 1,
+                                                              .run = check_signals,
+                                                              .release = release,
+                                                              .wake = wake,
+                                                              .context = &wake_count},
+                                    &workers, NULL),
+                     STATUS_OK);
+    ck_assert(workers_submit(workers, &jobs[0]));
+    workers_stop(workers);
+    ck_assert_ptr_eq(workers_take_returned(workers), &jobs[0]);
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    ck_assert_int_eq(sigismember(&blocked, SIGTERM), 0);
+    stop();
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("workers");
+    TCase *tests = tcase_create("all");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, runs_every_job_once_and_returns_it);
+    tcase_add_test(tests, one_worker_returns_jobs_in_the_order_they_came);
+    tcase_add_test(tests, refuses_a_job_when_the_queue_is_full_and_takes_one_again_later);
+    tcase_add_test(tests, a_full_queue_still_takes_what_is_to_be_freed);
+    tcase_add_test(tests, stopping_runs_what_is_queued);
+    tcase_add_test(tests, no_job_is_lost_between_threads_that_return_and_one_that_takes);
+    tcase_add_test(tests, workers_leave_signals_to_the_loop);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

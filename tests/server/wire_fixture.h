@@ -1,0 +1,150 @@
+/* wire_fixture.h -- a server over the stand-in API, in this process, and clients to talk to it.
+ *
+ *     config_init(&wire_config); wire_config.max_workers = 1; wire_start();
+ *     int fd = wire_connect();
+ *     wire_send(fd, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+ *     wire_expect(fd, "HTTP/1.1 200");
+ *     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
+ *
+ * Each test runs in a process of its own, so statics start fresh.
+ */
+#ifndef WIRE_FIXTURE_H
+#define WIRE_FIXTURE_H
+
+#include "server/connection.h"
+#include "server/listener.h"
+#include "storage/log.h"
+#include "tests/server/api_double.c"
+#include "tests/support/run_suite.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WIRE_HOST "Host: localhost\r\n"
+
+enum {
+    WIRE_WAIT_MS = 20000, /* an instrumented build on a busy machine is slow */
+    WIRE_TEXT_MAX = 1 << 20,
+};
+
+static struct config wire_config;
+static struct server *wire_server;
+static struct api *wire_api;
+static pthread_t wire_thread;
+static int wire_exit_status;
+static int wire_port;
+static char wire_text[WIRE_TEXT_MAX]; /* what the last read got */
+
+static void *wire_run(void *argument) {
+    unsigned time_left_ms;
+    (void)argument;
+    wire_exit_status = server_run(wire_server, wire_api, &time_left_ms);
+    return NULL;
+}
+
+static void wire_start(void) {
+    struct error error;
+    char address[LISTENER_ADDRESS_MAX];
+    log_configure(LOG_LEVEL_ERROR, false);
+    wire_config.http_port = 0;
+    ck_assert_int_eq(config_check(&wire_config, &error), STATUS_OK);
+    ck_assert_msg(server_create(&wire_config, &wire_server, &error) == STATUS_OK, "%s",
+                  error.message);
+    ck_assert_int_eq(api_create(&(struct api_options){.write_metrics = server_write_metrics,
+                                                      .context = wire_server},
+                                &wire_api, &error),
+                     STATUS_OK);
+    listener_address(wire_server, address);
+    wire_port = atoi(strrchr(address, ':') + 1);
+    ck_assert_int_eq(pthread_create(&wire_thread, NULL, wire_run, NULL), 0);
+}
+
+/* SIGTERM, and the exit status. */
+static int wire_stop(void) {
+    kill(getpid(), SIGTERM);
+    pthread_join(wire_thread, NULL);
+    alarm(0);
+    server_free(wire_server);
+    api_free(wire_api);
+    return wire_exit_status;
+}
+
+static int wire_connect(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)wire_port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_ge(fd, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+static void wire_send_bytes(int fd, const char *bytes, size_t length) {
+    while (length > 0) {
+        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
+        ck_assert_msg(sent > 0, "cannot send");
+        bytes += sent;
+        length -= (size_t)sent;
+    }
+}
+
+static void wire_send(int fd, const char *text) {
+    wire_send_bytes(fd, text, strlen(text));
+}
+
+/* Reads into wire_text until the text is in it, or the end (text NULL). Returns the length; -1 if
+ * the connection was reset or nothing came in time. */
+static ssize_t wire_read_until(int fd, const char *text, int wait_ms) {
+    size_t length = 0;
+    wire_text[0] = '\0';
+    while (!text || !strstr(wire_text, text)) {
+        struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+        ck_assert_uint_lt(length, WIRE_TEXT_MAX - 1);
+        if (poll(&poll_fd, 1, wait_ms) != 1)
+            return -1;
+        ssize_t got = recv(fd, wire_text + length, WIRE_TEXT_MAX - 1 - length, 0);
+        if (got <= 0)
+            return got == 0 && !text ? (ssize_t)length : -1;
+        length += (size_t)got;
+        wire_text[length] = '\0';
+    }
+    return (ssize_t)length;
+}
+
+static void wire_expect(int fd, const char *text) {
+    ck_assert_msg(wire_read_until(fd, text, WIRE_WAIT_MS) >= 0, "no \"%s\" in \"%s\"", text,
+                  wire_text);
+}
+
+/* Reads to the end of the connection, which must be orderly. */
+static inline void wire_expect_end(int fd) {
+    ck_assert_msg(wire_read_until(fd, NULL, WIRE_WAIT_MS) >= 0, "no end after \"%.200s\"",
+                  wire_text);
+}
+
+static inline unsigned wire_count(const char *needle) {
+    unsigned count = 0;
+    for (const char *at = wire_text; (at = strstr(at, needle)); at += strlen(needle))
+        count++;
+    return count;
+}
+
+static inline uint64_t wire_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Waits until the figure has the value. */
+static inline void wire_wait_for(atomic_int *figure, int value) {
+    uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
+    while (atomic_load(figure) != value) {
+        ck_assert_uint_lt(wire_now_ms(), until);
+        sleep_ms(1);
+    }
+}
+
+#endif

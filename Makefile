@@ -87,21 +87,34 @@ endif
 
 # ---- Building ---------------------------------------------------------------------------------
 
+# One short line a step; V=1 shows the commands.
+ifeq ($(V),1)
+say = @:
+run =
+else
+say = @printf '  %-5s %s\n'
+run = @
+endif
+
 all: $(OUT)/nigh ## build the server, build/nigh
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	$(say) CC $@
+	$(run)$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
 $(OUT)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 	@mkdir -p $(@D)
-	$(CC) -I/usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1 -std=c11 -O2 -g $(HARDENING) $(SANITIZE) -c $< -o $@
+	$(say) CC $@
+	$(run)$(CC) -I/usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1 -std=c11 -O2 -g $(HARDENING) $(SANITIZE) -c $< -o $@
 
 # One instruction set a file: nothing else may use these instructions.
 ifeq ($(ARCH),x86)
 $(OUT)/index/kernels_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c -mbmi2 -O3
 $(OUT)/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
 endif
+# Loops over batches of rows, in the base instruction set.
+$(OUT)/index/codes.o: CFLAGS += -O3
 $(OUT)/server/main.o $(OUT)/server/version.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
 
 $(OUT)/libindex.a: $(call objects,index)
@@ -111,10 +124,12 @@ $(OUT)/libserver.a: $(filter-out %/main.o,$(call objects,server)) $(LLHTTP_OBJEC
 $(OUT)/lib%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(say) AR $@
+	$(run)$(AR) rcs $@ $^
 
 $(OUT)/nigh: $(OUT)/server/main.o $(call library,server) $(call library,api) $(call library,storage) $(call library,index)
-	$(CC) $(LDFLAGS) $^ $(SERVER_LIBS) -o $@
+	$(say) LINK $@
+	$(run)$(CC) $(LDFLAGS) $^ $(SERVER_LIBS) -o $@
 
 # A test links with its own layer and those below: an upward call does not link.
 $(OUT)/tests/index/%: LINKED = $(foreach l,index,$(call library,$(l)))
@@ -128,7 +143,8 @@ $(filter $(OUT)/tests/api/%,$(PROGRAMS)): $(call library,api) $(call library,sto
 $(filter $(OUT)/tests/server/%,$(PROGRAMS)): $(call library,server) $(call library,api) $(call library,storage) $(call library,index)
 
 $(PROGRAMS): %: %.o $(SUPPORT:%.c=$(OUT)/%.o)
-	$(CC) $(LDFLAGS) $(filter %.o,$^) $(LINKED) $(CHECK_LIBS) $(SERVER_LIBS) -o $@
+	$(say) LINK $@
+	$(run)$(CC) $(LDFLAGS) $(filter %.o,$^) $(LINKED) $(CHECK_LIBS) $(SERVER_LIBS) -o $@
 
 -include Makefile.tasks
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

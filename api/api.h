@@ -26,9 +26,9 @@ enum {
 
 struct api_options {
     struct storage *storage;
-    const char *version;   /* our own */
-    const char *commit;    /* 40 hex digits */
-    uint64_t timeout_ms;   /* default of a read; 60 s */
+    const char *version; /* our own */
+    const char *commit;  /* 40 hex digits */
+    uint64_t timeout_ms; /* default of a read; 60 s */
     /* Appends the server's own lines to /metrics and fills /telemetry; any worker. May be NULL. */
     void (*write_metrics)(void *context, struct json_writer *out);
     void *context;
@@ -58,9 +58,9 @@ struct api_call {
     size_t query_length;
     const char *body;
     size_t body_length;
-    bool is_read_only; /* the key that was used may not write */
-    uint64_t started_ns; /* CLOCK_MONOTONIC, for "time" in the envelope */
-    void *context;       /* the server's */
+    bool is_read_only;                   /* the key that was used may not write */
+    uint64_t started_ns;                 /* CLOCK_MONOTONIC, for "time" in the envelope */
+    void *context;                       /* the server's */
     void (*done)(struct api_call *call); /* the answer stands; worker or writer thread */
     /* The last owner let go: after done, and after a write that was acknowledged before it was
      * applied. Any thread. */
@@ -70,7 +70,7 @@ struct api_call {
     struct api_answer answer;
     struct error error;
     struct query_parameters parameters; /* api's: read from query */
-    atomic_int references; /* api's; api_call_init sets 1, which is the server's */
+    atomic_int references;              /* api's; api_call_init sets 1, which is the server's */
 };
 
 /* Sets what the server does not. */
@@ -84,7 +84,6 @@ void api_call_release(struct api_call *call);
 
 /* Writes an error answer in the API's shape into the call, for failures the server itself notices
  * (queue full, body too large, 401 ...). Never fails: falls back to static text. */
-void api_fail(struct api_call *call, enum status status, const char *format, ...)
-    PRINTF_LIKE(3, 4);
+void api_fail(struct api_call *call, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -26,7 +26,8 @@ static enum status no_memory(struct api_call *call) {
     return error_set(&call->error, STATUS_NO_MEMORY, "out of memory");
 }
 
-/* ---- Answers ------------------------------------------------------------------------------------ */
+/* ---- Answers ------------------------------------------------------------------------------------
+ */
 
 void call_begin_result(struct api_call *call, struct json_writer *writer) {
     json_writer_init(writer, call->arena);
@@ -58,7 +59,8 @@ enum status call_done(struct api_call *call) {
     return STATUS_OK;
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------ */
+/* ---- Reading ------------------------------------------------------------------------------------
+ */
 
 static uint64_t deadline_ns(const struct api_call *call) {
     uint64_t timeout_ms = call->api->options.timeout_ms, deadline;
@@ -73,29 +75,28 @@ static uint64_t deadline_ns(const struct api_call *call) {
 }
 
 enum status call_read(struct api_call *call, const void *request, call_read_fn *write_result) {
-    struct collection *collection = NULL;
-    struct reader *reader = NULL;
+    struct call_snapshot snapshot = {.collection = NULL};
     struct json_writer writer;
-    const struct reader_options options = {.deadline_ns = deadline_ns(call),
-                                           .cancelled = &call->is_cancelled,
-                                           .arena = call->arena};
+    const struct reader_options options = {
+        .deadline_ns = deadline_ns(call), .cancelled = &call->is_cancelled, .arena = call->arena};
     enum status status = storage_acquire_collection(
-        call->api->options.storage, call_collection_name(call), &collection, &call->error);
-    if (status == STATUS_OK)
-        status = reader_begin(collection, &options, &reader, &call->error);
+        call->api->options.storage, call_collection_name(call), &snapshot.collection, &call->error);
+    if (status != STATUS_OK)
+        return status;
+    status = reader_begin(snapshot.collection, &options, &snapshot.reader, &call->error);
     if (status == STATUS_OK) {
         call_begin_result(call, &writer);
-        status = write_result(call, reader, request, &writer);
+        status = write_result(call, &snapshot, request, &writer);
     }
-    reader_end(reader);
-    if (collection)
-        storage_release_collection(collection);
+    reader_end(snapshot.reader);
+    storage_release_collection(snapshot.collection);
     if (status == STATUS_OK)
         status = call_end_result(call, &writer);
     return status == STATUS_OK ? call_done(call) : status;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing ------------------------------------------------------------------------------------
+ */
 
 /* A write on its way: lives in the call's arena until done. */
 struct write_call {
@@ -206,7 +207,8 @@ enum status call_write(struct api_call *call, struct operation *operations, size
     return status;
 }
 
-/* ---- Catalogue ---------------------------------------------------------------------------------- */
+/* ---- Catalogue ----------------------------------------------------------------------------------
+ */
 
 /* Writer thread. */
 static void catalogue_done(struct catalogue_job *job) {

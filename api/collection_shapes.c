@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-/* ---- Defaults, which clients see and do not act on ---------------------------------------------- */
+/* ---- Defaults, which clients see and do not act on ----------------------------------------------
+ */
 
 static struct hnsw_settings default_hnsw = {
     .has_m = true,
@@ -29,7 +30,8 @@ static struct optimizer_settings default_optimizer = {
 
 static struct wal_settings default_wal = {.wal_capacity_mb = 32, .wal_retain_closed = 1};
 
-/* ---- Parts -------------------------------------------------------------------------------------- */
+/* ---- Parts --------------------------------------------------------------------------------------
+ */
 
 /* A number, or "auto", which is the same as leaving it out. */
 struct thread_count {
@@ -73,8 +75,8 @@ static const struct json_field optimizer_fields[] = {
      .is_null_shown = true},
     {JSON_OPTIONAL(struct optimizer_settings, memmap_threshold), .alias = "memmap_threshold_kb",
      .is_null_shown = true},
-    {JSON_OPTIONAL(struct optimizer_settings, indexing_threshold),
-     .alias = "indexing_threshold_kb", .is_null_shown = true},
+    {JSON_OPTIONAL(struct optimizer_settings, indexing_threshold), .alias = "indexing_threshold_kb",
+     .is_null_shown = true},
     {JSON_MEMBER(struct optimizer_settings, flush_interval_sec)},
     {JSON_CUSTOM_WHOLE("max_optimization_threads", threads_json)},
 };
@@ -90,25 +92,40 @@ static const struct json_shape wal_shape =
     JSON_SHAPE("WalConfig", struct wal_settings, wal_fields, .defaults = NULL);
 
 /* What a creation gives under these names at its top, the document keeps under params. */
-#define PARAMS_ROWS(type, prefix)                                                               \
-    {.name = "shard_number", .kind = JSON_KIND_U32, .offset = offsetof(type, prefix shard_number), \
-     .has_presence = true, .presence_offset = offsetof(type, prefix has_shard_number),          \
-     .is_nonzero = true, .min = 1},                                                             \
-        {.name = "replication_factor", .kind = JSON_KIND_U32,                                   \
-         .offset = offsetof(type, prefix replication_factor), .has_presence = true,             \
-         .presence_offset = offsetof(type, prefix has_replication_factor), .is_nonzero = true,  \
-         .min = 1},                                                                             \
-        {.name = "write_consistency_factor", .kind = JSON_KIND_U32,                             \
-         .offset = offsetof(type, prefix write_consistency_factor), .has_presence = true,       \
-         .presence_offset = offsetof(type, prefix has_write_consistency_factor),                \
-         .is_nonzero = true, .min = 1},                                                         \
-        {.name = "on_disk_payload", .kind = JSON_KIND_BOOL,                                     \
-         .offset = offsetof(type, prefix on_disk_payload), .has_presence = true,                \
-         .presence_offset = offsetof(type, prefix has_on_disk_payload)},                        \
-        {.name = "sharding_method", .kind = JSON_KIND_STRING,                                   \
-         .offset = offsetof(type, prefix sharding_method)},                                     \
-        {.name = "vectors", .kind = JSON_KIND_CUSTOM, .offset = offsetof(type, prefix vectors), \
-         .custom = &vector_params_json}
+#define PARAMS_ROWS(type, prefix)                                                              \
+    {.name = "shard_number",                                                                   \
+     .kind = JSON_KIND_U32,                                                                    \
+     .offset = offsetof(type, prefix shard_number),                                            \
+     .has_presence = true,                                                                     \
+     .presence_offset = offsetof(type, prefix has_shard_number),                               \
+     .is_nonzero = true,                                                                       \
+     .min = 1},                                                                                \
+        {.name = "replication_factor",                                                         \
+         .kind = JSON_KIND_U32,                                                                \
+         .offset = offsetof(type, prefix replication_factor),                                  \
+         .has_presence = true,                                                                 \
+         .presence_offset = offsetof(type, prefix has_replication_factor),                     \
+         .is_nonzero = true,                                                                   \
+         .min = 1},                                                                            \
+        {.name = "write_consistency_factor",                                                   \
+         .kind = JSON_KIND_U32,                                                                \
+         .offset = offsetof(type, prefix write_consistency_factor),                            \
+         .has_presence = true,                                                                 \
+         .presence_offset = offsetof(type, prefix has_write_consistency_factor),               \
+         .is_nonzero = true,                                                                   \
+         .min = 1},                                                                            \
+        {.name = "on_disk_payload",                                                            \
+         .kind = JSON_KIND_BOOL,                                                               \
+         .offset = offsetof(type, prefix on_disk_payload),                                     \
+         .has_presence = true,                                                                 \
+         .presence_offset = offsetof(type, prefix has_on_disk_payload)},                       \
+        {.name = "sharding_method",                                                            \
+         .kind = JSON_KIND_STRING,                                                             \
+         .offset = offsetof(type, prefix sharding_method)},                                    \
+    {                                                                                          \
+        .name = "vectors", .kind = JSON_KIND_CUSTOM, .offset = offsetof(type, prefix vectors), \
+        .custom = &vector_params_json                                                          \
+    }
 
 static const struct json_field params_fields[] = {
     PARAMS_ROWS(struct collection_params, ),
@@ -138,8 +155,8 @@ static enum status merged_read(struct json_reader *reader, void *member) {
     enum status status = json_read_raw(reader, &patch.text, &patch.length);
     if (status != STATUS_OK)
         return status;
-    const struct json_text present = raw->text ? (struct json_text){raw->text, raw->length}
-                                               : (struct json_text){"{}", 2};
+    const struct json_text present =
+        raw->text ? (struct json_text){raw->text, raw->length} : (struct json_text){"{}", 2};
     status = payload_edit_merge(present, patch, reader->arena, &merged, reader->error);
     *raw = (struct raw_json){merged.text, merged.length};
     return status;
@@ -156,56 +173,72 @@ static const struct json_custom merged_json = {
     .schema = "{\"type\":\"object\",\"nullable\":true,\"additionalProperties\":true}",
 };
 
-/* ---- The document ------------------------------------------------------------------------------- */
+/* ---- The document -------------------------------------------------------------------------------
+ */
 
 static const struct json_field document_fields[] = {
     {JSON_OBJECT(struct collection_document, params, params_shape)},
     {JSON_OBJECT(struct collection_document, hnsw_config, vector_params_hnsw_shape)},
     {JSON_OBJECT(struct collection_document, optimizer_config, optimizer_shape)},
     {JSON_OBJECT(struct collection_document, wal_config, wal_shape)},
-    {JSON_CUSTOM(struct collection_document, quantization_config,
-                 vector_params_quantization_json),
+    {JSON_CUSTOM(struct collection_document, quantization_config, vector_params_quantization_json),
      .is_pointer = true, .is_null_shown = true},
     {JSON_CUSTOM(struct collection_document, strict_mode_config, merged_json), .is_pointer = true},
     {JSON_CUSTOM(struct collection_document, metadata, merged_json), .is_pointer = true},
 };
-const struct json_shape collection_document_shape = JSON_SHAPE(
-    "CollectionConfig", struct collection_document, document_fields, .defaults = NULL);
+const struct json_shape collection_document_shape =
+    JSON_SHAPE("CollectionConfig", struct collection_document, document_fields, .defaults = NULL);
 
 #define IN_DOCUMENT(member) offsetof(struct collection_create, document.member)
 
 static const struct json_field create_fields[] = {
     PARAMS_ROWS(struct collection_create, params.),
     {JSON_MEMBER(struct collection_create, sparse_vectors)},
-    {.name = "hnsw_config", .kind = JSON_KIND_OBJECT, .offset = IN_DOCUMENT(hnsw_config),
-     .item_size = sizeof(struct hnsw_settings), .shape = &vector_params_hnsw_shape},
-    {.name = "optimizers_config", .alias = "optimizer_config", .kind = JSON_KIND_OBJECT,
-     .offset = IN_DOCUMENT(optimizer_config), .item_size = sizeof(struct optimizer_settings),
+    {.name = "hnsw_config",
+     .kind = JSON_KIND_OBJECT,
+     .offset = IN_DOCUMENT(hnsw_config),
+     .item_size = sizeof(struct hnsw_settings),
+     .shape = &vector_params_hnsw_shape},
+    {.name = "optimizers_config",
+     .alias = "optimizer_config",
+     .kind = JSON_KIND_OBJECT,
+     .offset = IN_DOCUMENT(optimizer_config),
+     .item_size = sizeof(struct optimizer_settings),
      .shape = &optimizer_shape},
-    {.name = "wal_config", .kind = JSON_KIND_OBJECT, .offset = IN_DOCUMENT(wal_config),
-     .item_size = sizeof(struct wal_settings), .shape = &wal_shape},
-    {.name = "quantization_config", .alias = "quantization", .kind = JSON_KIND_CUSTOM,
-     .offset = IN_DOCUMENT(quantization_config), .custom = &vector_params_quantization_json},
-    {.name = "strict_mode_config", .kind = JSON_KIND_CUSTOM,
-     .offset = IN_DOCUMENT(strict_mode_config), .custom = &merged_json},
-    {.name = "metadata", .kind = JSON_KIND_CUSTOM, .offset = IN_DOCUMENT(metadata),
+    {.name = "wal_config",
+     .kind = JSON_KIND_OBJECT,
+     .offset = IN_DOCUMENT(wal_config),
+     .item_size = sizeof(struct wal_settings),
+     .shape = &wal_shape},
+    {.name = "quantization_config",
+     .alias = "quantization",
+     .kind = JSON_KIND_CUSTOM,
+     .offset = IN_DOCUMENT(quantization_config),
+     .custom = &vector_params_quantization_json},
+    {.name = "strict_mode_config",
+     .kind = JSON_KIND_CUSTOM,
+     .offset = IN_DOCUMENT(strict_mode_config),
+     .custom = &merged_json},
+    {.name = "metadata",
+     .kind = JSON_KIND_CUSTOM,
+     .offset = IN_DOCUMENT(metadata),
      .custom = &merged_json},
 };
-const struct json_shape collection_create_shape = JSON_SHAPE(
-    "CreateCollection", struct collection_create, create_fields,
-    .defaults = (&(const struct collection_create){
-        .document = {.hnsw_config = &default_hnsw,
-                     .optimizer_config = &default_optimizer,
-                     .wal_config = &default_wal},
-        .params = {.has_shard_number = true,
-                   .shard_number = 1,
-                   .has_replication_factor = true,
-                   .replication_factor = 1,
-                   .has_write_consistency_factor = true,
-                   .write_consistency_factor = 1,
-                   .has_on_disk_payload = true,
-                   .on_disk_payload = true},
-    }));
+const struct json_shape collection_create_shape =
+    JSON_SHAPE("CreateCollection", struct collection_create, create_fields,
+               .defaults = (&(const struct collection_create){
+                   .document = {.hnsw_config = &default_hnsw,
+                                .optimizer_config = &default_optimizer,
+                                .wal_config = &default_wal},
+                   .params = {.has_shard_number = true,
+                              .shard_number = 1,
+                              .has_replication_factor = true,
+                              .replication_factor = 1,
+                              .has_write_consistency_factor = true,
+                              .write_consistency_factor = 1,
+                              .has_on_disk_payload = true,
+                              .on_disk_payload = true},
+               }));
 
 /* The vectors lie within params, which a body read by itself does not have. */
 static enum status vectors_patch_read(struct json_reader *reader, void *member) {
@@ -222,23 +255,28 @@ static const struct json_custom vectors_patch_json = {
 
 static const struct json_field patch_fields[] = {
     {JSON_CUSTOM_WHOLE("vectors", vectors_patch_json)},
-    {.name = "params", .kind = JSON_KIND_OBJECT,
+    {.name = "params",
+     .kind = JSON_KIND_OBJECT,
      .offset = offsetof(struct collection_document, params),
-     .item_size = sizeof(struct collection_params), .shape = &params_patch_shape},
+     .item_size = sizeof(struct collection_params),
+     .shape = &params_patch_shape},
     {JSON_OBJECT(struct collection_document, hnsw_config, vector_params_hnsw_shape)},
-    {.name = "optimizers_config", .alias = "optimizer_config", .kind = JSON_KIND_OBJECT,
+    {.name = "optimizers_config",
+     .alias = "optimizer_config",
+     .kind = JSON_KIND_OBJECT,
      .offset = offsetof(struct collection_document, optimizer_config),
-     .item_size = sizeof(struct optimizer_settings), .shape = &optimizer_shape},
-    {JSON_CUSTOM(struct collection_document, quantization_config,
-                 vector_params_quantization_json),
+     .item_size = sizeof(struct optimizer_settings),
+     .shape = &optimizer_shape},
+    {JSON_CUSTOM(struct collection_document, quantization_config, vector_params_quantization_json),
      .alias = "quantization"},
     {JSON_CUSTOM(struct collection_document, strict_mode_config, merged_json)},
     {JSON_CUSTOM(struct collection_document, metadata, merged_json)},
 };
-const struct json_shape collection_patch_shape = JSON_SHAPE(
-    "UpdateCollection", struct collection_document, patch_fields, .defaults = NULL);
+const struct json_shape collection_patch_shape =
+    JSON_SHAPE("UpdateCollection", struct collection_document, patch_fields, .defaults = NULL);
 
-/* ---- For storage -------------------------------------------------------------------------------- */
+/* ---- For storage --------------------------------------------------------------------------------
+ */
 
 /* A vector's own settings go before the collection's; what is default is left to the engine, which
  * knows better than the figures that are shown for compatibility. */
@@ -252,7 +290,7 @@ static struct vector_config vector_config_of(const struct named_params *named,
         .m = own && own->has_m ? own->m : shared->m,
         .ef_construct = own && own->has_ef_construct ? own->ef_construct : shared->ef_construct,
         .full_scan_threshold = own && own->has_full_scan_threshold ? own->full_scan_threshold
-                                                                    : shared->full_scan_threshold,
+                                                                   : shared->full_scan_threshold,
     };
     if (config.m == default_hnsw.m)
         config.m = 0;

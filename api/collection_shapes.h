@@ -57,7 +57,7 @@ struct vectors_params {
     struct named_params {
         const char *name;
         struct vector_params params;
-    } *items;
+    } * items;
     size_t count;
     bool is_unnamed; /* the parameters stand alone, not in a map of names */
 };

@@ -18,7 +18,8 @@ struct reading {
 
 static enum status read_filter(struct reading *reading, struct filter *filter);
 
-/* ---- Conditions --------------------------------------------------------------------------------- */
+/* ---- Conditions ---------------------------------------------------------------------------------
+ */
 
 /* A condition while its members come in, in any order. */
 struct draft {
@@ -164,7 +165,8 @@ static const struct member_row *find_member(struct json_text key) {
     return NULL;
 }
 
-/* ---- Clauses ------------------------------------------------------------------------------------ */
+/* ---- Clauses ------------------------------------------------------------------------------------
+ */
 
 static enum status read_condition(struct reading *reading, struct condition *condition);
 
@@ -176,8 +178,8 @@ static enum status add_condition(struct reading *reading, struct condition_list 
                                   "a filter with more than %d conditions", FILTER_CONDITIONS_MAX);
     if (list->count == *capacity) {
         size_t grown = *capacity > 0 ? *capacity * 2 : CONDITIONS_CAPACITY_MIN;
-        struct condition *items =
-            arena_grow(reader->arena, list->items, *capacity * sizeof(*items), grown * sizeof(*items));
+        struct condition *items = arena_grow(reader->arena, list->items, *capacity * sizeof(*items),
+                                             grown * sizeof(*items));
         if (!items)
             return json_reader_no_memory(reader);
         list->items = items;
@@ -283,7 +285,8 @@ static enum status read_clause_member(struct reading *reading, size_t row, unsig
     return clause_rows[row].read(reading, filter);
 }
 
-/* ---- Whole conditions and filters --------------------------------------------------------------- */
+/* ---- Whole conditions and filters ---------------------------------------------------------------
+ */
 
 static enum status deeper(struct reading *reading) {
     if (reading->depth == FILTER_DEPTH_MAX)
@@ -326,9 +329,8 @@ static enum status finish_condition(struct reading *reading, struct draft *draft
         return json_reader_reject(reader, STATUS_VALIDATION,
                                   "At least one field condition must be specified");
     if (draft->member && draft->needs_key != draft->has_key)
-        return json_reader_fail(reader, draft->has_key ? "`%s` takes no `key`"
-                                                       : "`%s` without `key`",
-                                draft->member);
+        return json_reader_fail(
+            reader, draft->has_key ? "`%s` takes no `key`" : "`%s` without `key`", draft->member);
     if (draft->member)
         return STATUS_OK;
     /* {} is a filter without clauses, which says nothing. */
@@ -426,7 +428,8 @@ const struct json_custom filter_json_condition = {
         "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"key\":" PATH ","
         "\"match\":{\"type\":\"object\",\"properties\":{\"value\":{},"
         "\"any\":{\"type\":\"array\",\"items\":{}},\"except\":{\"type\":\"array\",\"items\":{}}}},"
-        "\"range\":{\"type\":\"object\",\"properties\":{\"lt\":{},\"gt\":{},\"lte\":{},\"gte\":{}}},"
+        "\"range\":{\"type\":\"object\",\"properties\":{\"lt\":{},\"gt\":{},\"lte\":{},\"gte\":{}}}"
+        ","
         "\"values_count\":{\"type\":\"object\",\"properties\":{\"lt\":{\"type\":\"integer\"},"
         "\"gt\":{\"type\":\"integer\"},\"lte\":{\"type\":\"integer\"},"
         "\"gte\":{\"type\":\"integer\"}}},"

@@ -21,7 +21,8 @@ enum status filter_values_path(struct json_reader *reader, struct payload_path *
     return status == STATUS_OK ? status : json_reader_no_memory(reader);
 }
 
-/* ---- match -------------------------------------------------------------------------------------- */
+/* ---- match --------------------------------------------------------------------------------------
+ */
 
 static enum status read_integer(struct json_reader *reader, struct payload_scalar *scalar) {
     struct json_text text;
@@ -35,8 +36,8 @@ static enum status read_integer(struct json_reader *reader, struct payload_scala
         (!json_number_to_i64(&number, text.text, text.length, &negative) &&
          !json_number_to_u64(&number, text.text, text.length, &positive)))
         return json_reader_fail(reader, "a number that is matched must be whole and fit 64 bits");
-    *scalar = (struct payload_scalar){
-        .type = PAYLOAD_NUMBER, .number = payload_number_from_text(text.text, text.length)};
+    *scalar = (struct payload_scalar){.type = PAYLOAD_NUMBER,
+                                      .number = payload_number_from_text(text.text, text.length)};
     return STATUS_OK;
 }
 
@@ -133,9 +134,8 @@ static const struct match_kind {
     const char *name;
     json_read_fn *read;
 } match_kinds[] = {
-    {"value", match_value},        {"any", match_any},
-    {"except", match_except},      {"text", match_of_texts},
-    {"text_any", match_of_texts},  {"phrase", match_of_texts},
+    {"value", match_value},     {"any", match_any},           {"except", match_except},
+    {"text", match_of_texts},   {"text_any", match_of_texts}, {"phrase", match_of_texts},
     {"prefix", match_of_texts},
 };
 
@@ -171,7 +171,8 @@ enum status filter_values_match(struct json_reader *reader, void *member) {
     return status;
 }
 
-/* ---- Ranges ------------------------------------------------------------------------------------- */
+/* ---- Ranges -------------------------------------------------------------------------------------
+ */
 
 /* Bounds as they are written: which kind of range this is shows only then. */
 struct bounds {
@@ -275,7 +276,8 @@ enum status filter_values_count(struct json_reader *reader, void *member) {
                                : status;
 }
 
-/* ---- Conditions on points ----------------------------------------------------------------------- */
+/* ---- Conditions on points -----------------------------------------------------------------------
+ */
 
 static int by_id(const void *a, const void *b) {
     return point_id_compare(a, b);

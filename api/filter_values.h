@@ -6,9 +6,9 @@
 #include "storage/filter.h"
 
 /* Each reads one member of a condition into it; kind says what it became. */
-json_read_fn filter_values_match;        /* {"value"|"any"|"except": ...} */
-json_read_fn filter_values_range;        /* numbers, or dates as text */
-json_read_fn filter_values_count;        /* values_count */
+json_read_fn filter_values_match; /* {"value"|"any"|"except": ...} */
+json_read_fn filter_values_range; /* numbers, or dates as text */
+json_read_fn filter_values_count; /* values_count */
 json_read_fn filter_values_has_id;
 json_read_fn filter_values_has_vector;
 

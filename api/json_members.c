@@ -11,8 +11,8 @@ static bool members_grow(struct json_reader *reader, struct json_members *member
     if (members->count < *capacity)
         return true;
     size_t grown = *capacity > 0 ? *capacity * 2 : MEMBERS_CAPACITY_MIN;
-    struct json_member *items =
-        arena_grow(reader->arena, members->items, *capacity * sizeof(*items), grown * sizeof(*items));
+    struct json_member *items = arena_grow(reader->arena, members->items,
+                                           *capacity * sizeof(*items), grown * sizeof(*items));
     if (!items)
         return false;
     members->items = items;
@@ -30,8 +30,8 @@ static enum status split(struct json_text text, bool is_object, struct arena *ar
     json_reader_init(&reader, text.text, text.length, arena, error);
     enum status status = is_object ? json_open_object(&reader) : json_open_array(&reader);
     while (status == STATUS_OK) {
-        status = is_object ? json_next_key(&reader, &member.key, &more)
-                           : json_next_item(&reader, &more);
+        status =
+            is_object ? json_next_key(&reader, &member.key, &more) : json_next_item(&reader, &more);
         if (status != STATUS_OK || !more)
             break;
         member.key_text = reader.last_string;

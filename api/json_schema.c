@@ -59,12 +59,18 @@ static void write_bounds(struct json_writer *writer, const struct json_field *fi
         return;
     }
     if (field->min || field->is_nonzero)
-        json_write_key_u64(writer, is_list ? "minItems" : is_string ? "minLength" : "minimum",
+        json_write_key_u64(writer,
+                           is_list     ? "minItems"
+                           : is_string ? "minLength"
+                                       : "minimum",
                            field->min ? field->min : 1);
     else if (field->kind == JSON_KIND_U32 || field->kind == JSON_KIND_U64)
         json_write_key_u64(writer, "minimum", 0);
     if (field->max)
-        json_write_key_u64(writer, is_list ? "maxItems" : is_string ? "maxLength" : "maximum",
+        json_write_key_u64(writer,
+                           is_list     ? "maxItems"
+                           : is_string ? "maxLength"
+                                       : "maximum",
                            field->max);
 }
 
@@ -116,7 +122,7 @@ static void write_shape(struct json_writer *writer, const struct json_shape *sha
     json_write_close(writer, '}');
 }
 
-static void collect_custom(struct json_schema_set *set, const struct json_custom *custom) {
+void json_schema_collect_custom(struct json_schema_set *set, const struct json_custom *custom) {
     if (!custom->name)
         return;
     for (size_t i = 0; i < set->customs_count; i++) {
@@ -138,7 +144,7 @@ void json_schema_collect(struct json_schema_set *set, const struct json_shape *s
         if (shape->fields[i].shape)
             json_schema_collect(set, shape->fields[i].shape);
         if (shape->fields[i].custom)
-            collect_custom(set, shape->fields[i].custom);
+            json_schema_collect_custom(set, shape->fields[i].custom);
     }
 }
 

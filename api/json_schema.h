@@ -21,6 +21,9 @@ struct json_schema_set {
 /* Adds a shape and all that it refers to. */
 void json_schema_collect(struct json_schema_set *set, const struct json_shape *shape);
 
+/* Adds a named schema by itself. */
+void json_schema_collect_custom(struct json_schema_set *set, const struct json_custom *custom);
+
 /* Writes {"$ref": ...} to the shape's component. */
 void json_schema_reference(struct json_writer *writer, const struct json_shape *shape);
 

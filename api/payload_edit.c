@@ -38,7 +38,8 @@ static bool is_key(const struct json_member *member, const struct path_step *ste
     return compare_texts(member->key, key) == 0;
 }
 
-/* ---- Merging ------------------------------------------------------------------------------------ */
+/* ---- Merging ------------------------------------------------------------------------------------
+ */
 
 /* A member of the patch, in the order of keys, so that each key of a payload finds it quickly. */
 struct patch_member {
@@ -115,7 +116,8 @@ static enum status write_merged(const struct walk *walk, struct json_text object
     return STATUS_OK;
 }
 
-/* ---- Setting at a path -------------------------------------------------------------------------- */
+/* ---- Setting at a path --------------------------------------------------------------------------
+ */
 
 static enum status write_set(const struct walk *walk, struct json_text value, size_t at);
 
@@ -123,9 +125,8 @@ static enum status write_set(const struct walk *walk, struct json_text value, si
 static enum status write_set_key(const struct walk *walk, struct json_text value, size_t at) {
     const struct path_step *step = &walk->path->steps[at];
     struct json_members members;
-    enum status status =
-        json_members_of_object(json_members_is_object(value) ? value : empty_object, walk->arena,
-                               &members, walk->error);
+    enum status status = json_members_of_object(
+        json_members_is_object(value) ? value : empty_object, walk->arena, &members, walk->error);
     if (status != STATUS_OK)
         return status;
     const struct json_text key = {step->key, step->key_length};
@@ -176,7 +177,8 @@ static enum status write_set(const struct walk *walk, struct json_text value, si
     return write_set_elements(walk, value, at);
 }
 
-/* ---- Deleting at a path ------------------------------------------------------------------------- */
+/* ---- Deleting at a path -------------------------------------------------------------------------
+ */
 
 static enum status write_without(const struct walk *walk, struct json_text value, size_t at);
 
@@ -236,7 +238,8 @@ static enum status write_without(const struct walk *walk, struct json_text value
     return STATUS_OK;
 }
 
-/* ---- Edits -------------------------------------------------------------------------------------- */
+/* ---- Edits --------------------------------------------------------------------------------------
+ */
 
 typedef enum status walk_fn(const struct walk *walk, struct json_text value);
 

@@ -19,8 +19,8 @@ enum payload_edit_kind {
 /* operation.edit_context; all memory is the request's. */
 struct payload_edit {
     enum payload_edit_kind kind;
-    struct json_text document;  /* SET, OVERWRITE: an object */
-    bool has_key;               /* SET: merge at key, not at the top */
+    struct json_text document; /* SET, OVERWRITE: an object */
+    bool has_key;              /* SET: merge at key, not at the top */
     struct payload_path key;
     const struct payload_path *paths; /* DELETE */
     size_t paths_count;

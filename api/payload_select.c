@@ -6,7 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- Reading ------------------------------------------------------------------------------------ */
+/* ---- Reading ------------------------------------------------------------------------------------
+ */
 
 static enum status path_read(struct json_reader *reader, void *member) {
     struct json_text text;
@@ -36,8 +37,8 @@ static const struct json_field include_fields[] = {
     {JSON_LIST_OF(struct include_object, include, path_json), .max = PAYLOAD_SELECT_PATHS_MAX},
     {JSON_LIST_OF(struct include_object, exclude, path_json), .max = PAYLOAD_SELECT_PATHS_MAX},
 };
-static const struct json_shape include_shape = JSON_SHAPE(
-    "PayloadSelector", struct include_object, include_fields, .is_strict = true);
+static const struct json_shape include_shape =
+    JSON_SHAPE("PayloadSelector", struct include_object, include_fields, .is_strict = true);
 
 static enum status read_object(struct json_reader *reader, struct payload_select *select) {
     struct include_object object;
@@ -46,11 +47,10 @@ static enum status read_object(struct json_reader *reader, struct payload_select
         return status;
     if (!object.include == !object.exclude)
         return json_reader_fail(reader, "expected either `include` or `exclude`");
-    *select = object.include
-                  ? (struct payload_select){PAYLOAD_SELECT_INCLUDE, object.include,
-                                            object.include_count}
-                  : (struct payload_select){PAYLOAD_SELECT_EXCLUDE, object.exclude,
-                                            object.exclude_count};
+    *select =
+        object.include
+            ? (struct payload_select){PAYLOAD_SELECT_INCLUDE, object.include, object.include_count}
+            : (struct payload_select){PAYLOAD_SELECT_EXCLUDE, object.exclude, object.exclude_count};
     return STATUS_OK;
 }
 
@@ -64,8 +64,8 @@ static enum status read_list(struct json_reader *reader, struct payload_select *
             return json_reader_fail(reader, "more than %d paths", PAYLOAD_SELECT_PATHS_MAX);
         if (count == capacity) {
             size_t grown = capacity > 0 ? capacity * 2 : 8;
-            struct payload_path *memory = arena_grow(
-                reader->arena, paths, capacity * sizeof(*paths), grown * sizeof(*paths));
+            struct payload_path *memory =
+                arena_grow(reader->arena, paths, capacity * sizeof(*paths), grown * sizeof(*paths));
             if (!memory)
                 return json_reader_no_memory(reader);
             paths = memory;
@@ -106,7 +106,8 @@ const struct json_custom payload_select_json = {
               "{\"type\":\"string\"}}},\"additionalProperties\":false}]}",
 };
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing ------------------------------------------------------------------------------------
+ */
 
 struct walk {
     bool is_include;

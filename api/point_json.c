@@ -10,7 +10,8 @@ enum {
     VALUE_PRINTED_MAX = 64, /* bytes of a wrong value in a message */
 };
 
-/* ---- Ids ---------------------------------------------------------------------------------------- */
+/* ---- Ids ----------------------------------------------------------------------------------------
+ */
 
 static enum status id_fail(struct json_reader *reader, const char *text, size_t length) {
     return json_reader_fail(reader,
@@ -69,7 +70,8 @@ void point_json_write_id(struct json_writer *writer, const struct point_id *id) 
     }
 }
 
-/* ---- Vectors ------------------------------------------------------------------------------------ */
+/* ---- Vectors ------------------------------------------------------------------------------------
+ */
 
 static enum status vector_read(struct json_reader *reader, void *member) {
     struct floats *vector = member;
@@ -95,7 +97,7 @@ static void vector_write(struct json_writer *writer, const void *member) {
     json_write_floats(writer, vector->values, vector->count);
 }
 
-#define VECTOR_SCHEMA                                                              \
+#define VECTOR_SCHEMA                                                               \
     "{\"oneOf\":[{\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,\"items\":{" \
     "\"type\":\"number\",\"format\":\"float\"}},{\"type\":\"string\",\"format\":\"byte\"}]}"
 
@@ -184,7 +186,8 @@ const struct json_custom point_json_payload = {
     .schema = "{\"type\":\"object\",\"additionalProperties\":true,\"nullable\":true}",
 };
 
-/* ---- Points ------------------------------------------------------------------------------------- */
+/* ---- Points -------------------------------------------------------------------------------------
+ */
 
 static const struct json_field point_fields[] = {
     {JSON_CUSTOM(struct point_struct, id, point_json_id), .required = true},
@@ -217,7 +220,8 @@ struct point_input *point_json_inputs(const struct point_struct *points, size_t 
     return inputs;
 }
 
-/* ---- Views -------------------------------------------------------------------------------------- */
+/* ---- Views --------------------------------------------------------------------------------------
+ */
 
 static enum status select_read(struct json_reader *reader, void *member) {
     struct vector_select *select = member;

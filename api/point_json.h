@@ -1,4 +1,5 @@
-/* point_json.h -- points in JSON: ids, vectors, payloads; read from requests, written to answers. */
+/* point_json.h -- points in JSON: ids, vectors, payloads; read from requests, written to answers.
+ */
 #ifndef POINT_JSON_H
 #define POINT_JSON_H
 
@@ -11,7 +12,8 @@ enum {
     POINT_JSON_DIMENSION_MAX = 65536,
 };
 
-/* ---- Reading ------------------------------------------------------------------------------------ */
+/* ---- Reading ------------------------------------------------------------------------------------
+ */
 
 /* A struct point_id; a text is borrowed from the body or lies in the arena. */
 extern const struct json_custom point_json_id;
@@ -47,7 +49,8 @@ struct point_struct {
 struct point_input *point_json_inputs(const struct point_struct *points, size_t count,
                                       struct arena *arena);
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing ------------------------------------------------------------------------------------
+ */
 
 /* with_vector: true, false or a list of names. */
 struct vector_select {

@@ -6,7 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- Kinds of values ---------------------------------------------------------------------------- */
+/* ---- Kinds of values ----------------------------------------------------------------------------
+ */
 
 typedef enum status value_read_fn(const char *name, const char *value, void *member,
                                   struct error *error);
@@ -58,8 +59,8 @@ static enum status read_positive(const char *name, const char *value, void *memb
     uint64_t *number = member;
     enum status status = read_u64(name, value, member, error);
     if (status == STATUS_OK && *number == 0)
-        return error_set(error, STATUS_QUERY_VALIDATION,
-                         "%s: value 0 invalid, must be 1 or larger", name);
+        return error_set(error, STATUS_QUERY_VALIDATION, "%s: value 0 invalid, must be 1 or larger",
+                         name);
     return status;
 }
 
@@ -79,8 +80,8 @@ static enum status read_ordering(const char *name, const char *value, void *memb
     if (strcmp(value, "weak") == 0 || strcmp(value, "medium") == 0 || strcmp(value, "strong") == 0)
         return STATUS_OK;
     return error_set(error, STATUS_QUERY_FORMAT,
-                     "%s: unknown variant `%.64s`, expected one of `weak`, `medium`, `strong`", name,
-                     value);
+                     "%s: unknown variant `%.64s`, expected one of `weak`, `medium`, `strong`",
+                     name, value);
 }
 
 /* ... and no other replica to read from. */
@@ -96,7 +97,8 @@ static enum status read_consistency(const char *name, const char *value, void *m
                      name, value);
 }
 
-/* ---- The table ---------------------------------------------------------------------------------- */
+/* ---- The table ----------------------------------------------------------------------------------
+ */
 
 #define SET(name) (1u << PARAMETERS_##name)
 
@@ -130,9 +132,8 @@ static const struct parameter {
      "{\"type\":\"boolean\"}"},
     {"per_collection", SET(SERVICE), read_bool, offsetof(struct query_parameters, per_collection),
      NO_MEMBER, "{\"type\":\"boolean\"}"},
-    {"details_level", SET(SERVICE), read_details,
-     offsetof(struct query_parameters, details_level), NO_MEMBER,
-     "{\"type\":\"integer\",\"minimum\":0,\"maximum\":10}"},
+    {"details_level", SET(SERVICE), read_details, offsetof(struct query_parameters, details_level),
+     NO_MEMBER, "{\"type\":\"integer\",\"minimum\":0,\"maximum\":10}"},
 };
 enum {
     PARAMETERS_KNOWN = sizeof(parameters_known) / sizeof(parameters_known[0]),
@@ -140,8 +141,8 @@ enum {
 
 static size_t find_parameter(enum parameter_set set, const char *name) {
     size_t i = 0;
-    while (i < PARAMETERS_KNOWN && (!(parameters_known[i].sets & 1u << set) ||
-                                    strcmp(parameters_known[i].name, name) != 0))
+    while (i < PARAMETERS_KNOWN &&
+           (!(parameters_known[i].sets & 1u << set) || strcmp(parameters_known[i].name, name) != 0))
         i++;
     return i;
 }

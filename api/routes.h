@@ -23,9 +23,9 @@ enum route_access {
 struct api_call;
 struct json_shape;
 
-/* A handler answers (read), or hands the call to a writer that will: after STATUS_OK it is no longer
- * the caller's. After any other status it still is, and unanswered. Memory: the call's arena; a
- * handler frees nothing. */
+/* A handler answers (read), or hands the call to a writer that will: after STATUS_OK it is no
+ * longer the caller's. After any other status it still is, and unanswered. Memory: the call's
+ * arena; a handler frees nothing. */
 typedef enum status route_handler(struct api_call *call, const void *request);
 
 struct route {
@@ -35,7 +35,7 @@ struct route {
     const struct json_shape *request; /* NULL: no body is read */
     const struct json_shape *result;  /* what "result" holds; NULL: written by hand */
     route_handler *handle;
-    const char *summary; /* for OpenAPI */
+    const char *summary;           /* for OpenAPI */
     enum parameter_set parameters; /* what may stand in the query string */
 };
 
@@ -47,9 +47,9 @@ struct route_arguments {
 
 enum route_match {
     ROUTE_FOUND,
-    ROUTE_NOT_FOUND,     /* 404, empty body */
-    ROUTE_WRONG_METHOD,  /* 405; allow lists the methods */
-    ROUTE_BAD_PATH,      /* 400: bad percent code, NUL, not UTF-8, too many segments */
+    ROUTE_NOT_FOUND,    /* 404, empty body */
+    ROUTE_WRONG_METHOD, /* 405; allow lists the methods */
+    ROUTE_BAD_PATH,     /* 400: bad percent code, NUL, not UTF-8, too many segments */
     ROUTE_NO_MEMORY,
 };
 

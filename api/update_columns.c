@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-/* ---- Reading ------------------------------------------------------------------------------------ */
+/* ---- Reading ------------------------------------------------------------------------------------
+ */
 
 struct vector_list {
     struct floats *values;
@@ -89,7 +90,8 @@ static const struct json_field columns_fields[] = {
 const struct json_shape update_columns_shape =
     JSON_SHAPE("Batch", struct upsert_columns, columns_fields, .defaults = NULL);
 
-/* ---- Points ------------------------------------------------------------------------------------- */
+/* ---- Points -------------------------------------------------------------------------------------
+ */
 
 static enum status check_lengths(const struct upsert_columns *columns, struct error *error) {
     for (size_t i = 0; i < columns->vectors.count; i++) {
@@ -106,8 +108,7 @@ static enum status check_lengths(const struct upsert_columns *columns, struct er
 }
 
 enum status update_columns_points(const struct upsert_columns *columns, struct arena *arena,
-                                  struct point_input **points, size_t *count,
-                                  struct error *error) {
+                                  struct point_input **points, size_t *count, struct error *error) {
     size_t names = columns->vectors.count;
     enum status status = check_lengths(columns, error);
     if (status != STATUS_OK)
@@ -124,9 +125,8 @@ enum status update_columns_points(const struct upsert_columns *columns, struct a
                                                            .values = column->values[i].values,
                                                            .count = column->values[i].count};
         }
-        (*points)[i] = (struct point_input){.id = columns->ids[i],
-                                            .vectors = &vectors[i * names],
-                                            .vectors_count = names};
+        (*points)[i] = (struct point_input){
+            .id = columns->ids[i], .vectors = &vectors[i * names], .vectors_count = names};
         if (columns->payloads) {
             (*points)[i].payload = columns->payloads[i].text;
             (*points)[i].payload_length = columns->payloads[i].length;

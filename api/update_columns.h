@@ -1,4 +1,5 @@
-/* update_columns.h -- the columnar form of an upsert: {"ids": [], "vectors": ..., "payloads": []}. */
+/* update_columns.h -- the columnar form of an upsert: {"ids": [], "vectors": ..., "payloads": []}.
+ */
 #ifndef UPDATE_COLUMNS_H
 #define UPDATE_COLUMNS_H
 

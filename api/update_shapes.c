@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* ---- Shapes ------------------------------------------------------------------------------------- */
+/* ---- Shapes -------------------------------------------------------------------------------------
+ */
 
 struct upsert_request {
     struct point_struct *points;
@@ -46,16 +47,16 @@ struct payload_request {
 };
 
 /* The rows of a selector that is a member of a larger request. */
-#define SELECTOR_ROWS(type)                                                                     \
-    {.name = "points",                                                                          \
-     .kind = JSON_KIND_LIST,                                                                    \
-     .offset = offsetof(type, selector.points),                                                 \
-     .count_offset = offsetof(type, selector.points_count),                                     \
-     .item_size = sizeof(struct point_id),                                                      \
-     .custom = &point_json_id},                                                                 \
-    {                                                                                           \
-        .name = "filter", .kind = JSON_KIND_CUSTOM, .offset = offsetof(type, selector.filter),   \
-        .custom = &filter_json                                                                  \
+#define SELECTOR_ROWS(type)                                                                    \
+    {.name = "points",                                                                         \
+     .kind = JSON_KIND_LIST,                                                                   \
+     .offset = offsetof(type, selector.points),                                                \
+     .count_offset = offsetof(type, selector.points_count),                                    \
+     .item_size = sizeof(struct point_id),                                                     \
+     .custom = &point_json_id},                                                                \
+    {                                                                                          \
+        .name = "filter", .kind = JSON_KIND_CUSTOM, .offset = offsetof(type, selector.filter), \
+        .custom = &filter_json                                                                 \
     }
 
 static const struct json_field payload_fields[] = {
@@ -107,7 +108,8 @@ static const struct json_field vector_names_fields[] = {
 const struct json_shape update_vector_names_shape =
     JSON_SHAPE("DeleteVectors", struct vector_names_request, vector_names_fields, .defaults = NULL);
 
-/* ---- Operations --------------------------------------------------------------------------------- */
+/* ---- Operations ---------------------------------------------------------------------------------
+ */
 
 static enum status no_memory(struct error *error) {
     return error_set(error, STATUS_NO_MEMORY, "out of memory");
@@ -188,9 +190,8 @@ static struct payload_edit *new_edit(enum payload_edit_kind kind, struct arena *
     struct payload_edit *edit = arena_alloc(arena, sizeof(*edit));
     if (edit)
         *edit = (struct payload_edit){.kind = kind};
-    *operation = (struct operation){.kind = OPERATION_EDIT_PAYLOAD,
-                                    .edit = payload_edit_apply,
-                                    .edit_context = edit};
+    *operation = (struct operation){
+        .kind = OPERATION_EDIT_PAYLOAD, .edit = payload_edit_apply, .edit_context = edit};
     return edit;
 }
 
@@ -205,9 +206,9 @@ static enum status parse_path(const char *text, struct arena *arena, struct payl
     return error_set(error, STATUS_FORMAT, "Invalid json path: \'%.128s\': %s", text, reason);
 }
 
-static enum status build_payload(const struct payload_request *request,
-                                 enum payload_edit_kind kind, struct arena *arena,
-                                 struct operation *operation, struct error *error) {
+static enum status build_payload(const struct payload_request *request, enum payload_edit_kind kind,
+                                 struct arena *arena, struct operation *operation,
+                                 struct error *error) {
     struct payload_edit *edit = new_edit(kind, arena, operation);
     if (!edit)
         return no_memory(error);
@@ -294,7 +295,8 @@ const struct update_row update_rows[UPDATE_KIND_COUNT] = {
     [UPDATE_DELETE_VECTORS] = {"delete_vectors", &update_vector_names_shape, build_delete_vectors},
 };
 
-/* ---- points/batch ------------------------------------------------------------------------------- */
+/* ---- points/batch -------------------------------------------------------------------------------
+ */
 
 static enum status read_item(struct json_reader *reader, struct json_text key,
                              struct batch_item *item) {
@@ -336,16 +338,15 @@ static enum status item_read(struct json_reader *reader, void *member) {
 static const struct json_custom item_json = {
     .name = "UpdateOperation",
     .read = item_read,
-    .schema =
-        "{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":1,\"properties\":{"
-        "\"upsert\":{\"$ref\":\"#/components/schemas/PointInsertOperations\"},"
-        "\"delete\":{\"$ref\":\"#/components/schemas/PointsSelector\"},"
-        "\"set_payload\":{\"$ref\":\"#/components/schemas/SetPayload\"},"
-        "\"overwrite_payload\":{\"$ref\":\"#/components/schemas/SetPayload\"},"
-        "\"delete_payload\":{\"$ref\":\"#/components/schemas/DeletePayload\"},"
-        "\"clear_payload\":{\"$ref\":\"#/components/schemas/PointsSelector\"},"
-        "\"update_vectors\":{\"$ref\":\"#/components/schemas/UpdateVectors\"},"
-        "\"delete_vectors\":{\"$ref\":\"#/components/schemas/DeleteVectors\"}}}",
+    .schema = "{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":1,\"properties\":{"
+              "\"upsert\":{\"$ref\":\"#/components/schemas/PointInsertOperations\"},"
+              "\"delete\":{\"$ref\":\"#/components/schemas/PointsSelector\"},"
+              "\"set_payload\":{\"$ref\":\"#/components/schemas/SetPayload\"},"
+              "\"overwrite_payload\":{\"$ref\":\"#/components/schemas/SetPayload\"},"
+              "\"delete_payload\":{\"$ref\":\"#/components/schemas/DeletePayload\"},"
+              "\"clear_payload\":{\"$ref\":\"#/components/schemas/PointsSelector\"},"
+              "\"update_vectors\":{\"$ref\":\"#/components/schemas/UpdateVectors\"},"
+              "\"delete_vectors\":{\"$ref\":\"#/components/schemas/DeleteVectors\"}}}",
 };
 
 static const struct json_field batch_fields[] = {

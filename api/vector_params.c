@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-/* ---- hnsw_config -------------------------------------------------------------------------------- */
+/* ---- hnsw_config --------------------------------------------------------------------------------
+ */
 
 static const struct json_field hnsw_fields[] = {
     {JSON_OPTIONAL(struct hnsw_settings, m), .max = COLLECTION_M_MAX},
@@ -20,7 +21,8 @@ static const struct json_field hnsw_fields[] = {
 const struct json_shape vector_params_hnsw_shape =
     JSON_SHAPE("HnswConfig", struct hnsw_settings, hnsw_fields, .defaults = NULL);
 
-/* ---- quantization_config ------------------------------------------------------------------------ */
+/* ---- quantization_config ------------------------------------------------------------------------
+ */
 
 struct scalar_settings {
     const char *type;
@@ -128,10 +130,10 @@ static enum status check_quantization(struct json_reader *reader,
         return json_reader_fail(reader, "product.compression: expected x4, x8, x16, x32 or x64");
     if (settings->binary &&
         !is_one_of(settings->binary->encoding, "one_bit two_bits one_and_half_bits"))
-        return json_reader_fail(
-            reader, "binary.encoding: expected one_bit, two_bits or one_and_half_bits");
-    if (settings->binary && !is_one_of(settings->binary->query_encoding,
-                                       "default binary scalar4bits scalar8bits"))
+        return json_reader_fail(reader,
+                                "binary.encoding: expected one_bit, two_bits or one_and_half_bits");
+    if (settings->binary &&
+        !is_one_of(settings->binary->query_encoding, "default binary scalar4bits scalar8bits"))
         return json_reader_fail(
             reader, "binary.query_encoding: expected default, binary, scalar4bits or scalar8bits");
     return STATUS_OK;
@@ -164,14 +166,14 @@ const struct json_custom vector_params_quantization_json = {
     .name = "QuantizationConfig",
     .read = quantization_read,
     .write = quantization_write,
-    .schema =
-        "{\"nullable\":true,\"oneOf\":[{\"type\":\"object\",\"minProperties\":1,"
-        "\"maxProperties\":1,\"properties\":{\"scalar\":{\"type\":\"object\"},"
-        "\"product\":{\"type\":\"object\"},\"binary\":{\"type\":\"object\"},"
-        "\"turbo\":{\"type\":\"object\"}}},{\"type\":\"string\",\"enum\":[\"Disabled\"]}]}",
+    .schema = "{\"nullable\":true,\"oneOf\":[{\"type\":\"object\",\"minProperties\":1,"
+              "\"maxProperties\":1,\"properties\":{\"scalar\":{\"type\":\"object\"},"
+              "\"product\":{\"type\":\"object\"},\"binary\":{\"type\":\"object\"},"
+              "\"turbo\":{\"type\":\"object\"}}},{\"type\":\"string\",\"enum\":[\"Disabled\"]}]}",
 };
 
-/* ---- One vector --------------------------------------------------------------------------------- */
+/* ---- One vector ---------------------------------------------------------------------------------
+ */
 
 static enum status distance_read(struct json_reader *reader, void *member) {
     enum distance *distance = member;
@@ -186,8 +188,8 @@ static enum status distance_read(struct json_reader *reader, void *member) {
         }
     }
     return json_reader_fail(
-        reader,
-        "unknown variant `%.64s`, expected one of `Cosine`, `Euclid`, `Dot`, `Manhattan`", name);
+        reader, "unknown variant `%.64s`, expected one of `Cosine`, `Euclid`, `Dot`, `Manhattan`",
+        name);
 }
 
 static void distance_write(struct json_writer *writer, const void *member) {
@@ -202,13 +204,12 @@ static const struct json_custom distance_json = {
     .schema = "{\"type\":\"string\",\"enum\":[\"Cosine\",\"Euclid\",\"Dot\",\"Manhattan\"]}",
 };
 
-#define VECTOR_OPTION_ROWS                                                                  \
-    {JSON_OBJECT(struct vector_params, hnsw_config, vector_params_hnsw_shape)},             \
-        {JSON_CUSTOM(struct vector_params, quantization_config,                             \
-                     vector_params_quantization_json),                                      \
-         .alias = "quantization", .is_pointer = true},                                      \
-        {JSON_OPTIONAL(struct vector_params, on_disk)}, {                                   \
-        JSON_MEMBER(struct vector_params, memory)                                           \
+#define VECTOR_OPTION_ROWS                                                                        \
+    {JSON_OBJECT(struct vector_params, hnsw_config, vector_params_hnsw_shape)},                   \
+        {JSON_CUSTOM(struct vector_params, quantization_config, vector_params_quantization_json), \
+         .alias = "quantization", .is_pointer = true},                                            \
+        {JSON_OPTIONAL(struct vector_params, on_disk)}, {                                         \
+        JSON_MEMBER(struct vector_params, memory)                                                 \
     }
 
 static const struct json_field params_fields[] = {
@@ -230,8 +231,8 @@ static enum status check_options(struct json_reader *reader, const struct vector
     if (!is_one_of(params->memory, "cold cached pinned"))
         return json_reader_fail(reader, "memory: expected `cold`, `cached` or `pinned`");
     if (!is_one_of(params->datatype, "float32 float16 uint8 turbo4"))
-        return json_reader_fail(
-            reader, "datatype: expected `float32`, `float16`, `uint8` or `turbo4`");
+        return json_reader_fail(reader,
+                                "datatype: expected `float32`, `float16`, `uint8` or `turbo4`");
     if (params->datatype && strcmp(params->datatype, "float32") != 0)
         return json_reader_reject(reader, STATUS_BAD_REQUEST,
                                   "datatype `%s` is not supported by this version",
@@ -242,7 +243,8 @@ static enum status check_options(struct json_reader *reader, const struct vector
     return STATUS_OK;
 }
 
-/* ---- All vectors -------------------------------------------------------------------------------- */
+/* ---- All vectors --------------------------------------------------------------------------------
+ */
 
 /* True if the object that comes next describes one vector: it has a `size` that is no object. */
 static enum status is_unnamed(struct json_reader *reader, bool *unnamed) {
@@ -335,13 +337,13 @@ static void vectors_write(struct json_writer *writer, const void *member) {
     json_write_close(writer, '}');
 }
 
-#define PARAMS_SCHEMA                                                                         \
-    "{\"type\":\"object\",\"required\":[\"size\",\"distance\"],\"properties\":{"              \
-    "\"size\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":65536},"                         \
+#define PARAMS_SCHEMA                                                                            \
+    "{\"type\":\"object\",\"required\":[\"size\",\"distance\"],\"properties\":{"                 \
+    "\"size\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":65536},"                           \
     "\"distance\":{\"type\":\"string\",\"enum\":[\"Cosine\",\"Euclid\",\"Dot\",\"Manhattan\"]}," \
-    "\"hnsw_config\":{\"$ref\":\"#/components/schemas/HnswConfig\"},"                          \
-    "\"quantization_config\":{\"$ref\":\"#/components/schemas/QuantizationConfig\"},"          \
-    "\"on_disk\":{\"type\":\"boolean\",\"nullable\":true},"                                    \
+    "\"hnsw_config\":{\"$ref\":\"#/components/schemas/HnswConfig\"},"                            \
+    "\"quantization_config\":{\"$ref\":\"#/components/schemas/QuantizationConfig\"},"            \
+    "\"on_disk\":{\"type\":\"boolean\",\"nullable\":true},"                                      \
     "\"datatype\":{\"type\":\"string\",\"nullable\":true}}}"
 
 const struct json_custom vector_params_json = {
@@ -352,7 +354,8 @@ const struct json_custom vector_params_json = {
               "\"additionalProperties\":" PARAMS_SCHEMA "}]}",
 };
 
-/* ---- Changes ------------------------------------------------------------------------------------ */
+/* ---- Changes ------------------------------------------------------------------------------------
+ */
 
 static struct vector_params *find_params(struct vectors_params *vectors, struct json_text name) {
     for (size_t i = 0; i < vectors->count; i++) {
@@ -373,8 +376,7 @@ static enum status patch_read(struct json_reader *reader, void *member) {
         struct vector_params ignored = {.size = 0};
         struct vector_params *params = find_params(vectors, key);
         if (!params && vectors->items)
-            return error_set(reader->error, STATUS_INVALID,
-                             "Not existing vector name error: %.*s",
+            return error_set(reader->error, STATUS_INVALID, "Not existing vector name error: %.*s",
                              key.length < VECTOR_NAME_MAX ? (int)key.length : VECTOR_NAME_MAX,
                              key.text);
         params = params ? params : &ignored;

@@ -9,7 +9,8 @@ extern const struct json_shape vector_params_hnsw_shape;
 /* A struct vectors_params. */
 extern const struct json_custom vector_params_json;
 
-/* Reads a map of changes over a struct vectors_params: its vectors must exist, unless it is empty. */
+/* Reads a map of changes over a struct vectors_params: its vectors must exist, unless it is empty.
+ */
 extern const struct json_custom vector_params_patch_json;
 
 /* A struct quantization_settings *; "Disabled" makes it NULL. */

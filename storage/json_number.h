@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 struct json_number {
-    uint64_t digits;   /* the first 19 significant digits */
-    int64_t exponent;  /* the value is about +-digits * 10^exponent */
+    uint64_t digits;  /* the first 19 significant digits */
+    int64_t exponent; /* the value is about +-digits * 10^exponent */
     bool is_negative;
     bool is_integer;   /* written without fraction and exponent */
     bool is_truncated; /* there were more digits than fit; their places are in exponent */

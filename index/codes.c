@@ -123,20 +123,41 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
     struct code_lengths lengths = measure(values, codes, scale, space->width);
     for (size_t i = 0; i < space->width; i++)
         row->code[i] = (uint8_t)(codes[i] + 128);
-    *row->meta = (struct code_meta){
-        .scale = scale,
-        .norm = lengths.code_squares <= (double)FLT_MAX ? (float)lengths.code_squares : FLT_MAX};
+    *row->meta = (struct code_meta){.scale = scale, .length = (float)sqrt(lengths.code_squares)};
     *row->error = round_up(space->metric == CODE_METRIC_L1 ? lengths.error_absolutes
                                                            : sqrt(lengths.error_squares));
 }
 
 /* Turns the sums of codes into distances; see struct code_query. */
 static void set_weights(const struct code_space *space, struct code_query *query, float scale,
-                        float norm) {
+                        float length) {
     bool is_l2 = space->metric == CODE_METRIC_L2;
-    query->base = is_l2 ? norm : 0;
-    query->norm_weight = is_l2 ? 1 : 0;
+    query->base = is_l2 ? length * length : 0;
+    query->square_weight = is_l2 ? 1 : 0;
     query->factor = is_l2 ? -2 * scale : -scale;
+}
+
+/* As a float that is surely above, also after the sums of codes_floors. */
+static float above(double value) {
+    return (float)(value * (1 + 64 * ROUNDING));
+}
+
+/* The terms of codes_bounds, as weights of a row's error, length and distance. */
+static void set_floors(const struct code_space *space, struct code_query *query) {
+    double rounding = 2 * space->rotation.error + 16 * ROUNDING;
+    if (space->metric == CODE_METRIC_L1) {
+        query->floor_error = above(1);
+        query->floor_length = 0;
+        query->floor_value = above(((double)space->width / 4 + 48) * ROUNDING);
+        query->floor_base = above(2 * ROUNDING * query->length);
+        return;
+    }
+    bool is_l2 = space->metric == CODE_METRIC_L2;
+    double length = is_l2 ? 1 : query->length;
+    query->floor_error = above(length * (1 + rounding));
+    query->floor_length = above((is_l2 ? 0 : query->error) + length * rounding);
+    query->floor_value = above(8 * ROUNDING);
+    query->floor_base = is_l2 ? above(query->error + rounding * query->length) : 0;
 }
 
 void codes_query_vector(const struct code_space *space, const float *vector,
@@ -147,12 +168,12 @@ void codes_query_vector(const struct code_space *space, const float *vector,
     spread(space, vector, values);
     float scale = quantise(space, values, codes);
     struct code_lengths lengths = measure(values, codes, scale, space->width);
-    set_weights(space, query, scale,
-                lengths.code_squares <= (double)FLT_MAX ? (float)lengths.code_squares : FLT_MAX);
+    set_weights(space, query, scale, (float)sqrt(lengths.code_squares));
     query->kernel.bytes = space->width;
     query->kernel.offset = 128 * lengths.code_sum;
     query->length = space->metric == CODE_METRIC_L1 ? lengths.absolutes : sqrt(lengths.squares);
     query->error = sqrt(lengths.error_squares);
+    set_floors(space, query);
 }
 
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
@@ -167,7 +188,7 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
         return;
     }
     query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
-    set_weights(space, query, meta.scale, meta.norm);
+    set_weights(space, query, meta.scale, meta.length);
 }
 
 void codes_distances(const struct code_space *space, const struct code_query *query,
@@ -177,10 +198,8 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     if (count == 0)
         return;
     if (space->metric == CODE_METRIC_L1) {
-        float scales[CODES_BATCH_MAX];
-        for (size_t i = 0; i < count; i++)
-            scales[i] = batch->metas[i].scale;
-        space->kernels->l1_rows(&query->kernel, batch->rows, scales, count, batch->distances);
+        space->kernels->l1_rows(&query->kernel, batch->rows, batch->scales, count,
+                                batch->distances);
         for (size_t i = 0; i < count; i++)
             batch->distances[i] = batch->distances[i] < FLT_MAX ? batch->distances[i] : FLT_MAX;
         return;
@@ -188,10 +207,27 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     int32_t dots[CODES_BATCH_MAX];
     space->kernels->dot_rows(&query->kernel, batch->rows, count, dots);
     for (size_t i = 0; i < count; i++) {
-        float distance = query->base + query->norm_weight * batch->metas[i].norm +
-                         batch->metas[i].scale * query->factor * (float)dots[i];
+        float distance = query->base +
+                         query->square_weight * batch->lengths[i] * batch->lengths[i] +
+                         batch->scales[i] * query->factor * (float)dots[i];
         /* Sums beyond f32 may be infinite or no number at all: they sort last. */
         batch->distances[i] = distance < FLT_MAX ? distance : FLT_MAX;
+    }
+}
+
+void codes_floors(const struct code_space *space, const struct code_query *query,
+                  const struct code_batch *batch, const float *errors, float *floors) {
+    for (size_t i = 0; i < batch->count; i++) {
+        float distance = batch->distances[i], length = batch->lengths[i];
+        float slack =
+            query->floor_base + query->floor_error * errors[i] + query->floor_length * length;
+        if (space->metric != CODE_METRIC_L2) {
+            floors[i] = distance - slack - query->floor_value * fabsf(distance);
+            continue;
+        }
+        float square = distance - query->floor_value * (query->base + length * length);
+        float near = sqrtf(square > 0 ? square : 0) * (1 - query->floor_value) - slack;
+        floors[i] = near > 0 ? near * near * (1 - query->floor_value) : 0;
     }
 }
 
@@ -213,7 +249,7 @@ struct code_bounds codes_bounds(const struct code_space *space, const struct cod
                        2 * ROUNDING * query->length;
         return bounds_around(value - slack, value + slack);
     }
-    double code_length = sqrt((double)meta.norm), length = code_length + error;
+    double code_length = (double)meta.length, length = code_length + error;
     double rounding = 2 * space->rotation.error + 16 * ROUNDING;
     if (space->metric == CODE_METRIC_DOT) {
         /* <q,x> - <q',x'> = <q,x-x'> + <q-q',x'>, then Cauchy-Schwarz. */
@@ -223,7 +259,7 @@ struct code_bounds codes_bounds(const struct code_space *space, const struct cod
     }
     /* Triangle: ||q-x| - |q'-x'|| <= |q-q'| + |x-x'|. The squared distance of the codes is a
      * difference of larger numbers, so its own rounding is absolute. */
-    double absolute = 8 * ROUNDING * ((double)query->base + (double)meta.norm);
+    double absolute = 8 * ROUNDING * ((double)query->base + code_length * code_length);
     double slack = query->error + error + rounding * (query->length + length);
     double near = sqrt(fmax(value - absolute, 0)) - slack;
     double far = sqrt(fmax(value + absolute, 0)) + slack;

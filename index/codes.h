@@ -33,18 +33,21 @@ struct code_space {
 
 /* Beside each code; together, for both are wanted with it. */
 struct code_meta {
-    float scale; /* vector ~ scale * (code - 128); 0 for a vector that has no code */
-    float norm;  /* squared length of scale * (code - 128) */
+    float scale;  /* vector ~ scale * (code - 128); 0 for a vector that has no code */
+    float length; /* L2 length of scale * (code - 128) */
 };
 
-/* A vector that codes are compared with: distance = base + norm_weight * norm + scale * factor *
- * dot. */
+/* A vector that codes are compared with: distance = base + square_weight * length^2 + scale *
+ * factor
+ * * dot. */
 struct code_query {
     struct kernel_query kernel; /* its arrays are owned; width_max numbers each */
     size_t width_max;
-    float base, norm_weight, factor;
+    float base, square_weight, factor;
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
     double error;  /* L2 length of its own rounding error */
+    /* What the floor of a row lies below its distance: see codes_floors. */
+    float floor_error, floor_length, floor_value, floor_base;
 };
 
 struct code_bounds {
@@ -81,13 +84,18 @@ struct code_batch {
     size_t count; /* at most CODES_BATCH_MAX */
     uint32_t slots[CODES_BATCH_MAX];
     const uint8_t *rows[CODES_BATCH_MAX];
-    struct code_meta metas[CODES_BATCH_MAX];
+    float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX];
     float distances[CODES_BATCH_MAX]; /* finite or -infinity, never NaN */
 };
 
 /* Fills in batch->distances. */
 void codes_distances(const struct code_space *space, const struct code_query *query,
                      struct code_batch *batch);
+
+/* Lower bounds of the true distances of a measured batch, from the rows' errors: not above those of
+ * codes_bounds, and cheaper. */
+void codes_floors(const struct code_space *space, const struct code_query *query,
+                  const struct code_batch *batch, const float *errors, float *floors);
 
 /* Where the f32 distance of the vectors lies, given that of the codes and the row's error. */
 struct code_bounds codes_bounds(const struct code_space *space, const struct code_query *query,

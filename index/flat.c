@@ -12,6 +12,7 @@ struct scan {
     struct top_k uppers; /* the k smallest upper bounds */
     size_t rows_count;   /* rows that were not excluded when they were met: slot, lower bound */
     float threshold;     /* no row whose lower bound lies above can be among the k */
+    float errors[CODES_BATCH_MAX]; /* of the rows of the batch */
 };
 
 /* Drops the rows that the threshold excludes by now; makes room if that frees too little. */
@@ -28,30 +29,42 @@ static bool make_room(struct scan *scan) {
     return scratch_reserve_hits(rows, rows->capacity ? rows->capacity * 2 : ROWS_MIN);
 }
 
+/* Looks closer at a row that its floor does not exclude. Whether it is visible and passes is asked
+ * only now: it matters for few rows. */
+static bool take_row(struct scan *scan, const struct code_batch *batch, size_t i) {
+    struct search *search = scan->search;
+    struct scratch_hits *rows = &search->scratch->rows;
+    uint32_t slot = batch->slots[i];
+    struct code_bounds bounds =
+        codes_bounds(search->space, &search->scratch->query, batch->distances[i],
+                     *store_meta(search->store, slot), *store_error(search->store, slot));
+    if (bounds.lower > scan->threshold || !search_is_visible(search, slot))
+        return true;
+    /* A row that does not pass must not lower the threshold. */
+    if (bounds.upper < scan->threshold) {
+        if (!search_passes(search, slot))
+            return true;
+        top_k_offer(&scan->uppers, (struct hit){.slot = slot, .distance = bounds.upper});
+        if (scan->uppers.count == scan->uppers.k)
+            scan->threshold = scan->uppers.hits[0].distance;
+    }
+    if (scan->rows_count == rows->capacity && !make_room(scan))
+        return false;
+    rows->items[scan->rows_count++] = (struct hit){.slot = slot, .distance = bounds.lower};
+    return true;
+}
+
 /* Measures the batch and keeps what the threshold does not exclude. */
 static bool take_batch(struct scan *scan, struct code_batch *batch) {
     struct search *search = scan->search;
-    struct scratch_hits *rows = &search->scratch->rows;
+    float floors[CODES_BATCH_MAX];
     codes_distances(search->space, &search->scratch->query, batch);
+    codes_floors(search->space, &search->scratch->query, batch, scan->errors, floors);
     search->scored += batch->count;
     for (size_t i = 0; i < batch->count; i++) {
-        uint32_t slot = batch->slots[i];
-        struct code_bounds bounds =
-            codes_bounds(search->space, &search->scratch->query, batch->distances[i],
-                         batch->metas[i], *store_error(search->store, slot));
-        if (bounds.lower > scan->threshold)
-            continue;
-        /* A row that does not pass must not lower the threshold. */
-        if (bounds.upper < scan->threshold) {
-            if (!search_passes(search, slot))
-                continue;
-            top_k_offer(&scan->uppers, (struct hit){.slot = slot, .distance = bounds.upper});
-            if (scan->uppers.count == scan->uppers.k)
-                scan->threshold = scan->uppers.hits[0].distance;
-        }
-        if (scan->rows_count == rows->capacity && !make_room(scan))
+        /* Written so that a floor that is no number excludes nothing. */
+        if (!(floors[i] > scan->threshold) && !take_row(scan, batch, i))
             return false;
-        rows->items[scan->rows_count++] = (struct hit){.slot = slot, .distance = bounds.lower};
     }
     batch->count = 0;
     return true;
@@ -89,8 +102,8 @@ static enum status scan_rows(struct scan *scan, enum flat_rows which) {
         uint64_t bits = wanted_bits(search, which, slot);
         while (bits) {
             uint32_t row = slot + bitmap_take_lowest(&bits);
-            if (search_is_visible(search, row))
-                search_batch_add(search->store, batch, row);
+            scan->errors[batch->count] = *store_error(search->store, row);
+            search_batch_add(search->store, batch, row);
         }
         if (batch->count > CODES_BATCH_MAX - BITMAP_WORD_BITS) {
             if (!take_batch(scan, batch))
@@ -106,7 +119,10 @@ enum status flat_scan(struct search *search, enum flat_rows which, struct top_k 
     struct scratch_hits *uppers = &search->scratch->pool;
     if (!scratch_reserve_hits(uppers, top->k))
         return STATUS_NO_MEMORY;
-    struct scan scan = {.search = search, .threshold = INFINITY};
+    struct scan scan;
+    scan.search = search;
+    scan.rows_count = 0;
+    scan.threshold = INFINITY;
     top_k_init(&scan.uppers, uppers->items, top->k);
     enum status status = scan_rows(&scan, which);
     if (status != STATUS_OK)

@@ -12,6 +12,8 @@ void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *
     hnsw->space = space;
     upper_links_init(&hnsw->upper, hnsw->m);
     atomic_init(&hnsw->entry, HNSW_NO_ENTRY);
+    atomic_init(&hnsw->default_ef, HNSW_EF_UNCALIBRATED);
+    atomic_init(&hnsw->scored_per_ef, hnsw->m * 256); /* until walks have told */
     pthread_mutex_init(&hnsw->entry_lock, NULL);
     pthread_rwlock_init(&hnsw->gate, NULL);
     pthread_mutex_init(&hnsw->claim_lock, NULL);
@@ -56,6 +58,14 @@ void hnsw_lock(const struct hnsw *hnsw, uint32_t slot) {
 
 void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot) {
     atomic_store_explicit(&store_node(hnsw->store, slot)->lock, 0, memory_order_release);
+}
+
+void hnsw_learn_cost(struct hnsw *hnsw, const struct walk *walk) {
+    uint32_t known = atomic_load_explicit(&hnsw->scored_per_ef, memory_order_relaxed);
+    uint32_t seen = (uint32_t)(walk->scored * 256 / walk->ef);
+    /* A moving mean of some 64 walks. Builders may overwrite each other's: it is an estimate. */
+    atomic_store_explicit(&hnsw->scored_per_ef, known - known / 64 + seen / 64,
+                          memory_order_relaxed);
 }
 
 uint64_t hnsw_find_entry(const struct hnsw *hnsw) {

@@ -23,6 +23,7 @@
 
 enum {
     HNSW_CANDIDATES_MAX = 1024, /* from which neighbours are chosen: caps ef_construct */
+    HNSW_EF_UNCALIBRATED = 128, /* until the graph is large enough to calibrate */
     HNSW_PLACES_MAX = 2 * VECTOR_INDEX_M_MAX, /* of the longest list */
 };
 
@@ -32,9 +33,11 @@ struct hnsw {
     uint32_t m;            /* links a slot makes; places of upper lists */
     uint32_t ef_construct; /* candidates of a slot's neighbours */
     struct upper_links upper;
-    _Atomic uint64_t entry;     /* level << 32 | slot; HNSW_NO_ENTRY while empty */
-    _Atomic uint64_t linked;    /* slots in the graph, twins included */
-    pthread_mutex_t entry_lock; /* held by a builder whose slot may become the entry */
+    _Atomic uint64_t entry;         /* level << 32 | slot; HNSW_NO_ENTRY while empty */
+    _Atomic uint64_t linked;        /* slots in the graph, twins included */
+    _Atomic uint32_t scored_per_ef; /* x 256: distances a walk takes for each entry of its pool */
+    _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
+    pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
     pthread_rwlock_t gate;      /* shared: a slot is being linked; exclusive: repair's barrier */
     pthread_mutex_t claim_lock; /* guards claim_cursor and the claim; a leaf */
     uint32_t claim_cursor;      /* no slot below waits unclaimed */
@@ -93,6 +96,18 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level);
 /* Fills the pool by walking on one level from `start`, whose distance is known. */
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level);
 
+/* The same from `start` and from slots that pass, over slots that pass (hnsw_filter.c); ends early
+ * once scored_max distances were taken. The search has a filter. */
+void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max);
+
+/* What walks are made of. _take measures the batch and inserts what belongs into the pool (and is
+ * accepted); it returns the lowest place that changed. _next marks the nearest slot from *cursor on
+ * that was not expanded yet as expanded; false at the end of the pool. _end takes the marks off. */
+typedef bool hnsw_accepts_fn(void *walk, uint32_t slot);
+size_t hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts);
+bool hnsw_walk_next(struct walk *walk, size_t *cursor, uint32_t *slot);
+void hnsw_walk_end(struct walk *walk);
+
 /* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c) -------------------------------------
  */
 
@@ -133,6 +148,9 @@ uint32_t hnsw_twins_linked(const struct hnsw *hnsw, uint32_t twin);
 MUST_CHECK enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_count,
                                    struct index_scratch *scratch, struct error *error);
 
+/* Learns from a walk how many distances its pool took. */
+void hnsw_learn_cost(struct hnsw *hnsw, const struct walk *walk);
+
 /* The linked slot of the highest level that is not leaving, as an entry; HNSW_NO_ENTRY if none. */
 uint64_t hnsw_find_entry(const struct hnsw *hnsw);
 
@@ -143,9 +161,19 @@ MUST_CHECK enum status hnsw_check(const struct hnsw *hnsw, const struct slots *s
 /* ---- Searching (hnsw_search.c) ----------------------------------------------------------------
  */
 
-/* Offers to `top` the best of what a walk with `ef` finds, measured exactly. *is_complete is false
- * when the graph gave fewer than k: the caller then scans. */
-MUST_CHECK enum status hnsw_search(struct search *search, const struct hnsw *hnsw, size_t ef,
-                                   struct top_k *top, bool *is_complete);
+/* How to walk. */
+struct hnsw_way {
+    size_t ef;           /* what the recall should be that of */
+    size_t walk_ef;      /* length of the pool: more where much of it will be dropped */
+    bool is_filtered;    /* keep to slots that pass */
+    double share;        /* of the rows, that may pass */
+    uint64_t scored_max; /* distances after which an exact scan is the cheaper way */
+};
+
+/* Offers to `top` the best of what a walk finds, measured exactly. *is_complete is false when the
+ * graph gave too little: the caller then scans. */
+MUST_CHECK enum status hnsw_search(struct search *search, const struct hnsw *hnsw,
+                                   const struct hnsw_way *way, struct top_k *top,
+                                   bool *is_complete);
 
 #endif

@@ -149,8 +149,10 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     }
     *linked = scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width) &&
               hnsw_walk_init(&walk, hnsw, scratch, hnsw->ef_construct) && prepare_upper(hnsw, slot);
-    if (*linked)
+    if (*linked) {
         link_slot(hnsw, &walk, slot);
+        hnsw_learn_cost(hnsw, &walk);
+    }
     store_unclaim(hnsw->store, slot, *linked);
     pthread_rwlock_unlock(&hnsw->gate);
     if (!*linked)

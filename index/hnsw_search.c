@@ -2,6 +2,9 @@
 #include "index/hnsw.h"
 
 enum {
+    POOL_MAX = 2 * VECTOR_INDEX_EF_MAX,
+    SPARE_MIN = 10, /* candidates measured beyond k, and at least half of k */
+    PILOT_EF = 64,
     TWINS_MAX = 4096 /* followed from one slot: beyond, equal vectors are not all compared by id */
 };
 
@@ -10,17 +13,15 @@ struct collection {
     struct search *search;
     size_t count; /* in scratch->rows */
     size_t wanted;
-    size_t dropped; /* not visible, or not passing */
+    size_t looked; /* entries of the pool that were looked at */
+    bool is_enough;
 };
 
 /* Adds a slot that is visible, passes and was not added before. */
 static void add(struct collection *found, struct hit hit) {
     struct search *search = found->search;
-    if (!search_is_visible(search, hit.slot) || !search_passes(search, hit.slot)) {
-        found->dropped++;
-        return;
-    }
-    if (visited_add(&search->scratch->visited, hit.slot))
+    if (search_is_visible(search, hit.slot) && search_passes(search, hit.slot) &&
+        visited_add(&search->scratch->visited, hit.slot))
         search->scratch->rows.items[found->count++] = hit;
 }
 
@@ -30,6 +31,7 @@ static bool collect(const struct hnsw *hnsw, const struct walk *walk, struct col
     struct scratch_hits *rows = &found->search->scratch->rows;
     uint32_t limit = found->search->scratch->visited.capacity;
     for (size_t i = 0; i < walk->count && found->count < found->wanted; i++) {
+        found->looked = i + 1;
         struct hit hit = walk->pool[i];
         if (!scratch_reserve_hits(rows, found->count + 1))
             return false;
@@ -55,38 +57,70 @@ static void mark_hits(struct visited *visited, const struct top_k *top) {
     }
 }
 
-enum status hnsw_search(struct search *search, const struct hnsw *hnsw, size_t ef,
-                        struct top_k *top, bool *is_complete) {
+/* True if of the whole pool about as many are of use as a walk of half the ef would hold. */
+static bool is_enough(const struct collection *found, const struct walk *walk, size_t ef) {
+    return found->looked > 0 && found->count >= found->wanted &&
+           found->wanted * walk->count / found->looked >= ef / 2;
+}
+
+/* Looks around the query before a walk that keeps to passing slots: where far fewer pass than
+ * elsewhere (the filter shuns what the query is about) that walk would end in the wrong place. */
+static bool passes_around(const struct hnsw_way *way, struct walk *walk, struct hit start) {
+    size_t passing = 0, ef = walk->ef;
+    walk->ef = ef < PILOT_EF ? ef : PILOT_EF;
+    hnsw_walk_level(walk, start, 0);
+    walk->ef = ef;
+    for (size_t i = 0; i < walk->count; i++)
+        passing += search_may_pass(walk->search, walk->pool[i].slot);
+    return (double)passing >= way->share / 2 * (double)walk->count;
+}
+
+/* Walks with growing pools until enough of what is found is of use. */
+static enum status find(struct collection *found, const struct hnsw *hnsw,
+                        const struct hnsw_way *way, const struct top_k *top) {
+    struct search *search = found->search;
     struct index_scratch *scratch = search->scratch;
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    struct collection found = {.search = search,
-                               .wanted = top->k + (top->k / 2 > 10 ? top->k / 2 : 10)};
+    uint64_t before = search->scored;
     struct walk walk;
-    *is_complete = false;
-    if (entry == HNSW_NO_ENTRY)
-        return STATUS_OK;
-    for (; ef <= 2 * (size_t)VECTOR_INDEX_EF_MAX; ef *= 2) {
-        if (!scratch_reserve_hits(&scratch->rows, found.wanted + 1) ||
+    for (size_t ef = way->walk_ef; entry != HNSW_NO_ENTRY && ef <= POOL_MAX; ef *= 2) {
+        if (!scratch_reserve_hits(&scratch->rows, found->wanted + 1) ||
             !hnsw_walk_init(&walk, hnsw, scratch, ef))
             return STATUS_NO_MEMORY;
         walk.search = search;
         struct hit start = hnsw_walk_descend(&walk, entry, 0);
-        hnsw_walk_level(&walk, start, 0);
+        if (way->is_filtered && !passes_around(way, &walk, start))
+            break;
+        if (way->is_filtered)
+            hnsw_walk_filtered(&walk, start, way->scored_max);
+        else
+            hnsw_walk_level(&walk, start, 0);
         if (search->status != STATUS_OK)
             return search->status;
         mark_hits(&scratch->visited, top);
-        found.count = found.dropped = 0;
-        if (!collect(hnsw, &walk, &found))
+        found->count = found->looked = 0;
+        if (!collect(hnsw, &walk, found))
             return STATUS_NO_MEMORY;
-        /* Where half of what was met is dropped, the rest is too few to choose from. */
-        if (found.count >= top->k && found.dropped <= walk.count / 2)
+        found->is_enough = is_enough(found, &walk, way->ef);
+        /* Or the walk met all it can meet, or a longer one would cost more than a scan. */
+        if (found->is_enough || walk.count < ef || 2 * (search->scored - before) > way->scored_max)
             break;
-        if (walk.count < ef)
-            return STATUS_OK; /* the whole graph was met */
     }
-    *is_complete = found.count + top->count >= top->k;
+    return STATUS_OK;
+}
+
+enum status hnsw_search(struct search *search, const struct hnsw *hnsw, const struct hnsw_way *way,
+                        struct top_k *top, bool *is_complete) {
+    const struct hit *rows;
+    size_t wanted = top->k + (top->k / 2 > SPARE_MIN ? top->k / 2 : SPARE_MIN);
+    struct collection found = {.search = search, .wanted = wanted < way->ef ? wanted : way->ef};
+    enum status status = find(&found, hnsw, way, top);
+    *is_complete = found.is_enough;
+    if (status != STATUS_OK || !found.is_enough)
+        return status;
+    rows = search->scratch->rows.items;
     for (size_t i = 0; i < found.count; i++) {
-        struct hit hit = {.slot = scratch->rows.items[i].slot};
+        struct hit hit = {.slot = rows[i].slot};
         if (search_exact_distance(search, hit.slot, &hit.distance))
             top_k_offer(top, hit);
         if (search_is_over(search))

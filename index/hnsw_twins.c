@@ -44,6 +44,7 @@ void hnsw_twins_add(struct hnsw *hnsw, uint32_t of, uint32_t slot) {
     if (first != SLOT_NONE)
         set(hnsw, first, PREVIOUS, slot);
     atomic_store_explicit(&store_node(hnsw->store, of)->twin, slot, memory_order_release);
+    bitmap_atomic_set(store_chunk(hnsw->store, of)->leading, of & (STORE_CHUNK - 1));
     hnsw_unlock(hnsw, of);
 }
 

@@ -56,8 +56,7 @@ static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
     }
 }
 
-/* Measures the batch and takes what belongs into the pool; the lowest place that changed. */
-static inline size_t take_batch(struct walk *walk) {
+size_t hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
     struct code_batch *batch = &walk->scratch->batch;
     size_t lowest = walk->count;
     codes_distances(walk->hnsw->space, walk->query, batch);
@@ -66,10 +65,27 @@ static inline size_t take_batch(struct walk *walk) {
         struct hit hit = {.slot = batch->slots[i], .distance = batch->distances[i]};
         if (walk->count == walk->ef && hit.distance >= walk->pool[walk->count - 1].distance)
             continue;
+        if (accepts && !accepts(walk, hit.slot))
+            continue;
         size_t place = insert(walk, hit);
         lowest = place < lowest ? place : lowest;
     }
     return lowest;
+}
+
+bool hnsw_walk_next(struct walk *walk, size_t *cursor, uint32_t *slot) {
+    while (*cursor < walk->count && (walk->pool[*cursor].slot & EXPANDED))
+        ++*cursor;
+    if (*cursor == walk->count)
+        return false;
+    *slot = walk->pool[*cursor].slot;
+    walk->pool[(*cursor)++].slot |= EXPANDED;
+    return true;
+}
+
+void hnsw_walk_end(struct walk *walk) {
+    for (size_t i = 0; i < walk->count; i++)
+        walk->pool[i].slot &= ~EXPANDED;
 }
 
 /* The next node's list comes from memory while the present batch is measured. */
@@ -110,27 +126,21 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) 
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
     struct visited *visited = &walk->scratch->visited;
     size_t cursor = 0;
+    uint32_t slot;
     visited_begin(visited);
     visited_add(visited, start.slot);
     walk->pool[0] = start;
     walk->count = 1;
-    while (cursor < walk->count) {
-        uint32_t slot = walk->pool[cursor].slot;
-        if (slot & EXPANDED) {
-            cursor++;
-            continue;
-        }
-        walk->pool[cursor].slot = slot | EXPANDED;
+    while (hnsw_walk_next(walk, &cursor, &slot)) {
         gather(walk, slot, level);
-        prefetch_list(walk, cursor + 1, level);
-        size_t lowest = take_batch(walk);
-        cursor = lowest <= cursor ? lowest : cursor + 1;
+        prefetch_list(walk, cursor, level);
+        size_t lowest = hnsw_walk_take(walk, NULL);
+        cursor = lowest < cursor ? lowest : cursor;
         if (walk->search) {
             walk->search->scored += walk->scratch->batch.count;
             if (search_is_over(walk->search))
                 break;
         }
     }
-    for (size_t i = 0; i < walk->count; i++)
-        walk->pool[i].slot &= ~EXPANDED;
+    hnsw_walk_end(walk);
 }

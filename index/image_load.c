@@ -194,8 +194,8 @@ static enum status fill_section(struct reader *reader, struct section *section) 
         float row_error;
         memcpy(&meta, section->metas + i * sizeof(meta), sizeof(meta));
         memcpy(&row_error, section->errors + i * sizeof(row_error), sizeof(row_error));
-        if (!is_number(meta.scale) || !is_number(meta.norm) || !is_number(row_error) ||
-            isinf(meta.scale) || isinf(meta.norm))
+        if (!is_number(meta.scale) || !is_number(meta.length) || !is_number(row_error) ||
+            isinf(meta.scale) || isinf(meta.length))
             return corrupt(reader, "a slot has a number out of range");
         store_prepare(store, slot);
         memcpy(store_code(store, slot), section->codes, store->code_bytes);

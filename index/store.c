@@ -6,13 +6,14 @@
 #include <string.h>
 
 enum {
-    LINE = 64, /* bytes of a cache line */
+    LINE = 64,   /* bytes of a cache line */
+    BITMAPS = 5, /* of a chunk */
 };
 
 /* Bytes of the bitmaps, and of all that a slot has beside its code and links. */
 static const size_t small_bytes =
     STORE_CHUNK * (sizeof(struct code_meta) + sizeof(struct store_node) + sizeof(float)) +
-    4 * STORE_CHUNK_WORDS * sizeof(uint64_t);
+    BITMAPS * STORE_CHUNK_WORDS * sizeof(uint64_t);
 
 bool store_init(struct store *store, size_t code_bytes, uint32_t link_count) {
     assert(code_bytes % LINE == 0);
@@ -48,9 +49,9 @@ static bool add_chunk(struct store *store) {
     at += STORE_CHUNK * sizeof(struct store_node);
     chunk->errors = (float *)(void *)at;
     at += STORE_CHUNK * sizeof(float);
-    _Atomic uint64_t **bitmaps[] = {&chunk->present, &chunk->waiting, &chunk->claimed,
-                                    &chunk->leaving};
-    for (size_t i = 0; i < 4; i++, at += STORE_CHUNK_WORDS * sizeof(uint64_t))
+    _Atomic uint64_t **bitmaps[BITMAPS] = {&chunk->present, &chunk->waiting, &chunk->claimed,
+                                           &chunk->leaving, &chunk->leading};
+    for (size_t i = 0; i < BITMAPS; i++, at += STORE_CHUNK_WORDS * sizeof(uint64_t))
         *bitmaps[i] = (_Atomic uint64_t *)(void *)at;
     store->chunks_count++;
     atomic_store_explicit(&store->end, store->chunks_count * (uint32_t)STORE_CHUNK,
@@ -103,6 +104,7 @@ void store_put(struct store *store, uint32_t slot, uint8_t level) {
     atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
     atomic_store_explicit(&node->in_count, 0, memory_order_relaxed);
     bitmap_atomic_clear(chunk->leaving, bit);
+    bitmap_atomic_clear(chunk->leading, bit);
     /* Waiting before present: a scan that finds the slot present finds it one way or the other. */
     atomic_fetch_add_explicit(&chunk->waiting_count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->waiting_count, 1, memory_order_relaxed);

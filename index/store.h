@@ -49,6 +49,7 @@ struct store_chunk {
     _Atomic uint64_t *waiting; /* ... that is not linked yet, so that searches scan it */
     _Atomic uint64_t *claimed; /* ... that a builder is linking */
     _Atomic uint64_t *leaving; /* ... that is being unlinked: no new links to it */
+    _Atomic uint64_t *leading; /* ... that has twins */
     _Atomic uint32_t waiting_count;
     size_t huge_codes, huge_links; /* bytes in huge pages so far; writer only */
 };
@@ -130,6 +131,11 @@ static inline bool store_is_present(const struct store *store, uint32_t slot) {
 
 static inline bool store_is_waiting(const struct store *store, uint32_t slot) {
     return bitmap_atomic_test(store_chunk(store, slot)->waiting, slot & (STORE_CHUNK - 1));
+}
+
+/* True if the slot has, or had, twins. */
+static inline bool store_is_leading(const struct store *store, uint32_t slot) {
+    return bitmap_atomic_test(store_chunk(store, slot)->leading, slot & (STORE_CHUNK - 1));
 }
 
 static inline bool store_is_leaving(const struct store *store, uint32_t slot) {

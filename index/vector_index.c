@@ -4,6 +4,7 @@
 #include "index/flat.h"
 #include "index/hnsw.h"
 #include "index/image.h"
+#include "index/plan.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -12,7 +13,6 @@ enum {
     M_DEFAULT = 16,
     M_MIN = 4, /* a twin keeps three numbers in its list of 2 m places */
     EF_CONSTRUCT_MIN = 200,
-    EF_DEFAULT = 128,
 };
 
 struct vector_index {
@@ -99,37 +99,60 @@ static uint64_t rows_max(const struct search *search) {
     return filter && filter->count < rows ? filter->count : rows;
 }
 
-static enum index_plan choose_plan(const struct vector_index *index, const struct search *search,
-                                   uint64_t rows) {
+static size_t wanted_ef(const struct vector_index *index, const struct index_query *query) {
+    size_t ef =
+        query->ef ? query->ef : atomic_load_explicit(&index->hnsw.default_ef, memory_order_relaxed);
+    ef = ef < query->k ? query->k : ef;
+    return ef < VECTOR_INDEX_EF_MAX ? ef : VECTOR_INDEX_EF_MAX;
+}
+
+static struct plan_answer choose_plan(const struct vector_index *index, const struct search *search,
+                                      uint64_t rows) {
     const struct index_query *query = search->query;
-    if (query->exact || query->filter || rows <= index->options.full_scan_rows ||
-        query->k > VECTOR_INDEX_EF_MAX)
-        return INDEX_PLAN_EXACT;
-    return INDEX_PLAN_GRAPH;
+    const struct slot_filter *filter = query->filter;
+    const struct plan_question question = {
+        .rows = atomic_load_explicit(&index->store.present_count, memory_order_relaxed),
+        .candidates = rows,
+        .passing = filter && filter->estimate < rows ? filter->estimate : rows,
+        .ef = wanted_ef(index, query),
+        .width = index->space.width,
+        .places = index->store.link_count,
+        .scored_per_ef =
+            atomic_load_explicit(&index->hnsw.scored_per_ef, memory_order_relaxed) / 256.0,
+        .has_filter = filter != NULL};
+    if (query->exact || query->k > VECTOR_INDEX_EF_MAX ||
+        (!filter && rows <= index->options.full_scan_rows))
+        return (struct plan_answer){.plan = INDEX_PLAN_EXACT};
+    return plan_choose(&question);
 }
 
 static enum status search_graph(const struct vector_index *index, struct search *search,
-                                struct top_k *top, bool *is_complete) {
+                                const struct plan_answer *plan, struct top_k *top,
+                                bool *is_complete) {
     const struct index_query *query = search->query;
-    size_t ef = query->ef ? query->ef : EF_DEFAULT;
-    ef = ef < query->k ? query->k : ef;
-    ef = ef > VECTOR_INDEX_EF_MAX ? VECTOR_INDEX_EF_MAX : ef;
+    const struct hnsw_way way = {.ef = wanted_ef(index, query),
+                                 .walk_ef = plan->ef,
+                                 .is_filtered = plan->plan == INDEX_PLAN_FILTERED_GRAPH,
+                                 .share = plan->share,
+                                 .scored_max = plan->scored_max};
     /* The waiting rows first: one that is linked meanwhile is then found by the walk. */
     if (!query->indexed_only) {
         enum status status = flat_scan(search, FLAT_WAITING, top);
         if (status != STATUS_OK)
             return status;
     }
-    return hnsw_search(search, &index->hnsw, ef, top, is_complete);
+    return hnsw_search(search, &index->hnsw, &way, top, is_complete);
 }
 
 static enum status run(const struct vector_index *index, struct search *search,
                        struct index_answer *answer) {
     const struct index_query *query = search->query;
     uint64_t rows = rows_max(search), k = query->k < rows ? query->k : rows;
-    *answer = (struct index_answer){.plan = choose_plan(index, search, rows)};
+    *answer = (struct index_answer){.plan = INDEX_PLAN_EXACT};
     if (k == 0)
         return STATUS_OK;
+    const struct plan_answer plan = choose_plan(index, search, rows);
+    answer->plan = plan.plan;
     if (!search_begin(search) ||
         !scratch_reserve(search->scratch, store_end(search->store), search->space->width) ||
         !scratch_reserve_hits(&search->scratch->found, k))
@@ -142,7 +165,7 @@ static enum status run(const struct vector_index *index, struct search *search,
     top_k_init(&top, search->scratch->found.items, k);
     top_k_break_ties(&top, search->owner->compare, search->owner->context);
     if (answer->plan != INDEX_PLAN_EXACT)
-        status = search_graph(index, search, &top, &is_complete);
+        status = search_graph(index, search, &plan, &top, &is_complete);
     if (status == STATUS_OK && !is_complete) {
         answer->plan = INDEX_PLAN_EXACT;
         top.count = 0;
@@ -214,7 +237,7 @@ void vector_index_info(const struct vector_index *index, struct vector_index_inf
         .waiting_count = atomic_load_explicit(&index->store.waiting_count, memory_order_relaxed),
         .memory_bytes = store_memory_bytes(&index->store) +
                         upper_links_bytes((struct upper_links *)&index->hnsw.upper),
-        .default_ef = EF_DEFAULT};
+        .default_ef = atomic_load_explicit(&index->hnsw.default_ef, memory_order_relaxed)};
 }
 
 /* ---- Image ------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
 #include "server/connection.h"
+
+#include "server/connection_states.h"
 #include "server/http_response.h"
 #include "storage/thread_role.h"
 
@@ -6,69 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which states may follow which; connection.h draws it. */
-#define TO(state) (1u << CONNECTION_##state)
-static const unsigned moves[CONNECTION_STATES] = {
-    [CONNECTION_IDLE] = TO(HEAD) | TO(CLOSING),
-    [CONNECTION_HEAD] = TO(BODY) | TO(ANSWERING) | TO(CLOSING),
-    [CONNECTION_BODY] = TO(RUNNING) | TO(ANSWERING) | TO(CLOSING),
-    [CONNECTION_RUNNING] = TO(ANSWERING) | TO(CLOSING),
-    [CONNECTION_ANSWERING] = TO(IDLE) | TO(LINGERING) | TO(CLOSING),
-    [CONNECTION_LINGERING] = TO(CLOSING),
-    [CONNECTION_CLOSING] = 0,
-};
-#undef TO
-
-bool connection_may_move(enum connection_state from, enum connection_state to) {
-    return (moves[from] >> to & 1) != 0;
-}
-
-static void set_deadline(struct connection *connection);
 static void consume(struct connection *connection, const char *bytes, size_t length);
 static void start_reading(struct connection *connection);
 
+static void set_deadline(struct connection *connection) {
+    connection->unsent = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
+    timer_wheel_set(&connection->server->wheel, &connection->timer,
+                    connection_states_deadline_ms(connection));
+}
+
 static void move_to(struct connection *connection, enum connection_state state) {
-    assert(connection_may_move(connection->state, state));
+    assert(connection_states_may_follow(connection->state, state));
     connection->state = state;
     connection->since_ms = server_now_ms(connection->server);
     set_deadline(connection);
-}
-
-/* ---- Deadlines ------------------------------------------------------------------------------ */
-
-/* All are absolute: a client cannot put one off by sending a byte now and then. */
-static void set_deadline(struct connection *connection) {
-    const struct config *config = connection->server->config;
-    uint64_t deadline = UINT64_MAX;
-    switch (connection->state) {
-    case CONNECTION_IDLE:
-        deadline = connection->since_ms + config->keep_alive_s * 1000;
-        break;
-    case CONNECTION_HEAD:
-        deadline = connection->since_ms + config->head_timeout_s * 1000;
-        break;
-    case CONNECTION_BODY:
-        deadline = connection->since_ms + CONNECTION_BODY_FLOOR_MS +
-                   connection->received * 1000 / CONNECTION_BODY_BYTES_PER_S;
-        break;
-    case CONNECTION_RUNNING: /* the request has its own */
-        if (connection->input_ended)
-            deadline = server_now_ms(connection->server) + CONNECTION_GONE_MS;
-        break;
-    case CONNECTION_ANSWERING:
-        connection->unsent = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
-        deadline = server_now_ms(connection->server) + config->write_timeout_s * 1000;
-        break;
-    case CONNECTION_LINGERING: {
-        uint64_t idle = server_now_ms(connection->server) + CONNECTION_LINGER_IDLE_MS;
-        uint64_t whole = connection->since_ms + CONNECTION_LINGER_MS;
-        deadline = idle < whole ? idle : whole;
-        break;
-    }
-    default:
-        break;
-    }
-    timer_wheel_set(&connection->server->wheel, &connection->timer, deadline);
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */
@@ -126,6 +79,10 @@ static void finish_answer(struct connection *connection) {
     else
         job_release(job);
 
+    if (!connection->stays && connection->is_last) {
+        connection_close(connection);
+        return;
+    }
     if (!connection->stays) {
         linger(connection);
         return;
@@ -228,7 +185,7 @@ void connection_answer(struct server *server, struct job *job) {
 /* Answers a request that cannot be read on; the connection ends with it. */
 static void refuse(struct connection *connection, unsigned http_status, const char *text) {
     struct server *server = connection->server;
-    connection->stays = false;
+    connection->stays = connection->is_last = false;
     connection->discards = true;
     if (!connection->job) {
         connection->job = job_create(&server->totals, connection);
@@ -263,6 +220,7 @@ static void begin_request(struct connection *connection) {
     move_to(connection, CONNECTION_BODY);
     connection->received = 0;
     connection->stays = connection->parser.is_keep_alive;
+    connection->is_last = !connection->stays;
     connection->is_body_lost = false;
     connection->job = job_create(&server->totals, connection);
     if (!connection->job) {
@@ -280,11 +238,11 @@ static void begin_request(struct connection *connection) {
 
     /* Throwing a body away costs less than a new connection, unless it is long, or the client may
      * not even send it. */
-    bool is_last = verdict == REQUEST_LAST ||
-                   (connection->is_answered &&
-                    (head->expects_continue || head->content_length > SERVER_DISCARD_BYTES_MAX));
-    if (is_last) {
-        connection->stays = false;
+    bool ends_here = verdict == REQUEST_LAST ||
+                     (connection->is_answered &&
+                      (head->expects_continue || head->content_length > SERVER_DISCARD_BYTES_MAX));
+    if (ends_here) {
+        connection->stays = connection->is_last = false;
         send_answer(connection);
     } else if (head->expects_continue) {
         send_continue(connection);
@@ -320,8 +278,12 @@ static void on_body(void *context, const char *bytes, size_t length) {
 /* Keeps what the client sent ahead. */
 static void keep_unread(struct connection *connection, const char *bytes, size_t length) {
     struct server *server = connection->server;
-    if (!connection->stays || length == 0)
-        return; /* nothing after the last request counts */
+    if (length == 0)
+        return;
+    if (!connection->stays) { /* nothing after the last request counts */
+        connection->is_last = false;
+        return;
+    }
     char *grown = NULL;
     if (job_totals_take(&server->totals, length)) {
         grown = realloc(connection->unread, connection->unread_length + length);

@@ -43,6 +43,7 @@ enum {
     CONNECTION_GONE_MS = 1000, /* a request whose client closed its side runs on for so long:
                                 * it may have closed only its sending side */
     CONNECTION_LINGER_IDLE_MS = 5 * 1000, /* without a byte */
+    CONNECTION_LINGER_DRAINING_MS = 500,  /* the same while the server stops */
     CONNECTION_LINGER_MS = 30 * 1000,     /* in all */
     CONNECTION_LINGER_BYTES_MAX = 128 * 1024 * 1024,
 };
@@ -56,6 +57,7 @@ struct connection {
     bool is_reading;
     bool input_ended;  /* the client has closed its sending side */
     bool stays;        /* after the present answer */
+    bool is_last;      /* the client said that no request follows, and sent nothing more */
     bool discards;     /* the body of the present request is thrown away */
     bool is_answered;  /* the verdict on the head was an answer */
     bool runs_on_loop; /* public route: no worker needed */
@@ -86,8 +88,5 @@ void connection_expire(struct timer_entry *timer);
 
 /* Ends it at once. */
 void connection_close(struct connection *connection);
-
-/* True if the state machine allows the step; for tests. */
-bool connection_may_move(enum connection_state from, enum connection_state to);
 
 #endif

@@ -38,7 +38,7 @@ FOLDERS = ["http", "clients", "recall", "differential", "crash", "faults"]
 SECONDS_DEFAULT = 120
 C_SECONDS_MAX = 300
 SUMMARY = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$", re.M)
-WANTS = re.compile(r"nigh-test:\s*(.*)")
+WANTS = re.compile(r"nigh-test:([^\"\n]*)")
 INTERPRETERS = {".py": None, ".mjs": ["node"], ".sh": ["bash"]}
 
 

@@ -29,13 +29,13 @@ expect upsert_points 200 '"status":"completed"' -X PUT "$url/collections/star_ch
                     {"id": 2, "vector": [0.19, 0.81, 0.75, 0.11], "payload": {"colony": "Jupiter"}}]}'
 expect without_wait_it_is_acknowledged 200 '"status":"acknowledged"' -X PUT "$url/collections/star_charts/points" \
     -d '{"points": [{"id": 3, "vector": [0.36, 0.55, 0.47, 0.94], "payload": {"colony": "Venus"}}]}'
-expect query_with_payload 200 '"colony":"Mars"' -X POST "$url/collections/star_charts/points/query" \
+expect query_with_payload 200 '{"colony": "Mars"}' -X POST "$url/collections/star_charts/points/query" \
     -d '{"query": [0.2, 0.1, 0.9, 0.7], "limit": 1, "with_payload": true}'
-expect query_with_filter 200 '"colony":"Jupiter"' -X POST "$url/collections/star_charts/points/query" \
+expect query_with_filter 200 '{"colony": "Jupiter"}' -X POST "$url/collections/star_charts/points/query" \
     -d '{"query": [0.2, 0.1, 0.9, 0.7], "filter": {"must": [{"key": "colony", "match": {"value": "Jupiter"}}]}, "with_payload": true}'
 expect older_search 200 '"id":1' -X POST "$url/collections/star_charts/points/search" \
     -d '{"vector": [0.2, 0.1, 0.9, 0.7], "limit": 3}'
-expect one_point 200 '"colony":"Mars"' "$url/collections/star_charts/points/1"
+expect one_point 200 '{"colony": "Mars"}' "$url/collections/star_charts/points/1"
 expect a_point_that_is_not_there 404 'Not found: Point with id 9' "$url/collections/star_charts/points/9"
 expect doubled_slashes_collapse 200 '"count":' -X POST "$url//collections/star_charts//points/count/" -d '{}'
 expect a_wrong_body_is_named 400 'Format error in JSON body' -X POST "$url/collections/star_charts/points/query" -d '{"query": [0.2,'

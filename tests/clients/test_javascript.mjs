@@ -49,9 +49,10 @@ await test('a_filter_limits_what_is_found', async () => {
     assert.equal(points[0].vector.length, 4);
 });
 
-await test('the_older_search_call_works', async () => {
-    const hits = await client.search(name, {vector: [0, 1, 0, 0], limit: 1});
-    assert.equal(hits[0].id, 2);
+await test('several_queries_go_in_one_request', async () => {
+    const answers = await client.queryBatch(name, {searches: [{query: [0, 1, 0, 0], limit: 1}, {query: 1, limit: 5}]});
+    assert.deepEqual(answers.map((answer) => answer.points.length), [1, 2]);
+    assert.equal(answers[0].points[0].id, 2);
 });
 
 await test('scrolling_counting_and_retrieving_agree', async () => {

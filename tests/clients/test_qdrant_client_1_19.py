@@ -5,5 +5,7 @@ import os
 import runpy
 from importlib.metadata import version
 
-assert version("qdrant-client").startswith("1.19."), version("qdrant-client")
-runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "test_qdrant_client.py"), run_name="__main__")
+# Uploading in parallel starts processes that read this file again.
+if __name__ == "__main__":
+    assert version("qdrant-client").startswith("1.19."), version("qdrant-client")
+    runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "test_qdrant_client.py"), run_name="__main__")

@@ -34,11 +34,6 @@ static struct wal_settings default_wal = {.wal_capacity_mb = 32, .wal_retain_clo
  */
 
 /* A number, or "auto", which is the same as leaving it out. */
-struct thread_count {
-    bool is_given;
-    uint64_t count;
-};
-
 static enum status threads_read(struct json_reader *reader, void *member) {
     struct optimizer_settings *settings = member;
     const char *word;
@@ -79,6 +74,7 @@ static const struct json_field optimizer_fields[] = {
      .is_null_shown = true},
     {JSON_MEMBER(struct optimizer_settings, flush_interval_sec)},
     {JSON_CUSTOM_WHOLE("max_optimization_threads", threads_json)},
+    {JSON_OPTIONAL(struct optimizer_settings, prevent_unoptimized)},
 };
 static const struct json_shape optimizer_shape =
     JSON_SHAPE("OptimizersConfig", struct optimizer_settings, optimizer_fields, .defaults = NULL);
@@ -300,8 +296,8 @@ static struct vector_config vector_config_of(const struct named_params *named,
 }
 
 enum status collection_shapes_config(const struct collection_document *document,
-                                     struct arena *arena, struct collection_config *config,
-                                     struct error *error) {
+                                     const struct collection_config *present, struct arena *arena,
+                                     struct collection_config *config, struct error *error) {
     const struct vectors_params *vectors = &document->params->vectors;
     const struct hnsw_settings *hnsw =
         document->hnsw_config ? document->hnsw_config : &default_hnsw;
@@ -314,8 +310,12 @@ enum status collection_shapes_config(const struct collection_document *document,
     if (writer.length > COLLECTION_DOCUMENT_MAX)
         return error_set(error, STATUS_INVALID, "the configuration has more than %d bytes",
                          COLLECTION_DOCUMENT_MAX);
-    for (size_t i = 0; i < vectors->count; i++)
+    for (size_t i = 0; i < vectors->count; i++) {
+        const struct vector_config *before =
+            present ? collection_config_vector(present, vectors->items[i].name) : NULL;
         configs[i] = vector_config_of(&vectors->items[i], hnsw);
+        configs[i].number = before ? before->number : 0;
+    }
     *config = (struct collection_config){.vectors = configs,
                                          .vectors_count = vectors->count,
                                          .document = writer.text,

@@ -25,16 +25,18 @@ struct hnsw_settings {
     uint64_t full_scan_threshold; /* kilobytes */
     uint64_t max_indexing_threads, payload_m;
     bool on_disk, inline_storage;
+    const char *memory;
 };
 
 struct optimizer_settings {
     double deleted_threshold;
     uint64_t vacuum_min_vector_number, default_segment_number;
     bool has_max_segment_size, has_memmap_threshold, has_indexing_threshold,
-        has_max_optimization_threads;
+        has_max_optimization_threads, has_prevent_unoptimized;
     uint64_t max_segment_size, memmap_threshold, indexing_threshold; /* kilobytes */
     uint64_t flush_interval_sec;
     uint64_t max_optimization_threads;
+    bool prevent_unoptimized;
 };
 
 struct wal_settings {
@@ -96,8 +98,10 @@ extern const struct json_shape collection_create_shape;
 /* The body of PATCH, over a struct collection_document. */
 extern const struct json_shape collection_patch_shape;
 
-/* What storage needs of a document, and its text; memory of the arena. */
+/* What storage needs of a document, and its text; memory of the arena. present: the configuration
+ * that this one changes, whose vectors keep their numbers; NULL for a new collection. */
 MUST_CHECK enum status collection_shapes_config(const struct collection_document *document,
+                                                const struct collection_config *present,
                                                 struct arena *arena,
                                                 struct collection_config *config,
                                                 struct error *error);

@@ -190,7 +190,7 @@ enum status handle_collection_create(struct api_call *call, const void *body) {
     *params = request->params;
     document.params = params;
     *job = (struct catalogue_job){.kind = CATALOGUE_CREATE};
-    status = collection_shapes_config(&document, call->arena, &job->config, &call->error);
+    status = collection_shapes_config(&document, NULL, call->arena, &job->config, &call->error);
     return status == STATUS_OK ? call_change_catalogue(call, job) : status;
 }
 
@@ -206,8 +206,9 @@ static enum status apply_patch(struct catalogue_job *job, const struct collectio
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a configuration");
     json_reader_init(&reader, call->body, call->body_length, job->arena, error);
     status = json_shape_merge(&reader, &collection_patch_shape, &document);
-    return status == STATUS_OK ? collection_shapes_config(&document, job->arena, changed, error)
-                               : status;
+    return status == STATUS_OK
+               ? collection_shapes_config(&document, present, job->arena, changed, error)
+               : status;
 }
 
 /* The body was read once already, which checked it; the patch is applied by the writer. */

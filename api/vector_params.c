@@ -17,6 +17,7 @@ static const struct json_field hnsw_fields[] = {
     {JSON_OPTIONAL(struct hnsw_settings, on_disk)},
     {JSON_OPTIONAL(struct hnsw_settings, payload_m)},
     {JSON_OPTIONAL(struct hnsw_settings, inline_storage)},
+    {JSON_MEMBER(struct hnsw_settings, memory)},
 };
 const struct json_shape vector_params_hnsw_shape =
     JSON_SHAPE("HnswConfig", struct hnsw_settings, hnsw_fields, .defaults = NULL);

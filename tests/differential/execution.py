@@ -193,7 +193,7 @@ class Remote(QdrantClient):
         shape = next(shape for collection, shape in COLLECTIONS.items() if name.endswith(collection))
         filter = to_filter(operation["filter"])
         body = {"vector": {"name": shape["name"], "vector": operation["query"]} if shape["name"] else operation["query"],
-                "filter": json.loads(filter.model_dump_json(exclude_none=True)) if filter else None,
+                "filter": json.loads(filter.model_dump_json(exclude_none=True, by_alias=True)) if filter else None,
                 "limit": operation["limit"], "offset": operation["offset"], "score_threshold": operation["threshold"],
                 "params": {"exact": True} if operation["exact"] else None,
                 "with_payload": operation["with_payload"], "with_vector": operation["with_vectors"]}

@@ -87,6 +87,12 @@ static enum request_verdict answer_unmatched(enum route_match match, struct job 
     }
 }
 
+/* Asks storage, and the file system through it: not on the loop. With a full queue it is refused,
+ * which is the right answer to the question. */
+static bool is_readiness(const struct route *route) {
+    return strcmp(route->pattern, "/readyz") == 0;
+}
+
 static enum request_verdict judge_body(struct server *server, const struct http_head *head,
                                        struct job *job) {
     bool is_public = job->call.route->access == ACCESS_PUBLIC;
@@ -103,7 +109,7 @@ static enum request_verdict judge_body(struct server *server, const struct http_
         job->call.answer.http_status = 413;
         return REQUEST_LAST;
     }
-    if (is_public)
+    if (is_public && !is_readiness(job->call.route))
         return REQUEST_RUN_ON_LOOP; /* whose body, if any, is thrown away */
     if (job_reserve_body(job, (size_t)head->content_length) != STATUS_OK) {
         request_refuse_for_now(job, "no memory for the body at the moment");
@@ -152,7 +158,7 @@ enum request_verdict request_judge(struct server *server, const struct http_head
         request_refuse_for_now(job, "no memory for the request");
         return REQUEST_ANSWERED;
     }
-    if (server->is_draining && strcmp(job->call.route->pattern, "/readyz") == 0)
+    if (server->is_draining && is_readiness(job->call.route))
         return answer_text(job, 503, "some shards are not ready");
     return judge_body(server, head, job);
 }

@@ -13,7 +13,7 @@ enum {
 
 enum request_verdict {
     REQUEST_RUN,         /* a worker answers it */
-    REQUEST_RUN_ON_LOOP, /* health: answered even when every worker is stuck */
+    REQUEST_RUN_ON_LOOP, /* public, touches no storage: answered when every worker is stuck */
     REQUEST_ANSWERED,    /* the job holds the answer; the body is thrown away */
     REQUEST_LAST,        /* as ANSWERED, and the connection must end with it */
 };

@@ -1,5 +1,7 @@
 #include "server/workers.h"
 
+#include "storage/thread_role.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
@@ -63,6 +65,7 @@ static struct job *next_job(struct workers *workers) {
 static void *work(void *argument) {
     struct workers *workers = argument;
     struct job *job;
+    thread_role_set(THREAD_ROLE_WORKER);
     while ((job = next_job(workers))) {
         if (job->is_release)
             workers->options.release(job);

@@ -3,278 +3,136 @@
 #include "server/http_parser.h"
 #include "tests/support/run_suite.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HOST   "Host: a\r\n"
-#define GET    "GET / HTTP/1.1\r\n" HOST "\r\n"
-#define POST   "POST / HTTP/1.1\r\n" HOST
-#define CHUNKS POST "Transfer-Encoding: chunked\r\n\r\n"
-#define EVIL   "GET /evil HTTP/1.1\r\n" HOST "\r\n"
+#define HOST "Host: a\r\n"
+#define GET  "GET / HTTP/1.1\r\n" HOST "\r\n"
 
 enum {
     OPEN = 0, /* not refused: the parser waits for more */
     BODY_BYTES_MAX = 1000,
     SPLITS = 3,
+    VECTORS_MAX = 1000,
+    VECTORS_MIN = 150,
+    NAMES_MAX = 16,
+    TEXT_MAX = 4096, /* bytes of a line, and of a vector */
+};
+
+struct text {
+    char bytes[TEXT_MAX]; /* with a NUL after them */
+    size_t length;
 };
 
 struct vector {
-    const char *bytes;
-    size_t length;
     unsigned requests; /* that are complete */
     unsigned refused;  /* with this status; OPEN: not */
-    const char *body;  /* of all requests together */
+    struct text bytes;
+    bool has_body;
+    struct text body; /* of all requests together */
 };
 
-#define V(bytes_, requests_, refused_)                                            \
-    {                                                                             \
-        .bytes = (bytes_), .length = sizeof(bytes_) - 1, .requests = (requests_), \
-        .refused = (refused_)                                                     \
+/* ---- tests/http/vectors.txt ----------------------------------------------------------------- */
+
+static struct vector *vectors;
+static size_t vector_count;
+static struct {
+    char name[16];
+    struct text text;
+} names[NAMES_MAX];
+static size_t name_count;
+
+static void append(struct text *text, const char *bytes, size_t length) {
+    assert(text->length + length < TEXT_MAX);
+    memcpy(text->bytes + text->length, bytes, length);
+    text->length += length;
+    text->bytes[text->length] = '\0';
+}
+
+/* Takes "{NAME}" at *at; false if there is no such name. */
+static bool take_name(const char **at, struct text *text) {
+    const char *end = strchr(*at, '}');
+    for (size_t i = 0; end && i < name_count; i++) {
+        size_t length = strlen(names[i].name);
+        if ((size_t)(end - *at - 1) != length || memcmp(*at + 1, names[i].name, length) != 0)
+            continue;
+        append(text, names[i].text.bytes, names[i].text.length);
+        *at = end + 1;
+        return true;
     }
-#define B(bytes_, requests_, body_) \
-    { .bytes = (bytes_), .length = sizeof(bytes_) - 1, .requests = (requests_), .body = (body_) }
+    return false;
+}
 
-static const struct vector vectors[] = {
-    /* ---- What must pass ---- */
-    V(GET, 1, OPEN),
-    V(GET GET GET, 3, OPEN),
-    V("\r\n" GET, 1, OPEN),
-    V("GET / HTTP/1.0\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.0\r\n" HOST "Connection: keep-alive\r\n\r\n", 1, OPEN),
-    V("HEAD / HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("DELETE /a/b HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("PATCH /a HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", 1, OPEN),
-    V("OPTIONS * HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("OPTIONS /a HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET http://a/b?c=d HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET https://a:1/b HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET http://a HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET http://a?b HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET /?a=%20&b HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET //a//b/ HTTP/1.1\r\n" HOST "\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\nhOsT:a\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\nHost:   a  \t\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\nHost: [::1]:6333\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "X:\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\tb\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "X: \xE4\xFF\r\n\r\n", 1, OPEN), /* obs-text is opaque */
-    V("GET / HTTP/1.1\r\n" HOST "!#$%&'*+-.^_`|~: a\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "Accept: a\r\nAccept: b\r\n\r\n", 1, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n" GET, 2, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "Upgrade: websocket\r\nConnection: upgrade\r\n\r\n", 1, OPEN),
-    B(POST "Content-Length: 3\r\n\r\nabc", 1, "abc"),
-    B(POST "Content-Length: 3\r\n\r\nabc" POST "Content-Length: 2\r\n\r\nde", 2, "abcde"),
-    B(POST "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 3\r\n\r\nabc" GET, 2, "abc"),
-    B(POST "Content-Length:3\r\n\r\na\r\n" GET, 2, "a\r\n"),
-    B(POST "Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc", 1, "abc"),
-    B(POST "Content-Length: 3\r\nExpect: 100-CONTINUE\r\n\r\nabc", 1, "abc"),
-    B("GET / HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc" GET, 2, "abc"),
-    B(CHUNKS "3\r\nabc\r\n0\r\n\r\n", 1, "abc"),
-    B(CHUNKS "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n" GET, 2, "abcde"),
-    B(CHUNKS "0\r\n\r\n" GET, 2, ""),
-    B(CHUNKS "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", 1, "01234567890123456789"),
-    B(CHUNKS "0003\r\nabc\r\n000\r\n\r\n", 1, "abc"),
-    B(POST "Transfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 1, "abc"),
-    B(POST "transfer-encoding:chunked\r\n\r\n0\r\n\r\n", 1, ""),
-    B(CHUNKS "4\r\n\r\n\r\n\r\n0\r\n\r\n", 1, "\r\n\r\n"),
+static char take_escape(const char **at) {
+    static const char from[] = "rnt0\\\"", to[] = "\r\n\t\0\\\"";
+    const char *found = strchr(from, **at);
+    if (found && **at) {
+        (*at)++;
+        return to[found - from];
+    }
+    assert(**at == 'x');
+    const char digits[] = {(*at)[1], (*at)[2], '\0'};
+    *at += 3;
+    return (char)strtoul(digits, NULL, 16);
+}
 
-    /* ---- What is not complete ---- */
-    V("", 0, OPEN),
-    V("\r\n", 0, OPEN),
-    V("GET", 0, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST, 0, OPEN),
-    V("GET / HTTP/1.1\r\n" HOST "\r", 0, OPEN),
-    V(POST "Content-Length: 5\r\n\r\nabcd", 0, OPEN),
-    V(CHUNKS "5\r\nabcd", 0, OPEN),
-    V(CHUNKS "3\r\nabc\r\n0\r\n", 0, OPEN),
-    V(GET "GET", 1, OPEN),
+/* Takes a quoted text at *at. */
+static void take_text(const char **at, struct text *text) {
+    *text = (struct text){.length = 0};
+    assert(**at == '"');
+    for ((*at)++; **at != '"';) {
+        char byte = **at;
+        assert(byte != '\0');
+        if (byte == '{' && take_name(at, text))
+            continue;
+        (*at)++;
+        if (byte == '\\')
+            byte = take_escape(at);
+        append(text, &byte, 1);
+    }
+    (*at)++;
+}
 
-    /* ---- The request line ---- */
-    V("\x16\x03\x01\x02", 0, 400), /* TLS on a plain port */
-    V("\r\n\r\n" GET, 0, 400),
-    V("\n" GET, 0, 400),
-    V(" GET / HTTP/1.1\r\n", 0, 400),
-    V("\0GET / HTTP/1.1\r\n", 0, 400),
-    V("GET  / HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /  HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1 \r\n" HOST "\r\n", 0, 400),
-    V("GET\t/ HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /\tHTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /a b HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /\r\n" HOST "\r\n", 0, 400), /* HTTP/0.9 */
-    V("GET\r\n" HOST "\r\n", 0, 400),
-    V("GET / \r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/11\r\n" HOST "\r\n", 0, 400),
-    V("GET / http/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP /1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET / XTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1x\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/a.b\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/0.9\r\n" HOST "\r\n", 0, 505),
-    V("GET / HTTP/2.0\r\n" HOST "\r\n", 0, 505),
-    V("GET / HTTP/1.2\r\n" HOST "\r\n", 0, 505),
-    V("GET / HTTP/3.1\r\n" HOST "\r\n", 0, 505),
-    V("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, 505),
-    V("FOO / HTTP/1.1\r\n" HOST "\r\n", 0, 501),
-    V("get / HTTP/1.1\r\n" HOST "\r\n", 0, 501),
-    V("GETS / HTTP/1.1\r\n" HOST "\r\n", 0, 501),
-    V("TRACE / HTTP/1.1\r\n" HOST "\r\n", 0, 501),
-    V("CONNECT a:80 HTTP/1.1\r\n" HOST "\r\n", 0, 501),
-    V("PROPFIND / HTTP/1.1\r\n" HOST "\r\n", 0, 501),
-    V("G(T / HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("G\0T / HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG / HTTP/1.1\r\n", 0, 400),
-    V("GET a HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET ../a HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET * HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("OPTIONS ** HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET ?a HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET ftp://a/b HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET http:///b HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET http://a@b/ HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET http:/a HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /a#b HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /\xC3\xA4 HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /\x7F HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /\x01 HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET /\0 HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1\r" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\r\n" HOST "\r\n", 0, 400),
-    V(GET "\r\n\r\n" GET, 1, 400),
-    V(GET "garbage\r\n\r\n", 1, 400),
-    V(GET "\0", 1, 400),
+static void take_line(const char *line) {
+    if (line[0] == '#' || line[0] == '\n')
+        return;
+    if (line[0] >= 'A' && line[0] <= 'Z') {
+        size_t length = strcspn(line, " ");
+        assert(name_count < NAMES_MAX && length < sizeof(names[0].name));
+        memcpy(names[name_count].name, line, length);
+        line += length + 1;
+        take_text(&line, &names[name_count].text);
+        name_count++;
+        return;
+    }
+    assert(vector_count < VECTORS_MAX);
+    struct vector *vector = &vectors[vector_count++];
+    char *end;
+    vector->requests = (unsigned)strtoul(line, &end, 10);
+    vector->refused = end[1] == '-' ? OPEN : (unsigned)strtoul(end + 1, NULL, 10);
+    line = strchr(end, '"');
+    assert(line);
+    take_text(&line, &vector->bytes);
+    vector->has_body = *line == ' ';
+    if (vector->has_body) {
+        line++;
+        take_text(&line, &vector->body);
+    }
+    assert(*line == '\n');
+}
 
-    /* ---- Headers ---- */
-    V("GET / HTTP/1.1\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nX: a\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "host: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost:\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost: \xE4\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\r\n b\r\n\r\n", 0, 400), /* obs-fold */
-    V("GET / HTTP/1.1\r\n" HOST "X: a\r\n\tb\r\n\r\n", 0, 400),
-    V("POST / HTTP/1.1\r\n" HOST "X: a\r\n Content-Length: 5\r\n\r\nabcde", 0, 400),
-    V("POST / HTTP/1.1\r\n Content-Length: 5\r\n" HOST "\r\nabcde", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST ": b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST ":\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X a: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X\t: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X\0: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X(: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "\xE4: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: \0\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\x01\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\x7F\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\x1B[2J\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\nY: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\rY: b\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\r\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "\rZ" EVIL, 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "\r\r\n" EVIL, 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "\n" EVIL, 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "X: a\r\n\rZGET /evil HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "api-key: a\r\napi-key: a\r\n\r\n", 0, 400),
-    V("GET / HTTP/1.1\r\n" HOST "Authorization: a\r\nauthorization: b\r\n\r\n", 0, 400),
-    V(POST "Expect: 100-continue\r\nExpect: 100-continue\r\n\r\n", 0, 400),
-    V(POST "Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", 0, 417),
-    V(POST "Expect: 100-continue, x\r\nContent-Length: 1\r\n\r\n", 0, 417),
-    V(POST "Expect:\r\n\r\n", 0, 417),
-
-    /* ---- How long is the body? ---- */
-    V(POST "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 3, 3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 3,4\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: +3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: -3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 0x3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 3 \t3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 03\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 00\r\n\r\n", 0, 400),
-    V(POST "Content-Length: 3.0\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 3;\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: \"3\"\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: a\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length:\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length : 3\r\n\r\nabc", 0, 400),
-    V(POST "Content-Length: 18446744073709551615\r\n\r\n", 0, 413),
-    V(POST "Content-Length: 18446744073709551616\r\n\r\n", 0, 413),
-    V(POST "Content-Length: 99999999999999999999999999\r\n\r\n", 0, 413),
-    V(POST "Content-Length: 1000000000000000000\r\n\r\n", 0, 413),
-    V(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" EVIL, 0, 400),
-    V(POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" EVIL, 0, 400),
-    V(POST "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400),
-    V(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400),
-    V(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 0, 400),
-    V(POST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: chunkedx\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc", 0, 400),
-    V(POST "Transfer-Encoding: identity\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding:\r\n\r\n", 0, 501),
-    V(POST "Transfer-Encoding: \x0B"
-           "chunked\r\n\r\n0\r\n\r\n",
-      0, 400),
-    V(POST "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 0, 400),
-    V(POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", 0, 400),
-    V("POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" EVIL, 0, 400),
-    V("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 0, 400),
-
-    /* ---- Chunks ---- */
-    V(CHUNKS "\r\n\r\n", 0, 400),
-    V(CHUNKS "g\r\n", 0, 400),
-    V(CHUNKS "-1\r\n", 0, 400),
-    V(CHUNKS "+3\r\nabc\r\n", 0, 400),
-    V(CHUNKS "0x3\r\nabc\r\n", 0, 400),
-    V(CHUNKS " 3\r\nabc\r\n", 0, 400),
-    V(CHUNKS "3 \r\nabc\r\n", 0, 400),
-    V(CHUNKS "3\t\r\nabc\r\n", 0, 400),
-    V(CHUNKS "3\nabc\r\n", 0, 400),
-    V(CHUNKS "3\rabc\r\n", 0, 400),
-    V(CHUNKS "3\r\r\nabc\r\n", 0, 400),
-    V(CHUNKS "5\r\r;ABCD\r\n34\r\n", 0, 400),
-    V(CHUNKS "3\0\r\nabc\r\n", 0, 400),
-    V(CHUNKS "3;a=b\r\nabc\r\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "3;\r\nabc\r\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "3;a=\"b\r\n\"\r\nabc\r\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "0;a\r\n\r\n", 0, 400),
-    V(CHUNKS "3\r\nabcd\r\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "3\r\nab\r\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "3\r\nabc\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "3\r\nabc0\r\n\r\n", 0, 400),
-    V(CHUNKS "3\r\nabc\r\r\n0\r\n\r\n", 0, 400),
-    V(CHUNKS "0\r\nX: a\r\n\r\n", 0, 400), /* trailers */
-    V(CHUNKS "0\r\nContent-Length: 5\r\n\r\nabcde", 0, 400),
-    V(CHUNKS "0\r\n\rX", 0, 400),
-    V(CHUNKS "0\r\n\n" EVIL, 0, 400),
-    V(CHUNKS "0\n\r\n", 0, 400),
-    V(CHUNKS "0\r\nGET /evil HTTP/1.1\r\n" HOST "\r\n", 0, 400),
-    V(CHUNKS "00000000000000003\r\nabc\r\n", 0, 400),
-    V(CHUNKS "3E9\r\n", 0, 413), /* 1001: one past the limit */
-    V(CHUNKS "FFFFFFFFFFFFFFFF\r\n", 0, 413),
-    V(CHUNKS "8000000000000000\r\n", 0, 413),
-    V(CHUNKS "1\r\na\r\n3E8\r\n", 0, 413), /* one past the limit in two */
-    V(CHUNKS "1\r\na\r\nFFFFFFFFFFFFFFFF\r\n", 0, 413),
-    V(CHUNKS "0\r\n\r\n"
-             "FOO / HTTP/1.1\r\n\r\n",
-      1, 501),
-};
+static void read_vectors(void) {
+    char line[TEXT_MAX];
+    FILE *file = fopen("tests/http/vectors.txt", "r");
+    assert(file); /* run from the top of the tree */
+    vectors = calloc(VECTORS_MAX, sizeof(*vectors));
+    assert(vectors);
+    while (fgets(line, sizeof(line), file))
+        take_line(line);
+    fclose(file);
+}
 
 /* ---- Feeding -------------------------------------------------------------------------------- */
 
@@ -338,31 +196,33 @@ static void expect(const struct vector *vector, const struct seen *seen, const c
     ck_assert_msg(seen->requests == vector->requests && seen->refused == vector->refused,
                   "fed %s: %u requests and status %u, expected %u and %u, of:\n%.*s", how,
                   seen->requests, seen->refused, vector->requests, vector->refused,
-                  (int)vector->length, vector->bytes);
-    if (vector->body) {
-        ck_assert_uint_eq(seen->body_length, strlen(vector->body));
-        ck_assert_mem_eq(seen->body, vector->body, seen->body_length);
+                  (int)vector->bytes.length, vector->bytes.bytes);
+    if (vector->has_body) {
+        ck_assert_uint_eq(seen->body_length, vector->body.length);
+        ck_assert_mem_eq(seen->body, vector->body.bytes, seen->body_length);
     }
 }
 
 START_TEST(reads_a_vector_the_same_however_it_is_cut) {
     static struct seen seen;
     const struct vector *vector = &vectors[_i];
-    feed(vector->bytes, vector->length, vector->length, 1, &seen);
+    const char *bytes = vector->bytes.bytes;
+    size_t length = vector->bytes.length;
+    feed(bytes, length, length, 1, &seen);
     expect(vector, &seen, "whole");
-    feed(vector->bytes, vector->length, 1, 1, &seen);
+    feed(bytes, length, 1, 1, &seen);
     expect(vector, &seen, "byte by byte");
     srand((unsigned)_i);
-    for (int i = 0; i < SPLITS && vector->length > 1; i++) {
-        size_t cut = 1 + (size_t)rand() % (vector->length - 1);
-        feed(vector->bytes, vector->length, cut, vector->length, &seen);
+    for (int i = 0; i < SPLITS && length > 1; i++) {
+        size_t cut = 1 + (size_t)rand() % (length - 1);
+        feed(bytes, length, cut, length, &seen);
         expect(vector, &seen, "in two");
     }
 }
 END_TEST
 
-START_TEST(has_at_least_150_vectors) {
-    ck_assert_uint_ge(sizeof(vectors) / sizeof(vectors[0]), 150);
+START_TEST(has_enough_vectors) {
+    ck_assert_uint_ge(vector_count, VECTORS_MIN);
 }
 END_TEST
 
@@ -547,11 +407,11 @@ START_TEST(an_idle_parser_holds_no_memory) {
 END_TEST
 
 Suite *test_suite(void) {
+    read_vectors();
     Suite *suite = suite_create("http_parser");
     TCase *tests = tcase_create("all");
-    tcase_add_loop_test(tests, reads_a_vector_the_same_however_it_is_cut, 0,
-                        (int)(sizeof(vectors) / sizeof(vectors[0])));
-    tcase_add_test(tests, has_at_least_150_vectors);
+    tcase_add_loop_test(tests, reads_a_vector_the_same_however_it_is_cut, 0, (int)vector_count);
+    tcase_add_test(tests, has_enough_vectors);
     tcase_add_test(tests, takes_a_request_line_of_8192_bytes_and_not_one_more);
     tcase_add_test(tests, takes_a_header_of_8192_bytes_and_not_one_more);
     tcase_add_test(tests, takes_100_headers_and_not_one_more);

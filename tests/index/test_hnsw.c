@@ -1,0 +1,327 @@
+/* The graph: recall against the exact scan, what is found when, and what must not hide. */
+#include "tests/support/index_fixture.h"
+#include "tests/support/run_suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ROWS = 6000,
+    DIMENSION = 96,
+    QUERIES = 60,
+};
+
+static const struct index_query plain = {.operation = 1};
+
+static void must_be_sound(struct fixture *fixture) {
+    ck_assert_msg(vector_index_check(fixture->index, &fixture->error) == STATUS_OK, "%s",
+                  fixture->error.message);
+}
+
+static void build(struct fixture *fixture, enum distance distance, int builders) {
+    const struct vector_index_options options = {.dimension = DIMENSION, .distance = distance};
+    fixture_create(fixture, &options, ROWS + 1000);
+    fixture_fill_clusters(fixture, 0, ROWS + 1000, 11);
+    fixture_put(fixture, 0, ROWS, 1);
+    fixture_link(fixture, builders);
+}
+
+START_TEST(finds_97_of_100_with_the_default_ef) {
+    struct fixture fixture;
+    build(&fixture, (enum distance)(_i / 2), _i % 2 + 1);
+    must_be_sound(&fixture);
+    struct vector_index_info info;
+    vector_index_info(fixture.index, &info);
+    ck_assert_uint_eq(info.linked_count, ROWS);
+    ck_assert_uint_eq(info.waiting_count, 0);
+    /* ef given: then the plan does not fall back on an exact scan without need */
+    double recall = fixture_mean_recall(&fixture, &plain, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Two builders must not leave holes that no ef can close. */
+START_TEST(two_builders_leave_no_holes) {
+    struct fixture fixture;
+    struct index_query query = plain;
+    query.ef = 512;
+    build(&fixture, DISTANCE_EUCLID, 2);
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.995, "recall %.4f", recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(finds_a_slot_before_it_is_linked) {
+    struct fixture fixture;
+    build(&fixture, DISTANCE_COSINE, 2);
+    fixture_put(&fixture, ROWS, 300, 1);
+    for (uint32_t row = ROWS; row < ROWS + 300; row += 7) {
+        struct index_query query = {.vector = fixture_row(&fixture, row), .k = 3, .operation = 1};
+        ck_assert_uint_eq(fixture_search(&fixture, &query).hits[0].slot, row);
+        query.indexed_only = true;
+        struct index_answer answer = fixture_search(&fixture, &query);
+        for (size_t i = 0; i < answer.count; i++)
+            ck_assert_uint_lt(answer.hits[i].slot, ROWS);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(gives_k_hits_however_many_have_died) {
+    struct fixture fixture;
+    build(&fixture, DISTANCE_DOT, 2);
+    for (uint32_t slot = 0; slot < ROWS; slot++) {
+        if (slot % 100 >= 3)
+            slots_died(fixture.slots, slot, 2);
+    }
+    for (uint32_t k = 1; k <= 400; k = k * 2 + 1) {
+        struct index_query query = {.vector = fixture_row(&fixture, ROWS), .k = k, .operation = 2};
+        ck_assert_uint_eq(fixture_search(&fixture, &query).count, k < 180 ? k : 180);
+        query.operation = 1; /* a reader from before sees them all */
+        ck_assert_uint_eq(fixture_search(&fixture, &query).count, k);
+    }
+    struct index_query query = {.operation = 2};
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* A thousand equal vectors, zero or not, in the midst of others. */
+START_TEST(equal_vectors_do_not_hide_others) {
+    struct fixture fixture;
+    const struct vector_index_options options = {
+        .dimension = 32, .distance = (enum distance)(_i / 2 % DISTANCE_COUNT)};
+    fixture_create(&fixture, &options, 4000);
+    fixture_fill_clusters(&fixture, 0, 4000, 21);
+    for (uint32_t row = 500; row < 1500; row++) {
+        if (_i % 2)
+            memset(fixture_row(&fixture, row), 0, 32 * sizeof(float));
+        else
+            memcpy(fixture_row(&fixture, row), fixture_row(&fixture, 7), 32 * sizeof(float));
+    }
+    fixture_put(&fixture, 0, 4000, 1);
+    fixture_link(&fixture, 1);
+    must_be_sound(&fixture);
+    struct index_query near = {.vector = fixture_row(&fixture, 7), .k = 30, .operation = 1};
+    struct index_answer answer = fixture_search(&fixture, &near);
+    ck_assert_uint_eq(answer.count, 30);
+    ck_assert(fixture_recall(&fixture, &near, &answer) >= 0.95);
+    double recall = fixture_mean_recall(&fixture, &plain, 21, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Tight clusters far apart, and single points far from all. */
+START_TEST(outliers_stay_reachable) {
+    struct fixture fixture;
+    uint64_t state = 5;
+    const struct vector_index_options options = {
+        .dimension = 16, .distance = _i % 2 ? DISTANCE_EUCLID : DISTANCE_MANHATTAN};
+    fixture_create(&fixture, &options, 3000);
+    for (uint32_t row = 0; row < 3000; row++) {
+        bool is_outlier = row % 100 == 50;
+        for (uint32_t i = 0; i < 16; i++)
+            fixture_row(&fixture, row)[i] =
+                (float)((is_outlier ? 500.0 : 0.001) * (fixture_random(&state) - 0.5) +
+                        (row % 5 == i ? 100 : 0));
+    }
+    fixture_put(&fixture, 0, 3000, 1);
+    fixture_link(&fixture, 2);
+    must_be_sound(&fixture);
+    for (uint32_t row = 50; row < 3000; row += 100) {
+        struct index_query query = {
+            .vector = fixture_row(&fixture, row), .k = 1, .ef = 64, .operation = 1};
+        ck_assert_uint_eq(fixture_search(&fixture, &query).hits[0].slot, row);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
+struct bytes {
+    unsigned char *data;
+    size_t length, capacity;
+};
+
+static enum status append(void *context, const void *bytes, size_t length, struct error *error) {
+    struct bytes *to = context;
+    (void)error;
+    if (to->length + length > to->capacity) {
+        to->capacity = (to->length + length) * 2;
+        to->data = realloc(to->data, to->capacity);
+        ck_assert_ptr_nonnull(to->data);
+    }
+    memcpy(to->data + to->length, bytes, length);
+    to->length += length;
+    return STATUS_OK;
+}
+
+START_TEST(one_builder_builds_the_same_graph_twice) {
+    struct fixture a, b;
+    struct bytes first = {0}, second = {0};
+    build(&a, DISTANCE_COSINE, 1);
+    build(&b, DISTANCE_COSINE, 1);
+    ck_assert_int_eq(vector_index_save(a.index, 1, 2, append, &first, &a.error), STATUS_OK);
+    ck_assert_int_eq(vector_index_save(b.index, 1, 2, append, &second, &b.error), STATUS_OK);
+    ck_assert_uint_eq(first.length, second.length);
+    ck_assert(memcmp(first.data, second.data, first.length) == 0);
+    free(first.data);
+    free(second.data);
+    fixture_free(&a);
+    fixture_free(&b);
+}
+END_TEST
+
+/* Deletes the slots and gives them to other rows, as the owner does. */
+static void replace(struct fixture *fixture, const uint32_t *dead, uint32_t count,
+                    uint64_t operation, uint32_t first_row) {
+    for (uint32_t i = 0; i < count; i++)
+        slots_died(fixture->slots, dead[i], operation);
+    ck_assert_int_eq(
+        vector_index_repair(fixture->index, dead, count, fixture->scratch, &fixture->error),
+        STATUS_OK);
+    must_be_sound(fixture);
+    uint64_t epoch = vector_index_epoch_advance(fixture->index);
+    ck_assert(vector_index_epoch_passed(fixture->index, epoch));
+    for (uint32_t i = 0; i < count; i++) {
+        ck_assert(!vector_index_has(fixture->index, dead[i]));
+        fixture_put_into(fixture, dead[i], (first_row + i) % fixture->capacity, operation);
+    }
+    fixture_link(fixture, 1);
+}
+
+START_TEST(twenty_rounds_of_churn_keep_the_recall) {
+    struct fixture churned, fresh;
+    uint64_t state = 77;
+    uint32_t dead[ROWS / 20];
+    struct index_query query = {.ef = 64, .operation = 1000};
+    build(&churned, DISTANCE_COSINE, 1);
+    for (uint64_t round = 0; round < 20; round++) {
+        uint32_t start = (uint32_t)(fixture_random(&state) * (ROWS - 1)), count = 0;
+        /* At random, or a block: with clusters in order of rows, a neighbourhood. */
+        for (uint32_t slot = start; count < ROWS / 20; slot = (slot + 17) % ROWS)
+            dead[count++] = slot;
+        replace(&churned, dead, count, 2 + round, (uint32_t)(ROWS + round * 50));
+    }
+    must_be_sound(&churned);
+    double after = fixture_mean_recall(&churned, &query, 11, 2 * QUERIES, 10);
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = DISTANCE_COSINE};
+    fixture_create(&fresh, &options, ROWS + 1000);
+    fixture_fill_clusters(&fresh, 0, ROWS + 1000, 11);
+    for (uint32_t slot = 0; slot < ROWS; slot++)
+        fixture_put_into(&fresh, slot, churned.row_of[slot], 1);
+    fixture_link(&fresh, 1);
+    double before = fixture_mean_recall(&fresh, &query, 11, 2 * QUERIES, 10);
+    ck_assert_msg(after >= before - 0.005, "recall %.4f after churn, %.4f fresh", after, before);
+    fixture_free(&churned);
+    fixture_free(&fresh);
+}
+END_TEST
+
+START_TEST(whole_clusters_can_go_at_once) {
+    struct fixture fixture;
+    float vector[DIMENSION];
+    uint32_t dead[ROWS], count = 0;
+    build(&fixture, DISTANCE_EUCLID, 2);
+    /* The thousand nearest of a query, and everything that leads there. */
+    fixture_make_query(&fixture, 11, 3, vector);
+    struct index_query near = {.vector = vector, .k = 1000, .operation = 1, .exact = true};
+    struct index_answer answer = fixture_search(&fixture, &near);
+    for (size_t i = 0; i < answer.count; i++)
+        dead[count++] = answer.hits[i].slot;
+    replace(&fixture, dead, count, 2, ROWS);
+    must_be_sound(&fixture);
+    struct index_query query = {.ef = 64, .operation = 2};
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(all_may_die_and_come_back) {
+    struct fixture fixture;
+    uint32_t dead[ROWS];
+    build(&fixture, DISTANCE_EUCLID, 1);
+    for (uint32_t slot = 0; slot < ROWS; slot++)
+        dead[slot] = slot;
+    replace(&fixture, dead, ROWS, 2, 100);
+    must_be_sound(&fixture);
+    struct index_query query = {.ef = 64, .operation = 2};
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(twins_survive_the_slot_they_hang_on) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = 24, .distance = DISTANCE_EUCLID};
+    fixture_create(&fixture, &options, 3000);
+    fixture_fill_clusters(&fixture, 0, 3000, 31);
+    for (uint32_t row = 100; row < 400; row++)
+        memcpy(fixture_row(&fixture, row), fixture_row(&fixture, 100), 24 * sizeof(float));
+    fixture_put(&fixture, 0, 3000, 1);
+    fixture_link(&fixture, 1);
+    for (uint32_t first = 100; first < 399; first += 60) {
+        uint32_t dead[60];
+        for (uint32_t i = 0; i < 59; i++) {
+            dead[i] = first + i;
+            slots_died(fixture.slots, dead[i], first);
+        }
+        ck_assert_int_eq(
+            vector_index_repair(fixture.index, dead, 59, fixture.scratch, &fixture.error),
+            STATUS_OK);
+        struct index_query query = {
+            .vector = fixture_row(&fixture, 399), .k = 20, .ef = 64, .operation = first};
+        for (int linked = 0; linked < 2; linked++) {
+            struct index_answer answer = fixture_search(&fixture, &query);
+            ck_assert(fixture_recall(&fixture, &query, &answer) >= 0.95);
+            fixture_link(&fixture, 1);
+            must_be_sound(&fixture);
+        }
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(stops_when_cancelled_or_late) {
+    struct fixture fixture;
+    atomic_bool cancelled = true;
+    struct index_answer answer;
+    build(&fixture, DISTANCE_COSINE, 2);
+    struct index_query query = {.vector = fixture_row(&fixture, 0),
+                                .k = 10,
+                                .operation = 1,
+                                .exact = _i % 2 == 0,
+                                .cancelled = _i < 2 ? &cancelled : NULL,
+                                .deadline_ns = _i < 2 ? 0 : 1};
+    ck_assert_int_eq(vector_index_search(fixture.index, &query, &fixture.owner, fixture.scratch,
+                                         &answer, &fixture.error),
+                     _i < 2 ? STATUS_CANCELLED : STATUS_TIMEOUT);
+    fixture_free(&fixture);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("hnsw");
+    TCase *tcase = tcase_create("hnsw");
+    tcase_set_timeout(tcase, 240);
+    tcase_add_loop_test(tcase, finds_97_of_100_with_the_default_ef, 0, 2 * DISTANCE_COUNT);
+    tcase_add_test(tcase, two_builders_leave_no_holes);
+    tcase_add_test(tcase, finds_a_slot_before_it_is_linked);
+    tcase_add_test(tcase, gives_k_hits_however_many_have_died);
+    tcase_add_loop_test(tcase, equal_vectors_do_not_hide_others, 0, 2 * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, outliers_stay_reachable, 0, 2);
+    tcase_add_test(tcase, one_builder_builds_the_same_graph_twice);
+    tcase_add_test(tcase, twenty_rounds_of_churn_keep_the_recall);
+    tcase_add_test(tcase, whole_clusters_can_go_at_once);
+    tcase_add_test(tcase, all_may_die_and_come_back);
+    tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
+    tcase_add_loop_test(tcase, stops_when_cancelled_or_late, 0, 4);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

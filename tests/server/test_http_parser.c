@@ -306,6 +306,27 @@ START_TEST(takes_a_head_of_16384_bytes_and_not_one_more) {
 }
 END_TEST
 
+static const struct {
+    const char *chunks;
+    unsigned refused;
+} chunk_sizes[] = {
+    {"3E8\r\n", OPEN}, /* 1000: the limit */
+    {"3E9\r\n", 413},
+    {"1\r\na\r\n3E7\r\n", OPEN},
+    {"1\r\na\r\n3E8\r\n", 413},
+    {"0000000000000001\r\na\r\n", OPEN}, /* 16 digits */
+    {"00000000000000001\r\na\r\n", 400},
+};
+
+START_TEST(takes_chunks_up_to_the_limit_of_the_body_and_not_one_byte_more) {
+    char bytes[200];
+    int length = snprintf(bytes, sizeof(bytes),
+                          "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n%s",
+                          chunk_sizes[_i].chunks);
+    ck_assert_uint_eq(status_of(bytes, (size_t)length, 0), chunk_sizes[_i].refused);
+}
+END_TEST
+
 /* ---- What a head says ----------------------------------------------------------------------- */
 
 static void parse(const char *bytes, struct http_parser *parser, struct http_head *head,
@@ -416,6 +437,8 @@ Suite *test_suite(void) {
     tcase_add_test(tests, takes_a_header_of_8192_bytes_and_not_one_more);
     tcase_add_test(tests, takes_100_headers_and_not_one_more);
     tcase_add_test(tests, takes_a_head_of_16384_bytes_and_not_one_more);
+    tcase_add_loop_test(tests, takes_chunks_up_to_the_limit_of_the_body_and_not_one_byte_more, 0,
+                        (int)(sizeof(chunk_sizes) / sizeof(chunk_sizes[0])));
     tcase_add_test(tests, splits_a_head_into_what_it_says);
     tcase_add_test(tests, takes_the_host_of_an_absolute_target_over_the_header);
     tcase_add_loop_test(tests, knows_whether_the_connection_stays, 0,

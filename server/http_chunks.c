@@ -80,7 +80,7 @@ static enum http_progress scan_framing(struct http_chunks *chunks, char byte,
     case CHUNK_DATA:
         break;
     }
-    assert(!"data is skipped, not scanned");
+    assert(false && "data is skipped, not scanned");
     return HTTP_PROGRESS_BAD;
 }
 

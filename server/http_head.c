@@ -153,7 +153,7 @@ static enum http_progress scan_byte(struct http_head_scan *scan, unsigned char b
     case SCAN_REFUSED:
         break;
     }
-    assert(!"a refused head gets no more bytes");
+    assert(false && "a refused head gets no more bytes");
     return HTTP_PROGRESS_BAD;
 }
 

@@ -183,6 +183,6 @@ enum http_event http_parser_feed(struct http_parser *parser, const char *bytes, 
     case HTTP_PARSER_REFUSED:
         break;
     }
-    assert(!"a refused connection gets no more bytes");
+    assert(false && "a refused connection gets no more bytes");
     return HTTP_EVENT_REFUSED;
 }

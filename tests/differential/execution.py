@@ -1,9 +1,10 @@
 """Carries an operation out on either side through qdrant-client, as plain values that compare.
 
-The two sides are the server and the client's in-process mode. `Known` collects, with the reason,
-where the in-process mode is not the contract: there the operation or the answer is adapted.
+The two sides are the server and the client's in-process mode. Where the in-process mode is not the
+contract, a comment beginning with "Known:" says so: there the operation or the answer is adapted.
 """
 
+import copy
 import json
 
 from qdrant_client import QdrantClient, models
@@ -26,6 +27,47 @@ def to_selector(operation):
     if "ids" in operation:
         return models.PointIdsList(points=operation["ids"])
     return models.FilterSelector(filter=to_filter(operation["filter"]))
+
+
+def conditions(operation):
+    """How an upsert is limited to new or to matching points."""
+    more = {}
+    if "mode" in operation:
+        more["update_mode"] = models.UpdateMode(operation["mode"])
+    if "update_filter" in operation:
+        more["update_filter"] = to_filter(operation["update_filter"])
+    return more
+
+
+def last_of_each(points):
+    """Known: the last of an id's points in a request wins, and conditions look at what is stored; the
+    in-process mode lets the second of them meet the first."""
+    return list({point["id"]: point for point in points}.values())
+
+
+def batched(operation, is_remote):
+    """An operation as a part of a batch."""
+    kind = operation["op"]
+    selection = {"points": operation["ids"]} if "ids" in operation else {"filter": to_filter(operation.get("filter"))}
+    if kind == "upsert":
+        limited = ("mode" in operation or "update_filter" in operation) and not is_remote
+        points = [models.PointStruct(**point) for point in (last_of_each(operation["points"]) if limited else operation["points"])]
+        return models.UpsertOperation(upsert=models.PointsList(points=points, **conditions(operation)))
+    if kind == "delete":
+        return models.DeleteOperation(delete=to_selector(operation))
+    if kind == "set_payload":
+        return models.SetPayloadOperation(set_payload=models.SetPayload(payload=operation["payload"], key=operation["key"], **selection))
+    if kind == "overwrite_payload":
+        return models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=operation["payload"], **selection))
+    if kind == "delete_payload":
+        return models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=operation["keys"], **selection))
+    if kind == "clear_payload":
+        return models.ClearPayloadOperation(clear_payload=to_selector(operation))
+    if kind == "update_vectors":
+        points = [models.PointVectors(**point) for point in operation["points"]]
+        return models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=points, update_filter=to_filter(operation["update_filter"])))
+    assert kind == "delete_vectors", kind
+    return models.DeleteVectorsOperation(delete_vectors=models.DeleteVectors(vector=operation["names"], **selection))
 
 
 def to_payload_selector(selector):
@@ -86,11 +128,13 @@ class Side:
 
     def upsert(self, name, operation):
         points = operation["points"]
+        if ("mode" in operation or "update_filter" in operation) and not isinstance(self.client, Remote):
+            points = last_of_each(points)
         if operation["form"] == "batch" and all(point["vector"] and not isinstance(point["vector"], dict) for point in points):
             self.client.upsert(name, models.Batch(ids=[point["id"] for point in points], vectors=[point["vector"] for point in points],
-                                                  payloads=[point["payload"] or {} for point in points]), wait=True)
+                                                  payloads=[point["payload"] or {} for point in points]), wait=True, **conditions(operation))
         else:
-            self.client.upsert(name, [models.PointStruct(**point) for point in points], wait=True)
+            self.client.upsert(name, [models.PointStruct(**point) for point in points], wait=True, **conditions(operation))
 
     def delete(self, name, operation):
         self.client.delete(name, to_selector(operation), wait=True)
@@ -108,7 +152,14 @@ class Side:
         self.client.clear_payload(name, to_selector(operation), wait=True)
 
     def update_vectors(self, name, operation):
-        self.client.update_vectors(name, [models.PointVectors(**point) for point in operation["points"]], wait=True)
+        self.client.update_vectors(name, [models.PointVectors(**point) for point in operation["points"]], wait=True,
+                                   update_filter=to_filter(operation["update_filter"]))
+
+    def delete_vectors(self, name, operation):
+        self.client.delete_vectors(name, operation["names"], to_selector(operation), wait=True)
+
+    def batch(self, name, operation):
+        self.client.batch_update_points(name, [batched(part, isinstance(self.client, Remote)) for part in operation["operations"]], wait=True)
 
     def create_index(self, name, operation):
         self.client.create_payload_index(name, operation["field"], operation["schema"], wait=True)
@@ -173,6 +224,13 @@ class Side:
 
     def info(self, name, operation):
         return self.client.get_collection(name).points_count
+
+    def remember(self, collection):
+        """A copy of the in-process collection, to go back to."""
+        return copy.deepcopy(self.client._client.collections[self.name(collection)])
+
+    def go_back(self, collection, remembered):
+        self.client._client.collections[self.name(collection)] = remembered
 
     def all_points(self, collection):
         records, _ = self.client.scroll(self.name(collection), limit=100000, with_payload=True, with_vectors=True)

@@ -162,9 +162,23 @@ class Stream:
             return {"key": path, "is_empty": self.chance(0.5)}
         if kind < 0.83:
             return {"key": path, "is_null": self.chance(0.5)}
-        if kind < 0.91 or depth == 0:
+        if kind < 0.85:
+            return {"has_vector": self.pick(["", "text", "Bild-ä", "missing"])}
+        if kind < 0.89:
+            return {"nested": {"key": self.pick(["items", "items[]", "o", "deep.er", "city"]), "filter": self.nested_filter()}}
+        if kind < 0.93 or depth == 0:
             return {"has_id": self.ids(30)}
         return self.filter(depth - 1)
+
+    def nested_filter(self):
+        """On one element of items."""
+        choices = [{"key": "k", "match": self.match("city")}, {"key": "v", "match": self.match("n")},
+                   {"key": "v", "range": self.bounds([float(n) for n in INTEGERS])}, {"is_empty": {"key": "v"}},
+                   {"is_null": {"key": "v"}}, {"key": "v", "values_count": self.bounds([0, 1, 2])}, {"has_id": self.ids(30)}]
+        filter = {self.pick(["must", "must", "should", "must_not"]): self.some(choices, 2)}
+        if self.chance(0.3):
+            filter["must_not"] = self.some(choices, 1)
+        return filter
 
     def filter(self, depth=2):
         clauses = {}
@@ -208,7 +222,12 @@ class Stream:
     def upsert(self, collection):
         count = self.random.randint(1, 60 if self.chance(0.15) else 10)
         points = [self.point(collection) for _ in range(count)]
-        return {"op": "upsert", "points": points, "form": "batch" if self.chance(0.25) else "points"}
+        operation = {"op": "upsert", "points": points, "form": "batch" if self.chance(0.25) else "points"}
+        if self.chance(0.12):
+            operation["mode"] = self.pick(["upsert", "insert_only", "update_only"])
+        if self.chance(0.12):
+            operation["update_filter"] = self.filter()
+        return operation
 
     def query(self, collection):
         name = COLLECTIONS[collection]["name"]
@@ -228,7 +247,14 @@ class Stream:
         key = self.pick([None, None, None, "o", "o.a", "items[]", "items[0]", "items[].k", "new.path", "city", '"odd.key"', "o.b[2]"])
         return {"op": "set_payload", "payload": self.payload(), "key": key, **self.selector()}
 
-    def write(self, collection):
+    def batched(self, collection):
+        """A write that may stand in a batch."""
+        while True:
+            operation = self.write(collection, in_batch=True)
+            if operation["op"] not in ("create_index", "drop_index", "recreate"):
+                return operation
+
+    def write(self, collection, in_batch=False):
         kind = self.random.random()
         if kind < 0.42:
             return self.upsert(collection)
@@ -245,8 +271,13 @@ class Stream:
             return {"op": "clear_payload", **self.selector()}
         if kind < 0.92:
             points = [{"id": id, "vector": self.named(collection, self.vector(collection))} for id in self.ids(3)]
-            return {"op": "update_vectors", "points": points}
-        if kind < 0.97:
+            filter = self.filter() if self.chance(0.1) else None
+            return {"op": "update_vectors", "points": points, "update_filter": filter}
+        if kind < 0.93:
+            return {"op": "delete_vectors", "names": [COLLECTIONS[collection]["name"]], **self.selector()}
+        if kind < 0.945 and not in_batch:
+            return {"op": "batch", "operations": [self.batched(collection) for _ in range(self.random.randint(1, 5))]}
+        if kind < 0.975:
             field = self.pick(list(FIELDS))
             schema = FIELDS[field] if self.chance(0.9) else self.pick(sorted(set(FIELDS.values())))
             return {"op": "create_index", "field": field, "schema": schema}

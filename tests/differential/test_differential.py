@@ -29,7 +29,7 @@ SEED_DEFAULT = 20251125
 SHRINK_SECONDS_MAX = 60
 # By ids, a write that names an unknown one is refused and changes nothing. Known: the in-process mode
 # changes the known ones before it refuses.
-WHOLE_OR_NOTHING = {"set_payload", "overwrite_payload", "delete_payload", "clear_payload", "update_vectors"}
+WHOLE_OR_NOTHING = {"set_payload", "overwrite_payload", "delete_payload", "clear_payload", "update_vectors", "delete_vectors"}
 
 
 class Different(Exception):
@@ -87,7 +87,11 @@ def step(server, remote, local, operation):
         if refusal is None:
             raise Different("a write that names an unknown id was not refused")
         return
+    # Known: of a batch that is refused, the in-process mode keeps what stands before the refused part.
+    before = local.remember(operation["collection"]) if operation["op"] == "batch" else None
     expected, local_refusal = outcome(local, operation)
+    if before is not None and local_refusal is not None:
+        local.go_back(operation["collection"], before)
     answer, refusal = outcome(remote, operation)
     if (refusal is None) != (local_refusal is None):
         raise Different(f"refused with {refusal}" if refusal else f"not refused, but: {local_refusal}")

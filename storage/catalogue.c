@@ -17,12 +17,20 @@
  * A vector in it:
  *  0 u16 number | 2 u8 distance | 3 u8 zero | 4 u32 dimension | 8 u32 m | 12 u32 ef_construct
  * 16 u64 full scan threshold (KB) | 24 u16 name length | 26 u16 zero | 28 u32 zero | 32 name
+ *
+ * A leftover, under 'd' and the number (u64 big-endian):
+ *  0 u64 checksum | 8 u64 zero
  */
 enum {
+    ATTEMPTS_MAX = 2, /* of a change whose commit fails for another reason than space */
     FORMAT_BYTES = 24,
+    LEFTOVER_BYTES = 16,
     RECORD_HEADER_BYTES = 32,
     VECTOR_HEADER_BYTES = 32,
 };
+
+#define RECORD_KIND   'c'
+#define LEFTOVER_KIND 'd'
 
 static const char *const database_names[] = {"catalogue"};
 
@@ -184,7 +192,8 @@ static enum status create_format(struct catalogue *catalogue, struct error *erro
 }
 
 enum status catalogue_open(struct catalogue *catalogue, const char *path, bool is_read_only,
-                           struct error *error) {
+                           bool *is_new, struct error *error) {
+    *is_new = false;
     const struct lmdb_env_options options = {
         .path = path,
         .names = database_names,
@@ -206,7 +215,8 @@ enum status catalogue_open(struct catalogue *catalogue, const char *path, bool i
         else if (code != MDB_NOTFOUND)
             status = lmdb_env_fail(error, code, "read the catalogue");
         lmdb_env_read_end(&catalogue->env, txn);
-        if (code == MDB_NOTFOUND && !is_read_only)
+        *is_new = code == MDB_NOTFOUND;
+        if (*is_new && !is_read_only)
             status = create_format(catalogue, error);
     }
     if (status != STATUS_OK)
@@ -221,96 +231,189 @@ void catalogue_close(struct catalogue *catalogue) {
 /* ---- Records ----------------------------------------------------------------------------------
  */
 
-enum status catalogue_each(struct catalogue *catalogue, catalogue_visit_fn *visit, void *context,
-                           struct error *error) {
-    struct record_memory *memory = malloc(sizeof(*memory));
+/* Visits the rows of one kind in the order of numbers. */
+typedef enum status visit_row_fn(void *context, const MDB_val *key, const MDB_val *value,
+                                 struct error *error);
+
+static enum status each_row(struct catalogue *catalogue, char kind, visit_row_fn *visit,
+                            void *context, struct error *error) {
     MDB_txn *txn;
-    if (!memory)
-        return error_set(error, STATUS_NO_MEMORY, "out of memory");
     enum status status = lmdb_env_read_begin(&catalogue->env, 0, &txn, error);
-    if (status != STATUS_OK) {
-        free(memory);
+    if (status != STATUS_OK)
         return status;
-    }
     MDB_cursor *cursor = NULL;
-    MDB_val key = {1, (void *)"c"}, value;
+    MDB_val key = {1, &kind}, value;
     int code = mdb_cursor_open(txn, catalogue->env.dbis[0], &cursor);
     if (code == 0)
         code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (code == 0 && status == STATUS_OK && key.mv_size == ROW_COLLECTION_KEY &&
-           *(const char *)key.mv_data == 'c') {
-        const uint8_t *bytes = key.mv_data;
-        uint64_t number = (uint64_t)row_keys_slot_of(bytes + 1) << 32 | row_keys_slot_of(bytes + 5);
-        struct catalogue_record record = {.number = number};
-        bool is_good = read_record(&key, &value, memory, &record);
-        status = visit(context, number, is_good ? &record : NULL, error);
+           *(const char *)key.mv_data == kind) {
+        status = visit(context, &key, &value, error);
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     if (status == STATUS_OK && code != 0 && code != MDB_NOTFOUND)
         status = lmdb_env_fail(error, code, "read the catalogue");
     mdb_cursor_close(cursor);
     lmdb_env_read_end(&catalogue->env, txn);
-    free(memory);
     return status;
 }
 
-static enum status put_record(struct catalogue *catalogue, MDB_txn *txn,
-                              const struct catalogue_record *record, struct error *error) {
-    uint8_t key_bytes[ROW_COLLECTION_KEY];
-    row_keys_collection(key_bytes, record->number);
-    MDB_val key = {sizeof(key_bytes), key_bytes}, value = {record_bytes(record), NULL};
-    int code = mdb_put(txn, catalogue->env.dbis[0], &key, &value, MDB_RESERVE);
-    if (code != 0)
-        return lmdb_env_fail(error, code, "write the catalogue");
-    write_record(value.mv_data, record);
-    return put_format(catalogue, txn, error);
+static uint64_t key_number(const MDB_val *key) {
+    const uint8_t *bytes = key->mv_data;
+    return (uint64_t)row_keys_slot_of(bytes + 1) << 32 | row_keys_slot_of(bytes + 5);
 }
 
-/* One change of the catalogue; the map is grown as often as it takes. */
-static enum status change(struct catalogue *catalogue, const struct catalogue_record *record,
-                          uint64_t removed, struct error *error) {
-    for (;;) {
-        MDB_txn *txn;
-        enum status status = lmdb_env_write_begin(&catalogue->env, &txn, error);
-        if (status != STATUS_OK)
-            return status;
-        if (record) {
-            status = put_record(catalogue, txn, record, error);
-        } else {
-            uint8_t key_bytes[ROW_COLLECTION_KEY];
-            row_keys_collection(key_bytes, removed);
-            MDB_val key = {sizeof(key_bytes), key_bytes};
-            int code = mdb_del(txn, catalogue->env.dbis[0], &key, NULL);
-            if (code != 0 && code != MDB_NOTFOUND)
-                status = lmdb_env_fail(error, code, "write the catalogue");
-        }
-        if (status != STATUS_OK || FAULT_POINT("catalogue.commit")) {
-            mdb_txn_abort(txn);
-            if (status == STATUS_OK)
-                return error_set(error, STATUS_IO, "write the catalogue: fault of a test");
-        } else {
-            int code = mdb_txn_commit(txn);
-            status = code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "write the catalogue");
-        }
-        if (status != STATUS_NO_SPACE || file_is_disk_full(catalogue->env.path))
-            return status;
-        status = lmdb_env_grow(&catalogue->env, error);
-        if (status != STATUS_OK)
-            return status;
+struct record_visit {
+    catalogue_visit_fn *visit;
+    void *context;
+    struct record_memory *memory;
+};
+
+static enum status visit_record(void *context, const MDB_val *key, const MDB_val *value,
+                                struct error *error) {
+    const struct record_visit *visit = context;
+    struct catalogue_record record = {.number = key_number(key)};
+    bool is_good = read_record(key, value, visit->memory, &record);
+    return visit->visit(visit->context, record.number, is_good ? &record : NULL, error);
+}
+
+enum status catalogue_each(struct catalogue *catalogue, catalogue_visit_fn *visit, void *context,
+                           struct error *error) {
+    struct record_visit records = {visit, context, malloc(sizeof(*records.memory))};
+    if (!records.memory)
+        return error_set(error, STATUS_NO_MEMORY, "out of memory");
+    enum status status = each_row(catalogue, RECORD_KIND, visit_record, &records, error);
+    free(records.memory);
+    return status;
+}
+
+struct leftover_visit {
+    catalogue_leftover_fn *visit;
+    void *context;
+};
+
+static enum status visit_leftover(void *context, const MDB_val *key, const MDB_val *value,
+                                  struct error *error) {
+    const struct leftover_visit *visit = context;
+    (void)error;
+    /* A damaged row is no evidence that a folder may go. */
+    if (value->mv_size == LEFTOVER_BYTES && is_sealed(key, value))
+        visit->visit(visit->context, key_number(key));
+    return STATUS_OK;
+}
+
+enum status catalogue_each_leftover(struct catalogue *catalogue, catalogue_leftover_fn *visit,
+                                    void *context, struct error *error) {
+    struct leftover_visit leftovers = {visit, context};
+    return each_row(catalogue, LEFTOVER_KIND, visit_leftover, &leftovers, error);
+}
+
+/* ---- Changes ----------------------------------------------------------------------------------
+ */
+
+/* What a number is after a change: a collection (record), a leftover, or nothing. */
+struct fate {
+    uint64_t number;
+    const struct catalogue_record *record;
+    bool is_leftover;
+};
+
+static int put_record(struct catalogue *catalogue, MDB_txn *txn, MDB_val *key,
+                      const struct catalogue_record *record) {
+    MDB_val value = {record_bytes(record), NULL};
+    int code = mdb_put(txn, catalogue->env.dbis[0], key, &value, MDB_RESERVE);
+    if (code == 0)
+        write_record(value.mv_data, record);
+    return code;
+}
+
+static int put_leftover(struct catalogue *catalogue, MDB_txn *txn, MDB_val *key) {
+    uint8_t bytes[LEFTOVER_BYTES] = {0};
+    MDB_val value = {sizeof(bytes), bytes};
+    seal(bytes, sizeof(bytes), key->mv_data, key->mv_size);
+    return mdb_put(txn, catalogue->env.dbis[0], key, &value, 0);
+}
+
+static int remove_row(struct catalogue *catalogue, MDB_txn *txn, MDB_val *key) {
+    int code = mdb_del(txn, catalogue->env.dbis[0], key, NULL);
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+static enum status write_fate(struct catalogue *catalogue, MDB_txn *txn, const struct fate *fate,
+                              struct error *error) {
+    uint8_t bytes[ROW_COLLECTION_KEY];
+    MDB_val key = {sizeof(bytes), bytes};
+    row_keys_collection(bytes, fate->number);
+    int code = fate->record ? put_record(catalogue, txn, &key, fate->record)
+                            : remove_row(catalogue, txn, &key);
+    bytes[0] = LEFTOVER_KIND;
+    if (code == 0)
+        code = fate->is_leftover ? put_leftover(catalogue, txn, &key)
+                                 : remove_row(catalogue, txn, &key);
+    return code == 0 ? put_format(catalogue, txn, error)
+                     : lmdb_env_fail(error, code, "write the catalogue");
+}
+
+static enum status commit_fate(struct catalogue *catalogue, const struct fate *fate,
+                               struct error *error) {
+    MDB_txn *txn;
+    enum status status = lmdb_env_write_begin(&catalogue->env, &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    status = write_fate(catalogue, txn, fate, error);
+    if (status != STATUS_OK || FAULT_POINT("catalogue.commit")) {
+        mdb_txn_abort(txn);
+        return status != STATUS_OK
+                   ? status
+                   : error_set(error, STATUS_IO, "write the catalogue: fault of a test");
     }
+    int code = mdb_txn_commit(txn);
+    return code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "write the catalogue");
+}
+
+/* The map is grown as often as it takes. After a commit that failed for another reason than space,
+ * the rows may be on disk or not, or only in the page cache: open again and write the same once
+ * more, which is right in all three cases. */
+static enum status change(struct catalogue *catalogue, const struct fate *fate,
+                          struct error *error) {
+    if (catalogue->has_failed)
+        return error_set(error, STATUS_UNAVAILABLE, "the catalogue is read-only until restart");
+    for (int failures = 0;;) {
+        enum status status = commit_fate(catalogue, fate, error);
+        bool is_full = file_is_disk_full(catalogue->env.path);
+        if (status == STATUS_IO && !is_full) {
+            catalogue->has_failed =
+                ++failures == ATTEMPTS_MAX || lmdb_env_reopen(&catalogue->env, error) != STATUS_OK;
+            if (catalogue->has_failed)
+                return STATUS_IO;
+        } else if (status != STATUS_NO_SPACE || is_full) {
+            return status;
+        } else if ((status = lmdb_env_grow(&catalogue->env, error)) != STATUS_OK) {
+            return status;
+        }
+    }
+}
+
+enum status catalogue_reserve(struct catalogue *catalogue, uint64_t *number, struct error *error) {
+    const struct fate fate = {.number = catalogue->next_number, .is_leftover = true};
+    catalogue->next_number++; /* never used again, whatever comes */
+    *number = fate.number;
+    return change(catalogue, &fate, error);
 }
 
 enum status catalogue_put(struct catalogue *catalogue, const struct catalogue_record *record,
                           struct error *error) {
-    uint64_t before = catalogue->next_number;
-    if (record->number >= before)
-        catalogue->next_number = record->number + 1;
-    enum status status = change(catalogue, record, 0, error);
-    if (status != STATUS_OK)
-        catalogue->next_number = before;
-    return status;
+    assert(record->number < catalogue->next_number);
+    const struct fate fate = {.number = record->number, .record = record};
+    return change(catalogue, &fate, error);
 }
 
 enum status catalogue_remove(struct catalogue *catalogue, uint64_t number, struct error *error) {
-    return change(catalogue, NULL, number, error);
+    const struct fate fate = {.number = number, .is_leftover = true};
+    return change(catalogue, &fate, error);
+}
+
+enum status catalogue_forget(struct catalogue *catalogue, uint64_t number, struct error *error) {
+    const struct fate fate = {.number = number};
+    return change(catalogue, &fate, error);
 }

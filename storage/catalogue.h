@@ -21,6 +21,7 @@ enum {
 struct catalogue {
     struct lmdb_env env;
     uint64_t next_number; /* of the next collection */
+    bool has_failed;      /* a change failed twice: no more of them until the next start */
 };
 
 /* Everything the catalogue knows of one collection. Borrows its texts. */
@@ -33,9 +34,9 @@ struct catalogue_record {
     struct collection_config config;
 };
 
-/* Opens or creates. A folder of a newer format is refused with a line that says so. */
+/* Opens, or creates (*is_new). A folder of a newer format is refused with a line that says so. */
 MUST_CHECK enum status catalogue_open(struct catalogue *catalogue, const char *path,
-                                      bool is_read_only, struct error *error);
+                                      bool is_read_only, bool *is_new, struct error *error);
 void catalogue_close(struct catalogue *catalogue);
 
 /* Calls visit for each record, in the order of numbers; a record that cannot be read is visited as
@@ -45,11 +46,27 @@ typedef enum status catalogue_visit_fn(void *context, uint64_t number,
 MUST_CHECK enum status catalogue_each(struct catalogue *catalogue, catalogue_visit_fn *visit,
                                       void *context, struct error *error);
 
-/* On disk when they return STATUS_OK. put replaces; a record whose number is next_number makes that
- * number used. remove of what is not there is no error. */
+/* Leftovers: numbers whose folder is nobody's, because its collection is being made or was deleted.
+ * No other folder may ever be removed: a catalogue that was lost or is an old copy knows too few
+ * collections, and what it does not know may be all that is left of them. */
+typedef void catalogue_leftover_fn(void *context, uint64_t number);
+MUST_CHECK enum status catalogue_each_leftover(struct catalogue *catalogue,
+                                               catalogue_leftover_fn *visit, void *context,
+                                               struct error *error);
+
+/* The changes. On disk when they return STATUS_OK; after STATUS_IO either state may be on disk,
+ * and the catalogue has failed.
+ *
+ * reserve gives a new number, a leftover for now; put makes a number a collection, or replaces its
+ * record; remove makes it a leftover; forget says that its folder is gone. remove and forget of
+ * what is not there are no errors. */
+MUST_CHECK enum status catalogue_reserve(struct catalogue *catalogue, uint64_t *number,
+                                         struct error *error);
 MUST_CHECK enum status catalogue_put(struct catalogue *catalogue,
                                      const struct catalogue_record *record, struct error *error);
 MUST_CHECK enum status catalogue_remove(struct catalogue *catalogue, uint64_t number,
+                                        struct error *error);
+MUST_CHECK enum status catalogue_forget(struct catalogue *catalogue, uint64_t number,
                                         struct error *error);
 
 #endif

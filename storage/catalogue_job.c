@@ -1,8 +1,9 @@
 /* catalogue_job.c -- creating, changing and deleting collections.
  *
- * The order on disk makes each step safe to lose: a collection is its catalogue row. Creation makes
- * the folder first and the row last, deletion removes the row first and the folder last; a folder
- * without a row is removed at the next start.
+ * The order on disk makes each step safe to lose: a collection is its catalogue record. Creation
+ * reserves a number, which marks its folder as a leftover, makes the folder, and writes the record
+ * last; deletion turns the record into the mark first and removes the folder last. Folders that are
+ * marked are removed at the next start, and no others.
  */
 #include "storage/collection_internal.h"
 #include "storage/fault.h"
@@ -70,57 +71,76 @@ static void remove_folder(struct storage *storage, uint64_t number) {
         status = file_remove_folder(path, &error);
     if (status == STATUS_OK)
         status = file_sync_folder(storage->collections_path, &error);
-    if (status != STATUS_OK) /* the next start removes it: no row names it */
+    if (status == STATUS_OK)
+        status = catalogue_forget(&storage->catalogue, number, &error);
+    if (status != STATUS_OK) /* the next start tries again: the mark stands */
         log_event(LOG_LEVEL_WARN, "a deleted collection's folder: %s", error.message);
+}
+
+/* Fills in the record of a new collection, whose vectors go into `vectors`. */
+static enum status describe(struct storage *storage, struct catalogue_job *job,
+                            struct vector_config *vectors, struct catalogue_record *record) {
+    *record = (struct catalogue_record){.next_vector = (uint16_t)job->config.vectors_count,
+                                        .name = job->name,
+                                        .name_length = strlen(job->name),
+                                        .config = job->config};
+    record->config.vectors = vectors;
+    enum status status = number_vectors(&job->config, vectors, &job->error);
+    if (status != STATUS_OK)
+        return status;
+    if (record->name_length > COLLECTION_NAME_BYTES_MAX)
+        return error_set(&job->error, STATUS_INVALID, "the collection's name is too long");
+    if (storage_disk_is_low(storage))
+        return error_set(&job->error, STATUS_NO_SPACE, "No space left: disk full");
+    ssize_t n = getrandom(&record->incarnation, sizeof(record->incarnation), 0);
+    if (n != (ssize_t)sizeof(record->incarnation))
+        return error_set(&job->error, STATUS_IO, "getrandom: %s", strerror(errno));
+    pthread_mutex_lock(&storage->registry_mutex);
+    bool exists = registry_find(storage, job->name) != NULL;
+    pthread_mutex_unlock(&storage->registry_mutex);
+    return exists ? error_set(&job->error, STATUS_CONFLICT, "Collection `%s` already exists!",
+                              job->name)
+                  : STATUS_OK;
+}
+
+/* Makes the number that was reserved for the record a collection, on disk and in memory. */
+static enum status make_collection(struct storage *storage, const struct catalogue_record *record,
+                                   struct catalogue_job *job) {
+    struct shared_config *config = collection_config_create(&record->config);
+    if (!config)
+        return error_set(&job->error, STATUS_NO_MEMORY, "out of memory");
+    enum status status = make_folder(storage, record, config, job->name, &job->error);
+    collection_config_release(config);
+    if (status == STATUS_OK)
+        status = catalogue_put(&storage->catalogue, record, &job->error);
+    if (status != STATUS_OK)
+        return status;
+    (void)FAULT_POINT("create.committed");
+    pthread_mutex_lock(&storage->registry_mutex);
+    struct registry_entry *entry = registry_add(storage, record);
+    pthread_mutex_unlock(&storage->registry_mutex);
+    if (entry)
+        return STATUS_OK;
+    /* Without its entry it must not exist: take the record back. */
+    if (catalogue_remove(&storage->catalogue, record->number, NULL) != STATUS_OK)
+        log_event(LOG_LEVEL_WARN, "a half created collection appears at the next start");
+    return error_set(&job->error, STATUS_NO_MEMORY, "out of memory");
 }
 
 static enum status create(struct storage *storage, struct catalogue_job *job) {
     struct vector_config *vectors = malloc((job->config.vectors_count + 1) * sizeof(*vectors));
+    struct catalogue_record record;
     if (!vectors)
         return error_set(&job->error, STATUS_NO_MEMORY, "out of memory");
-    struct catalogue_record record = {.number = storage->catalogue.next_number,
-                                      .next_vector = (uint16_t)job->config.vectors_count,
-                                      .name = job->name,
-                                      .name_length = strlen(job->name),
-                                      .config = job->config};
-    record.config.vectors = vectors;
-    enum status status = number_vectors(&job->config, vectors, &job->error);
-    if (status == STATUS_OK && record.name_length > COLLECTION_NAME_BYTES_MAX)
-        status = error_set(&job->error, STATUS_INVALID, "the collection's name is too long");
-    if (status == STATUS_OK && storage_disk_is_low(storage))
-        status = error_set(&job->error, STATUS_NO_SPACE, "No space left: disk full");
-    if (status == STATUS_OK && getrandom(&record.incarnation, sizeof(record.incarnation), 0) !=
-                                   (ssize_t)sizeof(record.incarnation))
-        status = error_set(&job->error, STATUS_IO, "getrandom: %s", strerror(errno));
-
-    pthread_mutex_lock(&storage->registry_mutex);
-    if (status == STATUS_OK && registry_find(storage, job->name))
-        status =
-            error_set(&job->error, STATUS_CONFLICT, "Collection `%s` already exists!", job->name);
-    pthread_mutex_unlock(&storage->registry_mutex);
-
-    struct shared_config *config = NULL;
-    bool has_folder = status == STATUS_OK;
-    if (status == STATUS_OK && !(config = collection_config_create(&record.config)))
-        status = error_set(&job->error, STATUS_NO_MEMORY, "out of memory");
+    enum status status = describe(storage, job, vectors, &record);
     if (status == STATUS_OK)
-        status = make_folder(storage, &record, config, job->name, &job->error);
-    if (status == STATUS_OK)
-        status = catalogue_put(&storage->catalogue, &record, &job->error);
+        status = catalogue_reserve(&storage->catalogue, &record.number, &job->error);
     if (status == STATUS_OK) {
-        (void)FAULT_POINT("create.committed");
-        pthread_mutex_lock(&storage->registry_mutex);
-        struct registry_entry *entry = registry_add(storage, &record);
-        pthread_mutex_unlock(&storage->registry_mutex);
-        if (!entry) { /* without its entry it must not exist: take the row back */
-            status = error_set(&job->error, STATUS_NO_MEMORY, "out of memory");
-            if (catalogue_remove(&storage->catalogue, record.number, NULL) != STATUS_OK)
-                log_event(LOG_LEVEL_WARN, "a half created collection appears at the next start");
-        }
+        status = make_collection(storage, &record, job);
+        /* If the catalogue failed, the record may be on disk: the next start knows. */
+        if (status != STATUS_OK && !storage->catalogue.has_failed)
+            remove_folder(storage, record.number);
     }
-    if (status != STATUS_OK && has_folder)
-        remove_folder(storage, record.number);
-    collection_config_release(config);
     free(vectors);
     return status;
 }
@@ -243,4 +263,6 @@ void storage_run_catalogue_job(struct storage *storage, struct catalogue_job *jo
         job->status = delete_collection(storage, job);
         break;
     }
+    if (job->status == STATUS_IO && storage->catalogue.has_failed)
+        storage_note_failure(storage, "the catalogue", job->error.message);
 }

@@ -22,7 +22,8 @@ enum {
     MAP_BYTES_DEFAULT_GIB = 64,
     WRITERS_DEFAULT = 2,
     READERS_DEFAULT = 64,
-    NUMBER_DIGITS = 16, /* of a collection's folder name */
+    NUMBER_DIGITS = 16,  /* of a collection's folder name */
+    LEFTOVERS_MAX = 256, /* folders removed at one start */
 };
 
 /* ---- Opening ----------------------------------------------------------------------------------
@@ -66,8 +67,47 @@ static enum status lock_folder(struct storage *storage, struct error *error) {
     return STATUS_OK;
 }
 
+/* Calls visit for each number that a folder of a collection has. */
+static enum status each_folder(struct storage *storage,
+                               void (*visit)(struct storage *storage, uint64_t number),
+                               struct error *error) {
+    DIR *folder = opendir(storage->collections_path);
+    if (!folder)
+        return error_set(error, STATUS_IO, "look at %s: %s", storage->collections_path,
+                         strerror(errno));
+    const struct dirent *entry;
+    while ((entry = readdir(folder)) != NULL) {
+        char *end;
+        uint64_t number = strtoull(entry->d_name, &end, 16);
+        if (strlen(entry->d_name) == NUMBER_DIGITS && *end == '\0')
+            visit(storage, number);
+    }
+    closedir(folder);
+    return STATUS_OK;
+}
+
+/* A number that a folder has is never given again, also if the catalogue is an old copy. */
+static void pass_number(struct storage *storage, uint64_t number) {
+    if (number >= storage->catalogue.next_number)
+        storage->catalogue.next_number = number + 1;
+}
+
+/* A catalogue that is missing or empty beside collections was lost: to go on would show a server
+ * without data. */
+static enum status check_folders(struct storage *storage, bool is_new, struct error *error) {
+    uint64_t first = storage->catalogue.next_number;
+    enum status status = each_folder(storage, pass_number, error);
+    if (status == STATUS_OK && is_new && storage->catalogue.next_number > first)
+        return error_set(error, STATUS_CORRUPT,
+                         "the catalogue of %s is missing or empty, but there are collections: "
+                         "restore %s/catalogue, or move %s away",
+                         storage->path, storage->path, storage->collections_path);
+    return status;
+}
+
 static enum status prepare_folder(struct storage *storage, struct error *error) {
     char path[PATH_MAX];
+    bool is_new;
     enum status status = make_folder(storage->path, error);
     if (status == STATUS_OK)
         status = check_file_system(storage->path, error);
@@ -83,10 +123,12 @@ static enum status prepare_folder(struct storage *storage, struct error *error) 
     if (status == STATUS_OK)
         status = make_folder(path, error);
     if (status == STATUS_OK)
-        status = catalogue_open(&storage->catalogue, path, false, error);
+        status = catalogue_open(&storage->catalogue, path, false, &is_new, error);
     if (status != STATUS_OK)
         return status;
-    status = file_sync_folder(path, error);
+    status = check_folders(storage, is_new, error);
+    if (status == STATUS_OK)
+        status = file_sync_folder(path, error);
     if (status == STATUS_OK)
         status = file_sync_folder(storage->path, error);
     if (status != STATUS_OK)
@@ -111,27 +153,44 @@ static enum status add_record(void *context, uint64_t number, const struct catal
                                          : error_set(error, STATUS_NO_MEMORY, "out of memory");
 }
 
-/* A folder of which no record is left belongs to a collection that was deleted or never finished.
- * With damaged records nothing is removed: the folder may be all that is left. */
-static void remove_leftovers(struct storage *storage) {
-    DIR *folder = opendir(storage->collections_path);
-    if (!folder)
-        return;
-    const struct dirent *entry;
-    while ((entry = readdir(folder)) != NULL) {
-        char *end, path[PATH_MAX];
-        uint64_t number = strtoull(entry->d_name, &end, 16);
-        if (strlen(entry->d_name) != NUMBER_DIGITS || *end != '\0')
-            continue;
-        bool is_known = false;
-        for (size_t i = 0; i < storage->entries_count && !is_known; i++)
-            is_known = storage->entries[i]->number == number;
-        struct error error = {0};
-        if (!is_known && storage_collection_path(storage, number, path, &error) == STATUS_OK &&
-            file_remove_folder(path, &error) == STATUS_OK)
-            log_event(LOG_LEVEL_INFO, "removed the leftover folder %s", path);
+struct leftovers {
+    uint64_t numbers[LEFTOVERS_MAX];
+    size_t count;
+};
+
+static void note_leftover(void *context, uint64_t number) {
+    struct leftovers *leftovers = context;
+    if (leftovers->count < LEFTOVERS_MAX)
+        leftovers->numbers[leftovers->count++] = number;
+}
+
+/* Removes the folders that the catalogue names as nobody's; those beyond LEFTOVERS_MAX at the next
+ * start. */
+static enum status remove_leftovers(struct storage *storage, struct error *error) {
+    struct leftovers leftovers = {.count = 0};
+    enum status status =
+        catalogue_each_leftover(&storage->catalogue, note_leftover, &leftovers, error);
+    for (size_t i = 0; i < leftovers.count && status == STATUS_OK; i++) {
+        char path[PATH_MAX];
+        status = storage_collection_path(storage, leftovers.numbers[i], path, error);
+        if (status == STATUS_OK)
+            status = file_remove_folder(path, error);
+        if (status == STATUS_OK)
+            status = file_sync_folder(storage->collections_path, error);
+        if (status == STATUS_OK)
+            status = catalogue_forget(&storage->catalogue, leftovers.numbers[i], error);
     }
-    closedir(folder);
+    return status;
+}
+
+static void warn_of_stray_folder(struct storage *storage, uint64_t number) {
+    for (size_t i = 0; i < storage->entries_count; i++)
+        if (storage->entries[i]->number == number)
+            return;
+    log_event(LOG_LEVEL_WARN,
+              "the catalogue does not know the folder %s/%016llx: it is left alone; is the "
+              "catalogue an old copy?",
+              storage->collections_path, (unsigned long long)number);
 }
 
 static void quarantine(struct storage *storage, const uint64_t *numbers, size_t count) {
@@ -157,10 +216,13 @@ static enum status read_catalogue(struct storage *storage, struct error *error) 
         status = catalogue_each(&storage->catalogue, add_record, storage, error);
     if (status != STATUS_OK)
         return status;
-    if (!storage->options.recover_damaged)
-        remove_leftovers(storage);
+    /* A folder that could not be removed costs its space, not the start. */
+    struct error leftover = {0};
+    if (remove_leftovers(storage, &leftover) != STATUS_OK)
+        log_event(LOG_LEVEL_WARN, "a leftover folder: %s", leftover.message);
+    status = each_folder(storage, warn_of_stray_folder, error);
     quarantine(storage, numbers, numbers_count);
-    return STATUS_OK;
+    return status;
 }
 
 static void set_defaults(struct storage *storage, const struct storage_options *options) {

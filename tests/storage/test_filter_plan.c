@@ -37,7 +37,7 @@ static bool has(const struct filter_plan *plan, uint32_t slot) {
 enum {
     POINTS = 500,
     SPREAD = 401, /* slots lie this far apart: four chunks */
-    FILTERS = 120,
+    FILTERS = 100,
     ROUNDS = 3,
 };
 
@@ -63,10 +63,14 @@ static enum status slot_of_id(void *context, const struct point_id *id, uint32_t
     return STATUS_OK;
 }
 
+/* An index that is not ready knows nothing of the points. */
 static void change_point(struct posting_batch *batch, int point, bool add) {
     uint32_t slot = slot_of_point(point);
-    OK(payload_index_collect(batch, fields, fields_count, slot, texts[point], strlen(texts[point]),
-                             add, &error));
+    for (size_t i = 0; i < fields_count; i++) {
+        if (fields[i].is_ready)
+            OK(payload_index_collect(batch, &fields[i], 1, slot, texts[point], strlen(texts[point]),
+                                     add, &error));
+    }
     OK(posting_batch_live(batch, slot, add, &error));
 }
 
@@ -502,7 +506,7 @@ Suite *test_suite(void) {
     TCase *tcase = tcase_create("filter_plan");
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, with_or_without_indexes_the_answer_is_that_of_the_model, 0, 12);
+    tcase_add_loop_test(tcase, with_or_without_indexes_the_answer_is_that_of_the_model, 0, 10);
     tcase_add_test(tcase, plans_of_many_points_are_precise_where_the_index_is);
     tcase_add_test(tcase, a_range_that_costs_more_than_its_partner_is_left_to_the_payloads);
     tcase_add_test(tcase, slots_from_slot_end_on_are_not_in_a_plan);

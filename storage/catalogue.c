@@ -176,9 +176,8 @@ static enum status read_format(struct catalogue *catalogue, const MDB_val *key,
     return STATUS_OK;
 }
 
-static enum status create_format(struct catalogue *catalogue, struct error *error) {
+enum status catalogue_create(struct catalogue *catalogue, struct error *error) {
     MDB_txn *txn;
-    catalogue->next_number = 1;
     enum status status = lmdb_env_write_begin(&catalogue->env, &txn, error);
     if (status != STATUS_OK)
         return status;
@@ -194,6 +193,7 @@ static enum status create_format(struct catalogue *catalogue, struct error *erro
 enum status catalogue_open(struct catalogue *catalogue, const char *path, bool is_read_only,
                            bool *is_new, struct error *error) {
     *is_new = false;
+    catalogue->next_number = 1;
     const struct lmdb_env_options options = {
         .path = path,
         .names = database_names,
@@ -216,8 +216,6 @@ enum status catalogue_open(struct catalogue *catalogue, const char *path, bool i
             status = lmdb_env_fail(error, code, "read the catalogue");
         lmdb_env_read_end(&catalogue->env, txn);
         *is_new = code == MDB_NOTFOUND;
-        if (*is_new && !is_read_only)
-            status = create_format(catalogue, error);
     }
     if (status != STATUS_OK)
         lmdb_env_close(&catalogue->env);

@@ -34,9 +34,11 @@ struct catalogue_record {
     struct collection_config config;
 };
 
-/* Opens, or creates (*is_new). A folder of a newer format is refused with a line that says so. */
+/* Opens. A folder of a newer format is refused with a line that says so. *is_new: there is nothing
+ * in it yet; unless it is read-only, catalogue_create must follow. */
 MUST_CHECK enum status catalogue_open(struct catalogue *catalogue, const char *path,
                                       bool is_read_only, bool *is_new, struct error *error);
+MUST_CHECK enum status catalogue_create(struct catalogue *catalogue, struct error *error);
 void catalogue_close(struct catalogue *catalogue);
 
 /* Calls visit for each record, in the order of numbers; a record that cannot be read is visited as

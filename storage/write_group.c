@@ -174,6 +174,24 @@ static enum attempt from_status(const struct write_context *context, enum status
     return is_growth_needed(context, status) ? ATTEMPT_MAP_FULL : ATTEMPT_FAILED;
 }
 
+/* What the file shows after a failed sync may lie in the page cache only. The group's data pages
+ * were synced before its meta page was written, so one more commit makes the group durable. */
+static enum status commit_state_again(struct collection *collection,
+                                      const struct collection_state *state, struct error *error) {
+    MDB_txn *txn;
+    enum status status = lmdb_env_write_begin(&collection->env, &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct point_rows rows = {.txn = txn, .dbis = collection->env.dbis};
+    status = point_rows_write_state(&rows, state, error);
+    if (status != STATUS_OK) {
+        mdb_txn_abort(txn);
+        return status;
+    }
+    int code = mdb_txn_commit(txn);
+    return code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "commit once more");
+}
+
 /* After a commit that failed for another reason than space: the file may hold the group or not, and
  * memory pages may not be what is on disk. Opening again tells. */
 static enum attempt recover(struct write_context *context, struct error *error) {
@@ -203,6 +221,10 @@ static enum attempt recover(struct write_context *context, struct error *error) 
     /* The group is on disk whole or not at all; its state row says which. */
     bool is_written = state.operation == context->state.operation &&
                       state.operation != collection->state.operation;
+    if (is_written && commit_state_again(collection, &state, &reopen_error) != STATUS_OK) {
+        collection_fail(collection, reopen_error.message);
+        return ATTEMPT_FAILED;
+    }
     return is_written ? ATTEMPT_COMMITTED : ATTEMPT_FAILED;
 }
 

@@ -265,5 +265,5 @@ enum status point_edit_delete_vectors(struct write_context *context,
         if (!collection_config_vector(&context->config, operation->vector_names[i]))
             return error_set(error, STATUS_INVALID, "Not existing vector name error: %s",
                              operation->vector_names[i]);
-    return for_each_selected(context, operation, SELECTOR_MISSING_SKIP, delete_row_vectors, error);
+    return for_each_selected(context, operation, SELECTOR_MISSING_FAIL, delete_row_vectors, error);
 }

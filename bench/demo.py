@@ -25,7 +25,7 @@ QUESTIONS = [
     ("open-source tool for writers", None),
     ("active/passive network address scanner using ARP requests", None),
     ("statistics utility to count lines of code", None),
-    ("IP geolocation database library", {"key": "section", "match": {"any": ["python", "perl", "golang", "ruby"]}}),
+    ("JSON Web Token (JWT) implementation", {"key": "section", "match": {"any": ["python", "php", "ruby", "golang"]}}),
     ("NeXTSTEP-like window manager for X", {"key": "installed_size", "range": {"lt": 2000}}),
 ]
 

@@ -43,6 +43,7 @@ void connection_close(struct connection *connection) {
         return;
     if (connection->state == CONNECTION_RUNNING) {
         /* The job belongs to a worker; it comes back to nobody. */
+        assert(connection->job);
         atomic_store_explicit(&connection->job->call.is_cancelled, true, memory_order_relaxed);
         connection->job->connection = NULL;
         connection->job = NULL;

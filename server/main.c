@@ -80,11 +80,12 @@ static enum status parse_command(int count, char **arguments, struct command_lin
         line->first_flag = 2;
     }
     for (int i = line->first_flag; i < count; i++) {
-        if (strcmp(arguments[i], "--help") == 0)
+        const char *argument = arguments[i];
+        if (strcmp(argument, "--help") == 0)
             line->command = COMMAND_HELP;
-        else if (strncmp(arguments[i], "--config=", 9) == 0)
-            line->config_path = arguments[i] + 9;
-        else if (strcmp(arguments[i], "--config") == 0 && i + 1 < count)
+        else if (strncmp(argument, "--config=", 9) == 0)
+            line->config_path = argument + 9;
+        else if (strcmp(argument, "--config") == 0 && i + 1 < count)
             line->config_path = arguments[++i];
     }
     return STATUS_OK;
@@ -92,7 +93,7 @@ static enum status parse_command(int count, char **arguments, struct command_lin
 
 static enum status read_flags(int count, char **arguments, int first, struct config *config,
                               struct error *error) {
-    for (int i = first; i < count;) {
+    for (int i = first; i < count && arguments[i];) {
         size_t used = 1;
         if (strncmp(arguments[i], "--config=", 9) == 0) {
             i++;

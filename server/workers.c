@@ -3,7 +3,9 @@
 #include "storage/thread_role.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +16,13 @@ struct job_list {
 
 struct workers {
     struct workers_options options;
-    pthread_mutex_t mutex; /* guards queued, queue_length, releases, is_stopping */
-    pthread_cond_t has_work;
-    struct job_list queued;   /* to be run */
-    size_t queue_length;      /* of queued */
-    struct job_list releases; /* to be let go of */
-    bool is_stopping;
+    pthread_mutex_t mutex; /* guards queued, queue_length, releases */
+    /* Counts the jobs in both lists, and one for each thread that is to end. A condition variable
+     * would take three system calls to hand over a job; this takes two. */
+    sem_t work;
+    struct job_list queued;         /* to be run */
+    size_t queue_length;            /* of queued */
+    struct job_list releases;       /* to be let go of */
     pthread_mutex_t returned_mutex; /* guards returned */
     struct job_list returned;       /* for the loop */
     unsigned threads_started;
@@ -48,16 +51,12 @@ static struct job *list_pop(struct job_list *list) {
 
 /* Waits for the next job; NULL: stop. */
 static struct job *next_job(struct workers *workers) {
+    while (sem_wait(&workers->work) != 0)
+        assert(errno == EINTR);
     pthread_mutex_lock(&workers->mutex);
-    struct job *job;
-    for (;;) {
-        job = list_pop(&workers->releases); /* first: it gives memory back */
-        if (!job && (job = list_pop(&workers->queued)))
-            workers->queue_length--;
-        if (job || workers->is_stopping)
-            break;
-        pthread_cond_wait(&workers->has_work, &workers->mutex);
-    }
+    struct job *job = list_pop(&workers->releases); /* first: it gives memory back */
+    if (!job && (job = list_pop(&workers->queued)))
+        workers->queue_length--;
     pthread_mutex_unlock(&workers->mutex);
     return job;
 }
@@ -101,14 +100,15 @@ enum status workers_create(const struct workers_options *options, struct workers
     workers->options = *options;
     pthread_mutex_init(&workers->mutex, NULL);
     pthread_mutex_init(&workers->returned_mutex, NULL);
-    pthread_cond_init(&workers->has_work, NULL);
+    sem_init(&workers->work, 0, 0);
     while (workers->threads_started < options->threads) {
         int code = start_thread(workers, &workers->threads[workers->threads_started]);
         if (code != 0) {
+            error_set(error, STATUS_UNAVAILABLE, "cannot start worker thread %u of %u: %s",
+                      workers->threads_started + 1, options->threads, strerror(code));
             workers_stop(workers);
             workers_free(workers);
-            return error_set(error, STATUS_UNAVAILABLE, "cannot start worker thread %u of %u: %s",
-                             workers->threads_started + 1, options->threads, strerror(code));
+            return STATUS_UNAVAILABLE;
         }
         workers->threads_started++;
     }
@@ -117,10 +117,9 @@ enum status workers_create(const struct workers_options *options, struct workers
 }
 
 void workers_stop(struct workers *workers) {
-    pthread_mutex_lock(&workers->mutex);
-    workers->is_stopping = true;
-    pthread_cond_broadcast(&workers->has_work);
-    pthread_mutex_unlock(&workers->mutex);
+    /* Jobs were counted before, so the lists are empty when a thread finds nothing. */
+    for (unsigned i = 0; i < workers->threads_started; i++)
+        sem_post(&workers->work);
     for (unsigned i = 0; i < workers->threads_started; i++)
         pthread_join(workers->threads[i], NULL);
     workers->threads_started = 0;
@@ -129,8 +128,9 @@ void workers_stop(struct workers *workers) {
 void workers_free(struct workers *workers) {
     if (!workers)
         return;
-    assert(workers->threads_started == 0 && !workers->queued.first && !workers->returned.first);
-    pthread_cond_destroy(&workers->has_work);
+    assert(workers->threads_started == 0 && !workers->queued.first && !workers->releases.first);
+    assert(!workers->returned.first);
+    sem_destroy(&workers->work);
     pthread_mutex_destroy(&workers->returned_mutex);
     pthread_mutex_destroy(&workers->mutex);
     free(workers);
@@ -143,9 +143,11 @@ bool workers_submit(struct workers *workers, struct job *job) {
     if (!is_full) {
         list_push(&workers->queued, job);
         workers->queue_length++;
-        pthread_cond_signal(&workers->has_work);
     }
     pthread_mutex_unlock(&workers->mutex);
+    /* After the lock, or the thread that wakes would find it taken and sleep again. */
+    if (!is_full)
+        sem_post(&workers->work);
     return !is_full;
 }
 
@@ -153,8 +155,8 @@ void workers_submit_release(struct workers *workers, struct job *job) {
     job->is_release = true;
     pthread_mutex_lock(&workers->mutex);
     list_push(&workers->releases, job);
-    pthread_cond_signal(&workers->has_work);
     pthread_mutex_unlock(&workers->mutex);
+    sem_post(&workers->work);
 }
 
 void workers_return(struct workers *workers, struct job *job) {

@@ -1,5 +1,6 @@
 #include "storage/lmdb_env.h"
 #include "storage/fault.h"
+#include "storage/lmdb_check.h"
 #include "storage/log.h"
 #include "storage/map_guard.h"
 
@@ -43,52 +44,6 @@ enum status lmdb_env_fail(struct error *error, int code, const char *doing) {
 
 /* ---- Opening ----------------------------------------------------------------------------------
  */
-
-/* The pages from first on are legally absent if all of them are free: LMDB counts pages that a
- * transaction took and gave back, and never writes them. */
-static enum status check_absent_pages(MDB_env *env, size_t first, size_t last,
-                                      struct error *error) {
-    MDB_txn *txn = NULL;
-    MDB_cursor *cursor = NULL;
-    size_t free_count = 0;
-    int code = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-    if (code == 0)
-        code = mdb_cursor_open(txn, 0, &cursor); /* 0: LMDB's own list of free pages */
-    for (MDB_val key, data; code == 0;) {
-        code = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
-        if (code != 0 || data.mv_size < sizeof(size_t))
-            break;
-        size_t count, page;
-        memcpy(&count, data.mv_data, sizeof(count));
-        if (count > data.mv_size / sizeof(size_t) - 1)
-            break;
-        for (size_t i = 1; i <= count; i++) {
-            memcpy(&page, (const char *)data.mv_data + i * sizeof(size_t), sizeof(page));
-            free_count += page >= first && page <= last;
-        }
-    }
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-    if (code != MDB_NOTFOUND || free_count != last - first + 1)
-        return error_set(error, STATUS_CORRUPT, "the data file is shorter than it should be");
-    return STATUS_OK;
-}
-
-/* A read beyond the end of the file is SIGBUS, so the length is checked before any use. */
-static enum status check_length(struct lmdb_env *env, struct error *error) {
-    MDB_envinfo info;
-    MDB_stat stat_info;
-    struct stat file;
-    mdb_filehandle_t fd;
-    mdb_env_info(env->env, &info);
-    mdb_env_stat(env->env, &stat_info);
-    if (mdb_env_get_fd(env->env, &fd) != 0 || fstat(fd, &file) < 0)
-        return error_set(error, STATUS_IO, "look at the data file: %s", strerror(errno));
-    size_t pages = (size_t)file.st_size / stat_info.ms_psize;
-    if (pages > info.me_last_pgno)
-        return STATUS_OK;
-    return check_absent_pages(env->env, pages, info.me_last_pgno, error);
-}
 
 static enum status open_databases(struct lmdb_env *env, struct error *error) {
     MDB_txn *txn;
@@ -147,6 +102,10 @@ static void watch_map(struct lmdb_env *env) {
 
 static enum status open_environment(struct lmdb_env *env, struct error *error) {
     MDB_env *handle;
+    /* Before LMDB touches the file: it trusts what it finds. */
+    enum status status = lmdb_check_folder(env->path, error);
+    if (status != STATUS_OK)
+        return status;
     int code = mdb_env_create(&handle);
     if (code != 0)
         return lmdb_env_fail(error, code, "create an environment");
@@ -157,11 +116,9 @@ static enum status open_environment(struct lmdb_env *env, struct error *error) {
     code = mdb_env_set_mapsize(handle, env->map_bytes);
     if (code == 0)
         code = mdb_env_open(handle, env->path, flags, 0640);
-    enum status status = code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "open the data file");
-    if (status == STATUS_OK) {
-        watch_map(env); /* first, so that a fault below is already blamed on this file */
-        status = check_length(env, error);
-    }
+    status = code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "open the data file");
+    if (status == STATUS_OK)
+        watch_map(env);
     if (status == STATUS_OK)
         status = open_databases(env, error);
     if (status != STATUS_OK) {

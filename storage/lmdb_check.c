@@ -1,0 +1,336 @@
+#include "storage/lmdb_check.h"
+#include "storage/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The format, from mdb.c of 0.9; offsets in bytes, numbers in the machine's order:
+ *  page   0 u64 own number | 8 u16 pad | 10 u16 flags | 12 u16 lower | 14 u16 upper
+ *         (overflow: 12 u32 pages) | 16 u16 offset of each node
+ *  node   0 u16 low | 2 u16 high | 4 u16 flags | 6 u16 key size | 8 key, data
+ *         leaf: data size = low + high * 2^16; branch: page = low + high * 2^16 + flags * 2^32
+ *  tree   0 u32 pad | 4 u16 flags | 6 u16 depth | 8 u64 branch pages | 16 u64 leaf pages
+ *         | 24 u64 overflow pages | 32 u64 entries | 40 u64 root
+ *  meta   16 u32 magic | 20 u32 version | 24 address | 32 u64 map size | 40 tree of free pages
+ *         | 88 main tree | 136 u64 last page | 144 u64 transaction
+ */
+enum {
+    PAGE_HEADER = 16,
+    NODE_HEADER = 8,
+    TREE_BYTES = 48,
+    META_MAGIC_AT = 16,
+    META_FREE_TREE_AT = 40,
+    META_MAIN_TREE_AT = 88,
+    META_LAST_PAGE_AT = 136,
+    META_TRANSACTION_AT = 144,
+    META_END = 152,
+    FLAG_BRANCH = 0x01,
+    FLAG_LEAF = 0x02,
+    FLAG_OVERFLOW = 0x04,
+    NODE_BIG_DATA = 0x01,
+    NODE_SUB_TREE = 0x02,
+    DEPTH_MAX = 32, /* LMDB's cursors have as many places */
+    PAGE_BYTES_MIN = 512,
+    PAGE_BYTES_MAX = 65536,
+};
+
+#define META_MAGIC UINT32_C(0xBEEFC0DE)
+#define NO_PAGE    UINT64_MAX
+
+struct walk {
+    const uint8_t *bytes; /* the file */
+    uint64_t pages;       /* whole pages in it */
+    uint64_t last_page;   /* as the meta page says */
+    size_t page_bytes;
+    uint64_t *seen; /* bit per page */
+    struct error *error;
+};
+
+/* What one tree turned out to have. */
+struct tally {
+    uint64_t branch_pages, leaf_pages, overflow_pages, entries;
+};
+
+struct tree {
+    unsigned depth;
+    struct tally expected;
+    uint64_t root;
+    bool is_free_list, may_have_sub_trees;
+};
+
+static uint16_t get16(const uint8_t *at) {
+    uint16_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static uint32_t get32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static uint64_t get64(const uint8_t *at) {
+    uint64_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static enum status damaged(struct walk *walk, const char *what, uint64_t page) {
+    return error_set(walk->error, STATUS_CORRUPT, "the data file is damaged: %s (page %llu)", what,
+                     (unsigned long long)page);
+}
+
+/* Marks count pages from page on as used; false if one is out of range or used already. */
+static bool mark(struct walk *walk, uint64_t page, uint64_t count) {
+    if (count == 0 || page < 2 || page > walk->last_page || count > walk->last_page - page + 1)
+        return false;
+    for (uint64_t i = page; i < page + count; i++) {
+        uint64_t bit = 1ULL << (i % 64);
+        if (walk->seen[i / 64] & bit)
+            return false;
+        walk->seen[i / 64] |= bit;
+    }
+    return true;
+}
+
+/* ---- Nodes ------------------------------------------------------------------------------------
+ */
+
+struct node {
+    uint16_t flags;
+    const uint8_t *key;
+    size_t key_bytes;
+    const uint8_t *data; /* leaf */
+    uint64_t data_bytes; /* leaf; of the value, wherever it lies */
+    uint64_t child;      /* branch */
+    size_t end;          /* offset in the page behind the node */
+};
+
+static bool read_node(const struct walk *walk, const uint8_t *page, unsigned index, bool is_branch,
+                      struct node *node) {
+    size_t offset = get16(page + PAGE_HEADER + 2 * index), upper = get16(page + 14);
+    if (offset < upper || offset + NODE_HEADER > walk->page_bytes)
+        return false;
+    const uint8_t *at = page + offset;
+    uint64_t low = (uint64_t)get16(at) | (uint64_t)get16(at + 2) << 16;
+    *node =
+        (struct node){.flags = get16(at + 4), .key = at + NODE_HEADER, .key_bytes = get16(at + 6)};
+    node->end = offset + NODE_HEADER + node->key_bytes;
+    if (is_branch) {
+        node->child = low | (uint64_t)node->flags << 32;
+        return node->end <= walk->page_bytes;
+    }
+    node->data = node->key + node->key_bytes;
+    node->data_bytes = low;
+    if ((node->flags & ~(NODE_BIG_DATA | NODE_SUB_TREE)) != 0)
+        return false; /* nigh uses no duplicates */
+    node->end += node->flags & NODE_BIG_DATA ? sizeof(uint64_t) : low;
+    return node->end <= walk->page_bytes;
+}
+
+static int compare_keys(const struct node *a, const struct node *b, bool is_free_list) {
+    if (is_free_list) {
+        uint64_t left = get64(a->key), right = get64(b->key);
+        return left < right ? -1 : left > right;
+    }
+    size_t shared = a->key_bytes < b->key_bytes ? a->key_bytes : b->key_bytes;
+    int order = memcmp(a->key, b->key, shared);
+    if (order != 0)
+        return order;
+    return a->key_bytes < b->key_bytes ? -1 : a->key_bytes > b->key_bytes;
+}
+
+static enum status check_overflow(struct walk *walk, const struct node *node, struct tally *tally) {
+    uint64_t page = get64(node->data);
+    if (page >= walk->pages || page < 2)
+        return damaged(walk, "a value lies beyond the end", page);
+    const uint8_t *header = walk->bytes + page * walk->page_bytes;
+    uint64_t count = get32(header + 12);
+    if (get64(header) != page || get16(header + 10) != FLAG_OVERFLOW ||
+        count * walk->page_bytes < PAGE_HEADER + node->data_bytes ||
+        page + (PAGE_HEADER + node->data_bytes + walk->page_bytes - 1) / walk->page_bytes >
+            walk->pages)
+        return damaged(walk, "a value's pages", page);
+    if (!mark(walk, page, count))
+        return damaged(walk, "a page is used twice", page);
+    tally->overflow_pages += count;
+    return STATUS_OK;
+}
+
+/* ---- Trees ------------------------------------------------------------------------------------
+ */
+
+static enum status check_tree(struct walk *walk, const uint8_t *record, bool is_free_list,
+                              bool may_have_sub_trees);
+
+/* The list of pages that are free as of one transaction: a count, then numbers, falling. */
+static enum status check_free_list(struct walk *walk, const struct node *node,
+                                   const uint8_t *data) {
+    uint64_t count = node->data_bytes >= sizeof(uint64_t) ? get64(data) : UINT64_MAX;
+    if (count > node->data_bytes / sizeof(uint64_t) - 1)
+        return damaged(walk, "a list of free pages", 0);
+    uint64_t before = UINT64_MAX;
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t page = get64(data + i * sizeof(uint64_t));
+        if (page >= before || !mark(walk, page, 1))
+            return damaged(walk, "a page is both free and used", page);
+        before = page;
+    }
+    return STATUS_OK;
+}
+
+static enum status check_value(struct walk *walk, const struct tree *tree, const struct node *node,
+                               struct tally *tally) {
+    const uint8_t *data = node->data;
+    if (node->flags & NODE_BIG_DATA) {
+        enum status status = check_overflow(walk, node, tally);
+        if (status != STATUS_OK)
+            return status;
+        data = walk->bytes + get64(node->data) * walk->page_bytes + PAGE_HEADER;
+    }
+    if (tree->is_free_list)
+        return check_free_list(walk, node, data);
+    if (!(node->flags & NODE_SUB_TREE))
+        return STATUS_OK;
+    if (!tree->may_have_sub_trees || node->flags != NODE_SUB_TREE || node->data_bytes != TREE_BYTES)
+        return damaged(walk, "a tree in a tree", 0);
+    return check_tree(walk, data, false, false);
+}
+
+static enum status check_page(struct walk *walk, const struct tree *tree, uint64_t number,
+                              unsigned level, struct tally *tally) {
+    if (number >= walk->pages)
+        return damaged(walk, "a page lies beyond the end", number);
+    if (!mark(walk, number, 1))
+        return damaged(walk, "a page is used twice", number);
+    const uint8_t *page = walk->bytes + number * walk->page_bytes;
+    bool is_branch = level + 1 < tree->depth;
+    size_t lower = get16(page + 12), upper = get16(page + 14);
+    if (get64(page) != number || get16(page + 10) != (is_branch ? FLAG_BRANCH : FLAG_LEAF) ||
+        lower < PAGE_HEADER || lower % 2 != 0 || lower > upper || upper > walk->page_bytes)
+        return damaged(walk, "a page's header", number);
+    unsigned count = (unsigned)(lower - PAGE_HEADER) / 2;
+    if (count < (is_branch ? 2U : 1U))
+        return damaged(walk, "an empty page", number);
+    *(is_branch ? &tally->branch_pages : &tally->leaf_pages) += 1;
+    struct node before = {0};
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < count && status == STATUS_OK; i++) {
+        struct node node;
+        if (!read_node(walk, page, i, is_branch, &node) ||
+            (tree->is_free_list && node.key_bytes != sizeof(uint64_t) && !(is_branch && i == 0)))
+            return damaged(walk, "a node", number);
+        /* The first key of a branch is not looked at, and may be anything. */
+        bool is_compared = i > (is_branch ? 1U : 0U);
+        if (is_compared && compare_keys(&before, &node, tree->is_free_list) >= 0)
+            return damaged(walk, "keys out of order", number);
+        before = node;
+        tally->entries += !is_branch;
+        status = is_branch ? check_page(walk, tree, node.child, level + 1, tally)
+                           : check_value(walk, tree, &node, tally);
+    }
+    return status;
+}
+
+static enum status check_tree(struct walk *walk, const uint8_t *record, bool is_free_list,
+                              bool may_have_sub_trees) {
+    const struct tree tree = {.depth = get16(record + 6),
+                              .expected = {.branch_pages = get64(record + 8),
+                                           .leaf_pages = get64(record + 16),
+                                           .overflow_pages = get64(record + 24),
+                                           .entries = get64(record + 32)},
+                              .root = get64(record + 40),
+                              .is_free_list = is_free_list,
+                              .may_have_sub_trees = may_have_sub_trees};
+    struct tally tally = {0};
+    if (tree.root == NO_PAGE)
+        return tree.depth == 0 && tree.expected.entries == 0
+                   ? STATUS_OK
+                   : damaged(walk, "a tree without root", 0);
+    if (tree.depth == 0 || tree.depth > DEPTH_MAX)
+        return damaged(walk, "a tree's depth", tree.root);
+    enum status status = check_page(walk, &tree, tree.root, 0, &tally);
+    if (status == STATUS_OK && memcmp(&tally, &tree.expected, sizeof(tally)) != 0)
+        return damaged(walk, "a tree's counts", tree.root);
+    return status;
+}
+
+/* ---- The file ---------------------------------------------------------------------------------
+ */
+
+static bool is_meta(const uint8_t *page) {
+    return get32(page + META_MAGIC_AT) == META_MAGIC && get32(page + META_MAGIC_AT + 4) == 1;
+}
+
+/* The meta page that LMDB will take: the one of the later transaction. */
+static const uint8_t *newest_meta(const uint8_t *bytes, size_t length, size_t *page_bytes) {
+    if (length < META_END || !is_meta(bytes))
+        return NULL;
+    *page_bytes = get32(bytes + META_FREE_TREE_AT); /* the pad of the first tree */
+    if (*page_bytes < PAGE_BYTES_MIN || *page_bytes > PAGE_BYTES_MAX ||
+        (*page_bytes & (*page_bytes - 1)) != 0 || length < 2 * *page_bytes)
+        return NULL;
+    const uint8_t *other = bytes + *page_bytes;
+    if (!is_meta(other))
+        return NULL;
+    return get64(other + META_TRANSACTION_AT) > get64(bytes + META_TRANSACTION_AT) ? other : bytes;
+}
+
+static enum status check_bytes(const uint8_t *bytes, size_t length, struct error *error) {
+    struct walk walk = {.bytes = bytes, .error = error};
+    const uint8_t *meta = newest_meta(bytes, length, &walk.page_bytes);
+    if (!meta)
+        return error_set(error, STATUS_CORRUPT, "the data file is damaged: its first pages");
+    walk.pages = length / walk.page_bytes;
+    walk.last_page = get64(meta + META_LAST_PAGE_AT);
+    /* Pages that were taken and given back in one transaction are counted but never written, so
+     * the file may be shorter than the last page says; but not by more than it is long twice. */
+    if (walk.last_page < 1 || walk.last_page > 2 * walk.pages + 65536)
+        return error_set(error, STATUS_CORRUPT, "the data file is shorter than it should be");
+    walk.seen = calloc(walk.last_page / 64 + 1, sizeof(*walk.seen));
+    if (!walk.seen)
+        return error_set(error, STATUS_NO_MEMORY, "out of memory");
+    enum status status = check_tree(&walk, meta + META_FREE_TREE_AT, true, false);
+    if (status == STATUS_OK)
+        status = check_tree(&walk, meta + META_MAIN_TREE_AT, false, true);
+    free(walk.seen);
+    return status;
+}
+
+enum status lmdb_check_folder(const char *path, struct error *error) {
+    char name[PATH_MAX];
+    struct stat info;
+    if (!file_path_join(name, sizeof(name), path, "data.mdb"))
+        return error_set(error, STATUS_INVALID, "path too long: %s", path);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT
+                   ? STATUS_OK
+                   : error_set(error, STATUS_IO, "open the data file: %s", strerror(errno));
+    enum status status = STATUS_OK;
+    if (fstat(fd, &info) < 0)
+        status = error_set(error, STATUS_IO, "look at the data file: %s", strerror(errno));
+    else if (!S_ISREG(info.st_mode))
+        status = error_set(error, STATUS_CORRUPT, "the data file is no file");
+    if (status == STATUS_OK && info.st_size > 0) {
+        size_t length = (size_t)info.st_size;
+        void *bytes = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+        if (bytes == MAP_FAILED) {
+            status = error_set(error, STATUS_IO, "map the data file: %s", strerror(errno));
+        } else {
+            status = check_bytes(bytes, length, error);
+            munmap(bytes, length);
+        }
+    }
+    close(fd);
+    return status;
+}

@@ -1,0 +1,316 @@
+/* Damaged files: whatever happens to a data file, what is read is right or reported; the process
+ * ends in order; the other collections serve. */
+#include "tests/storage/storage_fixture.h"
+#include "tests/support/run_suite.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum {
+    POINTS = 900,
+    DAMAGES = 160,
+    PAGE = 4096,
+    EXIT_SERVED = 0,    /* everything that was read was right */
+    EXIT_REPORTED = 40, /* damage was reported */
+    EXIT_GUARDED = 1,   /* map_guard ended the process */
+    EXIT_WRONG = 99,
+};
+
+struct file {
+    char path[512];
+    uint8_t *bytes;
+    size_t length;
+};
+
+/* The data file of the n-th collection that was created. */
+static void read_file(struct file *file, const char *folder, unsigned number, const char *name) {
+    struct stat info;
+    snprintf(file->path, sizeof(file->path), "%s/collections/%016x/%s", folder, number, name);
+    int fd = open(file->path, O_RDONLY);
+    ck_assert_msg(fd >= 0, "%s", file->path);
+    ck_assert_int_eq(fstat(fd, &info), 0);
+    file->length = (size_t)info.st_size;
+    file->bytes = malloc(file->length + PAGE);
+    ck_assert_int_eq(read(fd, file->bytes, file->length), (ssize_t)file->length);
+    close(fd);
+}
+
+static void write_file(const struct file *file, const uint8_t *bytes, size_t length) {
+    int fd = open(file->path, O_WRONLY | O_TRUNC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(file_write_all(fd, bytes, length), 0);
+    close(fd);
+}
+
+static uint64_t random_state;
+
+static uint64_t draw(uint64_t below) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (random_state >> 11) % below;
+}
+
+/* Damages a copy of the file in one of several ways. */
+static void damage(const struct file *file, unsigned kind) {
+    uint8_t *bytes = malloc(file->length);
+    size_t length = file->length, pages = length / PAGE;
+    memcpy(bytes, file->bytes, length);
+    uint8_t *page = bytes + draw(pages) * PAGE;
+    switch (kind % 5) {
+    case 0: /* one bit */
+        bytes[draw(length)] ^= (uint8_t)(1 << draw(8));
+        break;
+    case 1:
+        memset(page, 0, PAGE);
+        break;
+    case 2:
+        for (size_t i = 0; i < PAGE; i++)
+            page[i] = (uint8_t)draw(256);
+        break;
+    case 3:
+        length = draw(length);
+        break;
+    default: /* one page in another's place */
+        memcpy(page, file->bytes + draw(pages) * PAGE, PAGE);
+        break;
+    }
+    write_file(file, bytes, length);
+    free(bytes);
+}
+
+/* ---- The process that meets the damage --------------------------------------------------------
+ */
+
+static void must(bool holds, const char *what) {
+    if (holds)
+        return;
+    fprintf(stderr, "wrong: %s\n", what);
+    _exit(EXIT_WRONG);
+}
+
+static void may_fail(enum status status, const struct error *error) {
+    if (status == STATUS_OK)
+        return;
+    must(status == STATUS_CORRUPT || status == STATUS_IO, error->message);
+    _exit(EXIT_REPORTED);
+}
+
+static void check_rows(struct reader *reader, const struct point_page *page) {
+    for (uint64_t i = 0; i < page->count; i++) {
+        const struct point_row *row = &page->rows[i];
+        char payload[BATCH_PAYLOAD_MAX];
+        float expected[FIXTURE_DIMENSION];
+        int n = snprintf(payload, sizeof(payload), "{\"n\":%llu,\"v\":1,\"even\":%s}",
+                         (unsigned long long)i, i % 2 == 0 ? "true" : "false");
+        must(row->id.number == i, "an id");
+        must(row->payload_length == (size_t)n && memcmp(row->payload, payload, (size_t)n) == 0,
+             "a payload");
+        const float *values = reader_vector(reader, row, &reader_config(reader)->vectors[0]);
+        fixture_vector(i, 1, expected, FIXTURE_DIMENSION);
+        if (!values)
+            _exit(EXIT_REPORTED);
+        must(memcmp(values, expected, sizeof(expected)) == 0, "a vector");
+    }
+}
+
+static void read_all(struct collection *collection) {
+    struct arena arena;
+    struct reader *reader;
+    struct error error = {0};
+    struct point_page page;
+    struct query_hits hits;
+    uint64_t count;
+    arena_init(&arena, FIXTURE_ARENA_MAX);
+    const struct reader_options options = {.arena = &arena};
+    may_fail(reader_begin(collection, &options, &reader, &error), &error);
+    may_fail(reader_scroll(reader, NULL, POINTS + 10, NULL, &page, &error), &error);
+    must(page.count == POINTS, "the number of points");
+    check_rows(reader, &page);
+    may_fail(reader_count(reader, NULL, &count, &error), &error);
+    must(count == POINTS, "the count");
+    float target[FIXTURE_DIMENSION];
+    fixture_vector(77, 1, target, FIXTURE_DIMENSION);
+    const struct query query = {.vector = &reader_config(reader)->vectors[0],
+                                .values = target,
+                                .limit = POINTS,
+                                .exact = true};
+    may_fail(reader_query(reader, &query, &hits, &error), &error);
+    must(hits.count == POINTS && hits.hits[0].row.id.number == 77, "a query");
+    reader_end(reader);
+    arena_free(&arena);
+}
+
+static void meet_damage(struct fixture *fixture) {
+    struct error error = {0};
+    struct collection *collection = NULL;
+    must(storage_open(&fixture->options, &fixture->storage, &error) == STATUS_OK, error.message);
+    must(storage_acquire_collection(fixture->storage, "good", &collection, &error) == STATUS_OK,
+         error.message);
+    must(fixture_count(collection) == 20, "the other collection");
+    storage_release_collection(collection);
+    may_fail(storage_acquire_collection(fixture->storage, "bad", &collection, &error), &error);
+    read_all(collection);
+    may_fail(fixture_upsert(collection, 100, 50, 1, &error), &error);
+    read_all(collection);
+    storage_release_collection(collection);
+    storage_close(fixture->storage, 1000);
+    _exit(EXIT_SERVED);
+}
+
+static int run_child(struct fixture *fixture) {
+    int status;
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(EXIT_WRONG);
+        meet_damage(fixture);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFEXITED(status), "ended by signal %d", WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+/* ---- Tests ------------------------------------------------------------------------------------
+ */
+
+static void begin(struct fixture *fixture) {
+    struct error error = {0};
+    fixture_begin(fixture);
+    fixture_create(fixture, "bad");  /* number 1 */
+    fixture_create(fixture, "good"); /* number 2 */
+    struct collection *collection = fixture_acquire(fixture, "bad");
+    for (uint64_t first = 0; first < POINTS; first += 100)
+        ck_assert_int_eq(fixture_upsert(collection, first, 100, 1, &error), STATUS_OK);
+    storage_release_collection(collection);
+    collection = fixture_acquire(fixture, "good");
+    ck_assert_int_eq(fixture_upsert(collection, 0, 20, 1, &error), STATUS_OK);
+    storage_release_collection(collection);
+    fixture_close(fixture);
+}
+
+/* _i: the file (0: data, 1: graph). */
+START_TEST(a_damaged_file_never_gives_a_wrong_answer) {
+    struct fixture fixture;
+    struct file files[2];
+    char marks[512];
+    unsigned reported = 0, served = 0;
+    begin(&fixture);
+    random_state = 88172645463325252ULL + (unsigned)_i;
+    read_file(&files[0], fixture.path, 1, "data.mdb");
+    read_file(&files[1], fixture.path, 1, "graph-0.bin");
+    snprintf(marks, sizeof(marks), "%s/damaged", fixture.path);
+    for (unsigned kind = 0; kind < DAMAGES; kind++) {
+        damage(&files[_i], kind);
+        int result = run_child(&fixture);
+        ck_assert_msg(result == EXIT_SERVED || result == EXIT_REPORTED || result == EXIT_GUARDED,
+                      "damage %u: status %d", kind, result);
+        if (result == EXIT_GUARDED) /* the next start knows, and serves the others */
+            ck_assert_int_eq(run_child(&fixture), EXIT_REPORTED);
+        reported += result != EXIT_SERVED;
+        served += result == EXIT_SERVED;
+        unlink(marks);
+        for (int i = 0; i < 2; i++)
+            write_file(&files[i], files[i].bytes, files[i].length);
+    }
+    ck_assert_int_eq(run_child(&fixture), EXIT_SERVED);
+    if (_i == 0)
+        ck_assert_uint_gt(reported, DAMAGES / 2);
+    else
+        ck_assert_uint_eq(served, DAMAGES); /* a graph file is a cache */
+    free(files[0].bytes);
+    free(files[1].bytes);
+    fixture_remove(fixture.path);
+}
+END_TEST
+
+START_TEST(an_older_copy_of_a_data_file_is_reported) {
+    struct fixture fixture;
+    struct file old;
+    struct error error = {0};
+    struct collection *collection = NULL;
+    begin(&fixture);
+    read_file(&old, fixture.path, 1, "data.mdb");
+    fixture_open(&fixture);
+    collection = fixture_acquire(&fixture, "bad");
+    ck_assert_int_eq(fixture_upsert(collection, 0, 200, 2, &error), STATUS_OK);
+    storage_release_collection(collection);
+    fixture_close(&fixture);
+    write_file(&old, old.bytes, old.length);
+    fixture_open(&fixture);
+    ck_assert_int_eq(storage_acquire_collection(fixture.storage, "bad", &collection, &error),
+                     STATUS_CORRUPT);
+    ck_assert_msg(strstr(error.message, "older") != NULL, "%s", error.message);
+    free(old.bytes);
+    fixture_end(&fixture);
+}
+END_TEST
+
+START_TEST(a_file_of_another_collection_is_reported) {
+    struct fixture fixture;
+    struct file bad, good;
+    struct error error = {0};
+    struct collection *collection = NULL;
+    begin(&fixture);
+    read_file(&bad, fixture.path, 1, "data.mdb");
+    read_file(&good, fixture.path, 2, "data.mdb");
+    write_file(&bad, good.bytes, good.length);
+    fixture_open(&fixture);
+    ck_assert_int_eq(storage_acquire_collection(fixture.storage, "bad", &collection, &error),
+                     STATUS_CORRUPT);
+    bool existed;
+    ck_assert_int_eq(fixture_delete(&fixture, "bad", &existed), STATUS_OK); /* it can be deleted */
+    fixture_create(&fixture, "bad");
+    storage_release_collection(fixture_acquire(&fixture, "bad"));
+    free(bad.bytes);
+    free(good.bytes);
+    fixture_end(&fixture);
+}
+END_TEST
+
+START_TEST(a_folder_of_a_newer_format_or_in_use_is_refused_with_one_line) {
+    struct fixture fixture;
+    struct error error = {0};
+    struct storage *second;
+    fixture_begin(&fixture);
+    ck_assert_int_eq(storage_open(&fixture.options, &second, &error), STATUS_CONFLICT);
+    ck_assert_ptr_nonnull(strstr(error.message, "in use"));
+    fixture_close(&fixture);
+    /* The format row of the catalogue begins with its checksum; the version follows. */
+    struct file file = {0};
+    snprintf(file.path, sizeof(file.path), "%s/catalogue/data.mdb", fixture.path);
+    int fd = open(file.path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    static uint8_t bytes[1 << 20];
+    ssize_t length = read(fd, bytes, sizeof(bytes));
+    ck_assert_int_gt(length, 0);
+    unsigned changed = 0;
+    for (ssize_t i = 0; i + 30 < length; i++)
+        if (memcmp(bytes + i, "format", 6) == 0) {
+            bytes[i + 6 + 8] = 2;
+            changed++;
+        }
+    ck_assert_uint_gt(changed, 0);
+    ck_assert_int_eq(pwrite(fd, bytes, (size_t)length, 0), length);
+    close(fd);
+    ck_assert_int_eq(storage_open(&fixture.options, &second, &error), STATUS_INVALID);
+    ck_assert_msg(strstr(error.message, "newer") != NULL, "%s", error.message);
+    ck_assert_ptr_null(strchr(error.message, '\n'));
+    fixture_remove(fixture.path);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("damage");
+    TCase *tests = tcase_create("tests");
+    tcase_set_timeout(tests, 200);
+    tcase_add_loop_test(tests, a_damaged_file_never_gives_a_wrong_answer, 0, 2);
+    tcase_add_test(tests, an_older_copy_of_a_data_file_is_reported);
+    tcase_add_test(tests, a_file_of_another_collection_is_reported);
+    tcase_add_test(tests, a_folder_of_a_newer_format_or_in_use_is_refused_with_one_line);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

@@ -114,18 +114,18 @@ def slow_senders_hold_up_nobody_and_are_cut_off():
         begin = time.monotonic()
         slow = [socket.create_connection((server.host, server.port)) for _ in range(SLOW)]
         for client in slow:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         waiting, answers, worst = dict((c.fileno(), c) for c in slow), 0, []
         while waiting and time.monotonic() - begin < HEAD_TIMEOUT_S + 8:
             for client in list(waiting.values()):
                 try:
-                    client.send(b"X: a\r\n"[int(time.monotonic() * 10) % 6:][:1] or b"X")
+                    client.send(b"a")
                 except OSError:
                     pass
             worst += latencies(server, 20)
             for ready in select.select(list(waiting), [], [], 0.1)[0]:
                 data = waiting.pop(ready).recv(4096)
-                answers += data.startswith(b"HTTP/1.1 408 ") or data.startswith(b"HTTP/1.1 400 ")
+                answers += data.startswith(b"HTTP/1.1 408 ")
         seconds = time.monotonic() - begin
         equal(len(waiting), 0, "slow senders that were never answered")
         equal(answers, SLOW, "slow senders that were told why")

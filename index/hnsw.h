@@ -4,7 +4,8 @@
  * - distances are those of codes; the caller measures the best again with the vectors;
  * - level-0 lists hold fillers in the places that pruning leaves free (top bit of the id): nearest
  *   candidates that were not chosen. Walks skip them, a link back overwrites them;
- * - a link that is the last one to lead to its slot is not pruned, so outliers keep a way in;
+ * - each slot keeps a pair of links with one that was there before it: a tree through all slots
+ * that pruning leaves alone, so that no outlier and no tight cluster ever loses its way in;
  * - a slot whose code equals that of a linked slot becomes its twin (hnsw_twins.c);
  * - a list is published bottom-up: a slot's level-0 list is whole before a higher level leads to
  *   it. The other order loses recall for good where two builders meet.
@@ -19,7 +20,9 @@
 #include "index/search.h"
 #include "index/upper_links.h"
 
+/* Flags beside the slot of a level-0 link. */
 #define HNSW_FILLER UINT32_C(0x80000000)
+#define HNSW_KEPT   UINT32_C(0x40000000) /* belongs to the tree: never pruned */
 
 enum {
     HNSW_CANDIDATES_MAX = 1024, /* from which neighbours are chosen: caps ef_construct */
@@ -124,6 +127,9 @@ struct hnsw_candidates {
 /* Marks the at most `max` candidates that the heuristic of the paper chooses; their number. */
 size_t hnsw_select(const struct hnsw *hnsw, struct index_scratch *scratch,
                    const struct hnsw_candidates *candidates, size_t max, bool *is_chosen);
+
+/* Sets default_ef from walks of sampled slots (hnsw_calibrate.c). Builder. */
+void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch);
 
 void hnsw_lock(const struct hnsw *hnsw, uint32_t slot);
 void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot);

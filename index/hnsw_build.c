@@ -3,6 +3,10 @@
 
 #include <assert.h>
 
+enum {
+    CALIBRATED_MIN = 4096 /* smaller graphs keep the first default ef */
+};
+
 /* Takes slots that are being unlinked, and the slot itself, out of the candidates. */
 static struct hnsw_candidates drop_leaving(const struct hnsw *hnsw, struct walk *walk,
                                            uint32_t slot) {
@@ -15,6 +19,36 @@ static struct hnsw_candidates drop_leaving(const struct hnsw *hnsw, struct walk 
     return (struct hnsw_candidates){.hits = walk->pool, .count = kept};
 }
 
+/* Adds what the candidates keep but what lies too far off for the pool. A slot outside of a tight
+ * cluster is known to a few of its members only; a new member that lies nearer to it must learn of
+ * it, or walks that end at the new member would never find it. */
+static void add_far_kept(const struct hnsw *hnsw, struct walk *walk, uint32_t slot,
+                         struct hnsw_candidates *found) {
+    struct visited *visited = &walk->scratch->visited;
+    struct code_batch *batch = &walk->scratch->batch;
+    size_t near = found->count;
+    visited_begin(visited);
+    visited_add(visited, slot);
+    for (size_t i = 0; i < near; i++)
+        visited_add(visited, found->hits[i].slot);
+    batch->count = 0;
+    for (size_t i = 0; i < near && batch->count < CODES_BATCH_MAX; i++) {
+        const _Atomic uint32_t *list = store_links(hnsw->store, found->hits[i].slot);
+        for (uint32_t j = 0; j < hnsw->store->link_count; j++) {
+            uint32_t link = hnsw_link_load(list, j), to = hnsw_link_slot(link);
+            if (hnsw_link_is_kept(link) && batch->count < CODES_BATCH_MAX &&
+                to < visited->capacity && !store_is_leaving(hnsw->store, to) &&
+                visited_add(visited, to))
+                search_batch_add(hnsw->store, batch, to);
+        }
+    }
+    codes_distances(hnsw->space, walk->query, batch);
+    for (size_t i = 0; i < batch->count && found->count < HNSW_CANDIDATES_MAX; i++)
+        found->hits[found->count++] =
+            (struct hit){.slot = batch->slots[i], .distance = batch->distances[i]};
+    hnsw_links_sort(found->hits + near, found->count - near);
+}
+
 /* Makes the links back: level 0 first, so that whoever comes from above finds the list whole. */
 static void publish(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
                     uint32_t level) {
@@ -24,7 +58,7 @@ static void publish(const struct hnsw *hnsw, struct index_scratch *scratch, uint
         for (uint32_t i = 0; i < places; i++) {
             uint32_t link = hnsw_link_load(list, i);
             if (!(link & HNSW_FILLER))
-                neighbours[count++] = link;
+                neighbours[count++] = hnsw_link_slot(link);
         }
         for (uint32_t i = 0; i < count; i++) {
             if (at == 0)
@@ -54,11 +88,11 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
         hnsw_twins_add(hnsw, equal, slot);
         return;
     }
+    add_far_kept(hnsw, walk, slot, &found);
     hnsw_links_write(hnsw, walk->scratch, slot, &found, 0);
     atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
+    hnsw_links_join(hnsw, walk->scratch, slot, &found);
     publish(hnsw, walk->scratch, slot, top);
-    if (atomic_load_explicit(&node->in_count, memory_order_relaxed) == 0)
-        hnsw_links_force(hnsw, slot, &found);
 }
 
 void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
@@ -73,8 +107,6 @@ void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, u
         hnsw_links_add(hnsw, walk->scratch, slot, found.hits[i].slot);
         hnsw_links_add(hnsw, walk->scratch, found.hits[i].slot, slot);
     }
-    if (atomic_load_explicit(&store_node(hnsw->store, slot)->in_count, memory_order_relaxed) == 0)
-        hnsw_links_force(hnsw, slot, &found);
 }
 
 /* Gives the slot a block for its upper lists; the block of an earlier life serves if it fits. */
@@ -123,7 +155,11 @@ static void link_slot(struct hnsw *hnsw, struct walk *walk, uint32_t slot) {
             atomic_store_explicit(&hnsw->entry, (uint64_t)level << 32 | slot, memory_order_release);
         pthread_mutex_unlock(&hnsw->entry_lock);
     }
-    atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed);
+}
+
+/* The default ef is calibrated each time the graph has doubled. */
+static bool is_power_of_two(uint64_t count) {
+    return count >= CALIBRATED_MIN && (count & (count - 1)) == 0;
 }
 
 static bool claim(struct hnsw *hnsw, uint32_t *slot) {
@@ -154,6 +190,9 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
         hnsw_learn_cost(hnsw, &walk);
     }
     store_unclaim(hnsw->store, slot, *linked);
+    if (*linked &&
+        is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1))
+        hnsw_calibrate(hnsw, scratch);
     pthread_rwlock_unlock(&hnsw->gate);
     if (!*linked)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for linking a vector");

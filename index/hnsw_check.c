@@ -8,8 +8,7 @@ struct check {
     const struct hnsw *hnsw;
     const struct slots *slots;
     uint32_t end;
-    uint32_t *in_counts; /* links of level 0 that lead to a slot */
-    uint32_t *queue;     /* slots that were reached */
+    uint32_t *queue; /* slots that were reached */
     uint64_t *reached;
     size_t queue_count;
     uint64_t linked;
@@ -26,23 +25,32 @@ static bool is_linked(const struct check *check, uint32_t slot, uint32_t level) 
            atomic_load(&store_node(check->hnsw->store, slot)->level) >= level;
 }
 
+static bool keeps(const struct check *check, uint32_t owner, uint32_t slot) {
+    const _Atomic uint32_t *list = store_links(check->hnsw->store, owner);
+    for (uint32_t i = 0; i < check->hnsw->store->link_count; i++) {
+        if (hnsw_link_load(list, i) == (slot | HNSW_KEPT))
+            return true;
+    }
+    return false;
+}
+
 static enum status check_list(struct check *check, uint32_t slot, uint32_t level) {
     const _Atomic uint32_t *list = hnsw_list(check->hnsw, slot, level);
     for (uint32_t i = 0; i < hnsw_places(check->hnsw, level); i++) {
-        uint32_t link = hnsw_link_load(list, i), to = link & ~HNSW_FILLER;
+        uint32_t link = hnsw_link_load(list, i), to = hnsw_link_slot(link);
         if (link == SLOT_NONE)
             continue;
         if (level > 0 && link != to)
-            return broken(check, slot, "has a filler on an upper level");
+            return broken(check, slot, "has a flag on an upper level");
         if (to == slot || !is_linked(check, to, level))
             return broken(check, slot, "links to itself or to a slot that is not linked");
         for (uint32_t j = 0; j < i; j++) {
             uint32_t earlier = hnsw_link_load(list, j);
-            if (earlier != SLOT_NONE && (earlier & ~HNSW_FILLER) == to)
+            if (earlier != SLOT_NONE && hnsw_link_slot(earlier) == to)
                 return broken(check, slot, "links twice to the same slot");
         }
-        if (level == 0 && link == to)
-            check->in_counts[to]++;
+        if (hnsw_link_is_kept(link) && !keeps(check, to, slot))
+            return broken(check, slot, "keeps a slot that does not keep it");
     }
     return STATUS_OK;
 }
@@ -98,7 +106,7 @@ static enum status check_reachable(struct check *check) {
             for (uint32_t i = 0; i < hnsw_places(check->hnsw, at); i++) {
                 uint32_t link = hnsw_link_load(list, i);
                 if (!(link & HNSW_FILLER))
-                    reach(check, link);
+                    reach(check, hnsw_link_slot(link));
             }
         }
     }
@@ -111,15 +119,9 @@ static enum status check_reachable(struct check *check) {
 }
 
 static enum status check_all(struct check *check) {
-    const struct store *store = check->hnsw->store;
     enum status status = STATUS_OK;
     for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++)
         status = check_slot(check, slot);
-    for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++) {
-        if (is_linked(check, slot, 0) &&
-            atomic_load(&store_node(store, slot)->in_count) != check->in_counts[slot])
-            status = broken(check, slot, "miscounts the links that lead to it");
-    }
     if (status == STATUS_OK)
         status = check_reachable(check);
     if (status == STATUS_OK && check->linked != atomic_load(&check->hnsw->linked))
@@ -130,15 +132,13 @@ static enum status check_all(struct check *check) {
 enum status hnsw_check(const struct hnsw *hnsw, const struct slots *slots, struct error *error) {
     struct check check = {
         .hnsw = hnsw, .slots = slots, .end = store_end(hnsw->store), .error = error};
-    check.in_counts = calloc((size_t)check.end + 1, sizeof(check.in_counts[0]));
     check.queue = calloc((size_t)check.end + 1, sizeof(check.queue[0]));
     check.reached = calloc(bitmap_words(check.end) + 1, sizeof(check.reached[0]));
     enum status status = STATUS_OK;
-    if (!check.in_counts || !check.queue || !check.reached)
+    if (!check.queue || !check.reached)
         status = error_set(error, STATUS_NO_MEMORY, "out of memory for checking a graph");
     else
         status = check_all(&check);
-    free(check.in_counts);
     free(check.queue);
     free(check.reached);
     return status;

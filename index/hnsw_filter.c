@@ -27,7 +27,7 @@ static size_t look_at(struct walk *walk, uint32_t slot, size_t batch_max, uint32
     const _Atomic uint32_t *list = store_links(store, slot);
     size_t failed_count = 0;
     for (uint32_t i = 0; i < store->link_count && batch->count < batch_max; i++) {
-        uint32_t link = hnsw_link_load(list, i);
+        uint32_t link = hnsw_link_load(list, i) & ~HNSW_KEPT;
         if (link >= visited->capacity || visited_has(visited, link))
             continue;
         if (is_wanted(walk, link)) {

@@ -1,27 +1,9 @@
 /* The lists of the graph: who may enter them, and who has to go. */
 #include "index/hnsw_links.h"
 
-#include <assert.h>
-#include <string.h>
-
-static _Atomic uint32_t *in_count(const struct hnsw *hnsw, uint32_t slot) {
-    return &store_node(hnsw->store, slot)->in_count;
-}
-
-void hnsw_links_count(const struct hnsw *hnsw, uint32_t to) {
-    atomic_fetch_add_explicit(in_count(hnsw, to), 1, memory_order_relaxed);
-}
-
-/* Gives up a link to a slot unless it is the last that leads there. */
-bool hnsw_links_give_up(const struct hnsw *hnsw, uint32_t to) {
-    uint32_t count = atomic_load_explicit(in_count(hnsw, to), memory_order_relaxed);
-    while (count > 1) {
-        if (atomic_compare_exchange_weak_explicit(in_count(hnsw, to), &count, count - 1,
-                                                  memory_order_relaxed, memory_order_relaxed))
-            return true;
-    }
-    return false;
-}
+enum {
+    KEPT_SPARE = 4 /* places of a list that links kept at insertion leave to repairs */
+};
 
 void hnsw_links_sort(struct hit *hits, size_t count) {
     for (size_t i = 1; i < count; i++) {
@@ -38,8 +20,7 @@ struct rivals {
     uint32_t owner, slot; /* whose list, and who wants into it */
     uint32_t level;
     struct hit hits[HNSW_PLACES_MAX + 1];
-    uint32_t
-        places[HNSW_PLACES_MAX + 1]; /* of hits[i] in the list; the number of places: the new one */
+    uint32_t places[HNSW_PLACES_MAX + 1]; /* of hits[i] in the list; beyond its end: the new one */
     bool is_chosen[HNSW_PLACES_MAX + 1];
     size_t count;
 };
@@ -49,20 +30,20 @@ static void choose_rivals(const struct hnsw *hnsw, struct index_scratch *scratch
                           struct rivals *rivals) {
     const struct store *store = hnsw->store;
     const _Atomic uint32_t *list = hnsw_list(hnsw, rivals->owner, rivals->level);
-    uint32_t places = hnsw_places(hnsw, rivals->level), owner = rivals->owner;
+    uint32_t places = hnsw_places(hnsw, rivals->level), slots[HNSW_PLACES_MAX + 1];
     struct code_batch *batch = &scratch->pair_batch;
     batch->count = 0;
     for (uint32_t i = 0; i < places; i++)
-        search_batch_add(store, batch, hnsw_link_load(list, i) & ~HNSW_FILLER);
+        search_batch_add(store, batch, hnsw_link_slot(hnsw_link_load(list, i)));
     search_batch_add(store, batch, rivals->slot);
-    codes_query_row(hnsw->space, store_code(store, owner), *store_meta(store, owner),
-                    &scratch->node);
+    codes_query_row(hnsw->space, store_code(store, rivals->owner),
+                    *store_meta(store, rivals->owner), &scratch->node);
     codes_distances(hnsw->space, &scratch->node, batch);
     rivals->count = batch->count;
-    for (size_t i = 0; i < batch->count; i++)
+    for (size_t i = 0; i < batch->count; i++) {
         rivals->hits[i] = (struct hit){.slot = (uint32_t)i, .distance = batch->distances[i]};
-    uint32_t slots[HNSW_PLACES_MAX + 1];
-    memcpy(slots, batch->slots, batch->count * sizeof(slots[0]));
+        slots[i] = batch->slots[i];
+    }
     hnsw_links_sort(rivals->hits, rivals->count);
     for (size_t i = 0; i < rivals->count; i++) {
         rivals->places[i] = rivals->hits[i].slot;
@@ -72,100 +53,132 @@ static void choose_rivals(const struct hnsw *hnsw, struct index_scratch *scratch
     hnsw_select(hnsw, scratch, &candidates, places, rivals->is_chosen);
 }
 
-/* Makes fillers of the level-0 links that the heuristic rejects, and puts the new slot into the
- * place of the farthest of them. */
-static void prune(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
-                  uint32_t slot) {
-    struct rivals rivals = {.owner = owner, .slot = slot};
-    _Atomic uint32_t *list = store_links(hnsw->store, owner);
-    uint32_t places = hnsw->store->link_count, victim = places;
-    choose_rivals(hnsw, scratch, &rivals);
-    bool is_wanted = false;
-    for (size_t i = 0; i < rivals.count; i++) {
-        struct hit hit = rivals.hits[i];
-        if (rivals.places[i] == places) {
-            is_wanted = rivals.is_chosen[i];
-        } else if (!rivals.is_chosen[i] && hnsw_links_give_up(hnsw, hit.slot)) {
-            victim = rivals.places[i]; /* the last such is the farthest */
-            hnsw_link_store(list, victim, hit.slot | HNSW_FILLER);
-        }
+/* Makes fillers of the links that the heuristic rejects, but for the kept; the place of the
+ * farthest of them, or of the farthest link at all that is not kept and lies beyond the new slot
+ * (anywhere if the new one must enter). The number of places if there is none. */
+static uint32_t find_victim(_Atomic uint32_t *list, uint32_t places, const struct rivals *rivals,
+                            bool must_enter) {
+    uint32_t victim = places;
+    for (size_t i = 0; i < rivals->count; i++) {
+        uint32_t place = rivals->places[i];
+        if (place == places || rivals->is_chosen[i] || (hnsw_link_load(list, place) & HNSW_KEPT))
+            continue;
+        hnsw_link_store(list, place, rivals->hits[i].slot | HNSW_FILLER);
+        victim = place; /* the last such is the farthest */
     }
-    /* All are chosen, or the last way to somewhere: the farthest that can be spared goes. */
-    for (size_t i = rivals.count; is_wanted && victim == places && i-- > 0;) {
-        if (rivals.places[i] == places)
-            break; /* the new one is farther than what could go */
-        if (hnsw_links_give_up(hnsw, rivals.hits[i].slot))
-            victim = rivals.places[i];
+    for (size_t i = rivals->count; victim == places && i-- > 0;) {
+        uint32_t place = rivals->places[i];
+        if (place == places && !must_enter)
+            break;
+        if (place != places && !(hnsw_link_load(list, place) & HNSW_KEPT))
+            victim = place;
     }
-    if (victim == places)
-        return;
-    if (is_wanted)
-        hnsw_links_count(hnsw, slot);
-    hnsw_link_store(list, victim, is_wanted ? slot : slot | HNSW_FILLER);
+    return victim;
 }
 
-/* Links owner to slot on level 0. */
+/* Lets the slot into a full list of level 0, as a link or a filler, if it is near enough. */
+static bool prune(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
+                  uint32_t link) {
+    struct rivals rivals = {.owner = owner, .slot = hnsw_link_slot(link)};
+    _Atomic uint32_t *list = store_links(hnsw->store, owner);
+    uint32_t places = hnsw->store->link_count;
+    bool is_kept = link & HNSW_KEPT, is_chosen = is_kept;
+    choose_rivals(hnsw, scratch, &rivals);
+    for (size_t i = 0; i < rivals.count; i++) {
+        if (rivals.places[i] == places)
+            is_chosen |= rivals.is_chosen[i];
+    }
+    uint32_t victim = find_victim(list, places, &rivals, is_kept);
+    if (victim == places)
+        return false;
+    hnsw_link_store(list, victim, is_chosen ? link : link | HNSW_FILLER);
+    return true;
+}
+
+/* Where the slot is in the list, or could enter it without a fight; the number of places if
+ * nowhere. */
+static uint32_t find_place(const _Atomic uint32_t *list, uint32_t places, uint32_t slot) {
+    uint32_t empty = places;
+    for (uint32_t i = 0; i < places; i++) {
+        uint32_t link = hnsw_link_load(list, i);
+        if (link == SLOT_NONE)
+            empty = i;
+        else if (hnsw_link_slot(link) == slot)
+            return i;
+        else if ((link & HNSW_FILLER) && empty == places)
+            empty = i;
+    }
+    return empty;
+}
+
 void hnsw_links_add(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
                     uint32_t slot) {
     _Atomic uint32_t *list = store_links(hnsw->store, owner);
-    uint32_t places = hnsw->store->link_count, free_place = places, filler = places;
+    uint32_t places = hnsw->store->link_count;
     hnsw_lock(hnsw, owner);
-    for (uint32_t i = 0; i < places; i++) {
-        uint32_t link = hnsw_link_load(list, i);
-        if (link == slot) {
-            hnsw_unlock(hnsw, owner);
-            return;
-        }
-        if (link == (slot | HNSW_FILLER) || link == SLOT_NONE) {
-            free_place = i;
-            if (link != SLOT_NONE)
-                break;
-        } else if (link & HNSW_FILLER) {
-            filler = i;
-        }
-    }
-    uint32_t place = free_place < places ? free_place : filler;
-    if (place < places) {
-        hnsw_links_count(hnsw, slot);
-        hnsw_link_store(list, place, slot);
-    } else {
+    uint32_t place = find_place(list, places, slot);
+    if (place == places)
         prune(hnsw, scratch, owner, slot);
+    else if (hnsw_link_load(list, place) != (slot | HNSW_KEPT))
+        hnsw_link_store(list, place, slot);
+    hnsw_unlock(hnsw, owner);
+}
+
+uint32_t hnsw_links_count_kept(const struct hnsw *hnsw, uint32_t owner) {
+    const _Atomic uint32_t *list = store_links(hnsw->store, owner);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < hnsw->store->link_count; i++)
+        kept += hnsw_link_is_kept(hnsw_link_load(list, i));
+    return kept;
+}
+
+bool hnsw_links_keep(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
+                     uint32_t slot) {
+    _Atomic uint32_t *list = store_links(hnsw->store, owner);
+    uint32_t places = hnsw->store->link_count;
+    bool is_done = true;
+    hnsw_lock(hnsw, owner);
+    uint32_t place = find_place(list, places, slot);
+    if (place == places)
+        is_done = prune(hnsw, scratch, owner, slot | HNSW_KEPT);
+    else
+        hnsw_link_store(list, place, slot | HNSW_KEPT);
+    hnsw_unlock(hnsw, owner);
+    return is_done;
+}
+
+void hnsw_links_unkeep(const struct hnsw *hnsw, uint32_t owner, uint32_t slot) {
+    _Atomic uint32_t *list = store_links(hnsw->store, owner);
+    hnsw_lock(hnsw, owner);
+    for (uint32_t i = 0; i < hnsw->store->link_count; i++) {
+        if (hnsw_link_load(list, i) == (slot | HNSW_KEPT))
+            hnsw_link_store(list, i, slot);
     }
     hnsw_unlock(hnsw, owner);
 }
 
-/* Links the nearest that can spare a link to a slot to which nothing leads. */
-void hnsw_links_force(const struct hnsw *hnsw, uint32_t slot,
-                      const struct hnsw_candidates *nearest) {
-    for (size_t i = 0; i < nearest->count; i++) {
-        uint32_t owner = nearest->hits[i].slot, places = hnsw->store->link_count;
-        _Atomic uint32_t *list = store_links(hnsw->store, owner);
-        bool is_done = false;
-        hnsw_lock(hnsw, owner);
-        for (uint32_t place = places; !is_done && place-- > 0;) {
-            uint32_t link = hnsw_link_load(list, place);
-            is_done = (link & HNSW_FILLER) || (link != slot && hnsw_links_give_up(hnsw, link));
-            if (is_done) {
-                hnsw_links_count(hnsw, slot);
-                hnsw_link_store(list, place, slot);
-            }
+void hnsw_links_join(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                     const struct hnsw_candidates *nearest) {
+    /* First whoever has places to spare, then whoever has any. */
+    for (uint32_t spare = KEPT_SPARE; spare > 0; spare -= KEPT_SPARE / 2) {
+        for (size_t i = 0; i < nearest->count; i++) {
+            uint32_t other = nearest->hits[i].slot;
+            if (hnsw_links_count_kept(hnsw, other) + spare > hnsw->store->link_count ||
+                !hnsw_links_keep(hnsw, scratch, slot, other))
+                continue;
+            if (hnsw_links_keep(hnsw, scratch, other, slot))
+                return;
+            hnsw_links_unkeep(hnsw, slot, other);
         }
-        hnsw_unlock(hnsw, owner);
-        if (is_done)
-            return;
     }
 }
 
-/* Links owner to slot on an upper level, where lists are pruned to what the heuristic chooses. */
 void hnsw_links_add_upper(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
                           uint32_t slot, uint32_t level) {
     struct rivals rivals = {.owner = owner, .slot = slot, .level = level};
     _Atomic uint32_t *list = hnsw_list(hnsw, owner, level);
     hnsw_lock(hnsw, owner);
-    uint32_t place = 0;
-    while (place < hnsw->m && hnsw_link_load(list, place) != SLOT_NONE &&
-           hnsw_link_load(list, place) != slot)
-        place++;
+    uint32_t place = find_place(list, hnsw->m, slot);
     if (place < hnsw->m) {
         hnsw_link_store(list, place, slot);
     } else {
@@ -181,7 +194,6 @@ void hnsw_links_add_upper(const struct hnsw *hnsw, struct index_scratch *scratch
     hnsw_unlock(hnsw, owner);
 }
 
-/* The hits are the candidates of the slot's own list, nearest first; nobody leads to it yet. */
 void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
                       const struct hnsw_candidates *candidates, uint32_t level) {
     bool is_chosen[HNSW_CANDIDATES_MAX];
@@ -191,11 +203,8 @@ void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, ui
     uint32_t places = hnsw_places(hnsw, level), place = 0;
     hnsw_select(hnsw, scratch, candidates, hnsw->m, is_chosen);
     for (size_t i = 0; i < count; i++) {
-        if (!is_chosen[i])
-            continue;
-        hnsw_link_store(list, place++, hits[i].slot);
-        if (level == 0)
-            hnsw_links_count(hnsw, hits[i].slot);
+        if (is_chosen[i])
+            hnsw_link_store(list, place++, hits[i].slot);
     }
     for (size_t i = 0; level == 0 && i < count && place < places; i++) {
         if (!is_chosen[i])

@@ -17,12 +17,16 @@ static inline void hnsw_link_store(_Atomic uint32_t *list, uint32_t place, uint3
     atomic_store_explicit(&list[place], link, memory_order_release);
 }
 
-void hnsw_links_sort(struct hit *hits, size_t count);
+/* The slot of a link that is not SLOT_NONE. */
+static inline uint32_t hnsw_link_slot(uint32_t link) {
+    return link & ~(HNSW_FILLER | HNSW_KEPT);
+}
 
-/* Counts a new level-0 link to a slot. */
-void hnsw_links_count(const struct hnsw *hnsw, uint32_t to);
-/* Gives up a level-0 link to a slot unless it is the last that leads there; false then. */
-bool hnsw_links_give_up(const struct hnsw *hnsw, uint32_t to);
+static inline bool hnsw_link_is_kept(uint32_t link) {
+    return !(link & HNSW_FILLER) && (link & HNSW_KEPT); /* SLOT_NONE has both bits */
+}
+
+void hnsw_links_sort(struct hit *hits, size_t count);
 
 /* Writes the slot's own list: what the heuristic chooses of the candidates, level 0 filled up with
  * the nearest of the others. No other thread may write this list: lock it if it is published. */
@@ -36,9 +40,16 @@ void hnsw_links_add(const struct hnsw *hnsw, struct index_scratch *scratch, uint
 void hnsw_links_add_upper(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
                           uint32_t slot, uint32_t level);
 
-/* Gives a slot to which nothing leads a link from the nearest that can spare one. */
-void hnsw_links_force(const struct hnsw *hnsw, uint32_t slot,
-                      const struct hnsw_candidates *nearest);
+/* Links owner to slot on level 0 for good; false if its list is full of such links. */
+bool hnsw_links_keep(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t owner,
+                     uint32_t slot);
+/* Makes a kept link an ordinary one. */
+void hnsw_links_unkeep(const struct hnsw *hnsw, uint32_t owner, uint32_t slot);
+uint32_t hnsw_links_count_kept(const struct hnsw *hnsw, uint32_t owner);
+
+/* Joins a new slot to the tree: it and the nearest that can spare a place keep each other. */
+void hnsw_links_join(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                     const struct hnsw_candidates *nearest);
 
 /* Searches new neighbours for a linked slot whose code is walk->query, and links both ways on
  * level 0 (hnsw_build.c). */

@@ -5,8 +5,8 @@
  * in some 10 ms) finds the u of a whole batch, and costs insertions nothing.
  *
  * 1. Mark the dead as leaving: builders link to them no more. 2. Wait for the builders that began
- * before (the gate), move the entry if it leaves. 3. Mend every list that leads to a dead slot.
- * 4. Give a way in to the slots to which only dead ones led. 5. Remove.
+ * before (the gate), move the entry if it leaves. 3. Close the tree of kept links around the dead.
+ * 4. Mend every list that leads to one. 5. Remove.
  */
 #include "index/hnsw_links.h"
 
@@ -22,7 +22,7 @@ static bool is_linked(const struct store *store, uint32_t slot) {
 }
 
 static bool leads_to_leaving(const struct store *store, uint32_t link) {
-    return link != SLOT_NONE && store_is_leaving(store, link & ~HNSW_FILLER);
+    return link != SLOT_NONE && store_is_leaving(store, hnsw_link_slot(link));
 }
 
 /* The twins of a leaving slot wait to be linked anew; leaving twins leave their chain. */
@@ -72,7 +72,7 @@ static void add_candidates(struct repair *repair, const _Atomic uint32_t *list, 
     const struct store *store = repair->hnsw->store;
     struct visited *visited = &repair->scratch->visited;
     for (uint32_t i = 0; i < places && *count < HNSW_CANDIDATES_MAX; i++) {
-        uint32_t link = hnsw_link_load(list, i), to = link & ~HNSW_FILLER;
+        uint32_t link = hnsw_link_load(list, i), to = hnsw_link_slot(link);
         if (link != SLOT_NONE && to < visited->capacity && !store_is_leaving(store, to) &&
             visited_add(visited, to))
             repair->scratch->pool.items[(*count)++].slot = to;
@@ -108,7 +108,7 @@ static struct hnsw_candidates gather(struct repair *repair, uint32_t owner, uint
     for (uint32_t i = 0; i < places; i++) {
         uint32_t link = hnsw_link_load(list, i);
         if (leads_to_leaving(hnsw->store, link))
-            add_candidates(repair, hnsw_list(hnsw, link & ~HNSW_FILLER, level), places,
+            add_candidates(repair, hnsw_list(hnsw, hnsw_link_slot(link), level), places,
                            &candidates.count);
     }
     measure(repair, owner, &candidates);
@@ -123,32 +123,26 @@ static bool holds(const _Atomic uint32_t *list, uint32_t places, uint32_t link) 
     return false;
 }
 
-/* Settles which candidates of the present list's owner are links from now on, and counts them. The
- * heuristic's choice gives way to links that are the last to lead to their slot. */
+/* Settles which candidates are links of the list's owner from now on: those it keeps, then what the
+ * heuristic chooses while there is room. Returns how many. */
 static uint32_t settle(struct repair *repair, const struct hnsw_candidates *candidates,
                        const _Atomic uint32_t *list, bool *is_chosen) {
     const struct hnsw *hnsw = repair->hnsw;
     uint32_t places = hnsw->store->link_count, links = 0, had = 0;
-    bool was_link[HNSW_CANDIDATES_MAX];
+    bool is_kept[HNSW_CANDIDATES_MAX];
     for (uint32_t i = 0; i < places; i++)
         had += !(hnsw_link_load(list, i) & HNSW_FILLER);
     hnsw_select(hnsw, repair->scratch, candidates, had > hnsw->m ? had : hnsw->m, is_chosen);
     for (size_t i = 0; i < candidates->count; i++) {
-        uint32_t slot = candidates->hits[i].slot;
-        was_link[i] = holds(list, places, slot);
-        if (was_link[i]) {
-            is_chosen[i] = is_chosen[i] || !hnsw_links_give_up(hnsw, slot);
-            links += is_chosen[i];
-        }
+        is_kept[i] = holds(list, places, candidates->hits[i].slot | HNSW_KEPT);
+        links += is_kept[i];
     }
     for (size_t i = 0; i < candidates->count; i++) {
-        if (was_link[i] || !is_chosen[i])
-            continue;
-        is_chosen[i] = links < places;
-        if (is_chosen[i]) {
-            hnsw_links_count(hnsw, candidates->hits[i].slot);
-            links++;
-        }
+        bool is_new = is_chosen[i] && !is_kept[i] && links < places;
+        links += is_new;
+        is_chosen[i] = is_kept[i] || is_new;
+        if (is_kept[i])
+            candidates->hits[i].slot |= HNSW_KEPT;
     }
     return links;
 }
@@ -217,18 +211,34 @@ static void mend(struct repair *repair, uint32_t slot) {
         reconnect(repair, slot);
 }
 
-/* Takes back what the leaving slot's links counted for; who lost the last way in gets another. */
-static void withdraw_links(struct repair *repair, uint32_t slot) {
-    struct store *store = repair->hnsw->store;
-    const _Atomic uint32_t *list = store_links(store, slot);
-    for (uint32_t i = 0; i < store->link_count; i++) {
-        uint32_t to = hnsw_link_load(list, i);
-        if (to & HNSW_FILLER)
+/* Takes a leaving slot out of the tree: those it kept keep each other in a row instead, which holds
+ * the tree together also where neighbours leave one after the other. */
+static void leave_tree(struct repair *repair, uint32_t slot) {
+    const struct hnsw *hnsw = repair->hnsw;
+    uint32_t kept[HNSW_PLACES_MAX], count = 0;
+    const _Atomic uint32_t *list = store_links(hnsw->store, slot);
+    for (uint32_t i = 0; i < hnsw->store->link_count; i++) {
+        uint32_t link = hnsw_link_load(list, i);
+        if (hnsw_link_is_kept(link))
+            kept[count++] = hnsw_link_slot(link);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        hnsw_links_unkeep(hnsw, kept[i], slot);
+        hnsw_links_unkeep(hnsw, slot, kept[i]);
+    }
+    /* Whoever has the least room goes to an end of the row, where one place is enough. */
+    for (uint32_t i = 1; i < count; i++) {
+        if (hnsw_links_count_kept(hnsw, kept[i]) > hnsw_links_count_kept(hnsw, kept[0])) {
+            uint32_t fuller = kept[i];
+            kept[i] = kept[0];
+            kept[0] = fuller;
+        }
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        if (!hnsw_links_keep(hnsw, repair->scratch, kept[i - 1], kept[i]))
             continue;
-        uint32_t before =
-            atomic_fetch_sub_explicit(&store_node(store, to)->in_count, 1, memory_order_relaxed);
-        if (before == 1 && !store_is_leaving(store, to))
-            reconnect(repair, to);
+        if (!hnsw_links_keep(hnsw, repair->scratch, kept[i], kept[i - 1]))
+            hnsw_links_unkeep(hnsw, kept[i - 1], kept[i]);
     }
 }
 
@@ -242,13 +252,13 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
     begin(hnsw, dead, dead_count);
     uint32_t end =
         store_end(store) < scratch->visited.capacity ? store_end(store) : scratch->visited.capacity;
+    for (size_t i = 0; i < dead_count; i++) {
+        if (is_linked(store, dead[i]))
+            leave_tree(&repair, dead[i]);
+    }
     for (uint32_t slot = 0; slot < end; slot++) {
         if (is_linked(store, slot) && !store_is_leaving(store, slot))
             mend(&repair, slot);
-    }
-    for (size_t i = 0; i < dead_count; i++) {
-        if (is_linked(store, dead[i]))
-            withdraw_links(&repair, dead[i]);
     }
     for (size_t i = 0; i < dead_count; i++) {
         if (!store_is_present(store, dead[i]))

@@ -4,6 +4,7 @@
 enum {
     POOL_MAX = 2 * VECTOR_INDEX_EF_MAX,
     SPARE_MIN = 10, /* candidates measured beyond k, and at least half of k */
+    STARTS = 8,     /* nodes of level 1 from which level 0 is entered */
     PILOT_EF = 64,
     TWINS_MAX = 4096 /* followed from one slot: beyond, equal vectors are not all compared by id */
 };

@@ -20,7 +20,7 @@ static bool is_covered(const struct hnsw *hnsw, struct index_scratch *scratch, s
             search_batch_add(store, batch, chosen[i]);
         codes_distances(hnsw->space, &scratch->candidate, batch);
         for (size_t j = 0; j < batch->count; j++) {
-            if (batch->distances[j] < candidate.distance)
+            if (batch->distances[j] <= candidate.distance)
                 return true;
         }
     }

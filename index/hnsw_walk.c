@@ -12,7 +12,7 @@
 
 bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scratch *scratch,
                     size_t ef) {
-    if (!scratch_reserve_hits(&scratch->pool, ef + 1))
+    if (!scratch_reserve_hits(&scratch->pool, ef + 1 + CODES_BATCH_MAX))
         return false;
     *walk = (struct walk){.hnsw = hnsw,
                           .query = &scratch->query,
@@ -49,7 +49,7 @@ static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
     uint32_t places = hnsw_places(walk->hnsw, level), limit = visited->capacity;
     batch->count = 0;
     for (uint32_t i = 0; i < places; i++) {
-        uint32_t neighbour = atomic_load_explicit(&list[i], memory_order_acquire);
+        uint32_t neighbour = atomic_load_explicit(&list[i], memory_order_acquire) & ~HNSW_KEPT;
         /* Fillers and empty places lie above every limit, as do slots born after the walk began. */
         if (neighbour < limit && visited_add(visited, neighbour))
             search_batch_add(store, batch, neighbour);

@@ -196,6 +196,8 @@ static void save_all(const struct image *image, struct writer *writer, uint32_t 
     image_fill_header(image, header);
     put_u64(header, 48, atomic_load_explicit(&image->hnsw->entry, memory_order_acquire));
     put_u32(header, 56, slot_end);
+    put_u32(header, 60, atomic_load_explicit(&image->hnsw->default_ef, memory_order_relaxed));
+    put_u32(header, 80, atomic_load_explicit(&image->hnsw->scored_per_ef, memory_order_relaxed));
     put_u64(header, 64, image->operation);
     put_u64(header, 72, image->incarnation);
     XXH3_64bits_reset(writer->hash);

@@ -6,13 +6,13 @@
  * header, 128 bytes:
  *    0  8  magic "nighgrph"           48  8  entry: level << 32 | slot; all ones: none
  *    8  4  version (1)                56  4  slot_end: slots in the sections
- *   12  4  profile (0: lean)          60  4  reserved, 0
+ *   12  4  profile (0: lean)          60  4  default ef
  *   16  4  dimension                  64  8  the owner's operation
  *   20  4  distance                   72  8  the owner's incarnation
- *   24  4  m                          80 40  reserved, 0
- *   28  4  places of a level-0 list  120  8  XXH3 of bytes 0 .. 119
+ *   24  4  m                          80  4  distances a walk takes for each of ef, x 256
+ *   28  4  places of a level-0 list   84 36  reserved, 0
  *   32  8  bytes of a code
- *   40  8  bits of a code's number (8)
+ *   40  8  bits of a code's number (8)   120  8  XXH3 of bytes 0 .. 119
  * sections of IMAGE_SECTION_SLOTS slots each, in order of slots; count = slots of the section:
  *    present bits, linked bits, twin bits (8 bytes for each 64 slots)
  *    levels (count bytes), code metas (8 count), errors (4 count), twin-of (4 count)

@@ -75,6 +75,11 @@ static enum status read_header(struct reader *reader) {
         reader->slot_end > (reader->length - reader->at) / sizeof(struct code_meta))
         return corrupt(reader, "names more slots than it can hold");
     atomic_store_explicit(&reader->hnsw->entry, get_u64(header + 48), memory_order_relaxed);
+    uint32_t ef = get_u32(header + 60);
+    if (ef == 0 || ef > VECTOR_INDEX_EF_MAX)
+        return corrupt(reader, "a default ef out of range");
+    atomic_store_explicit(&reader->hnsw->default_ef, ef, memory_order_relaxed);
+    atomic_store_explicit(&reader->hnsw->scored_per_ef, get_u32(header + 80), memory_order_relaxed);
     reader->image->operation = get_u64(header + 64);
     reader->image->incarnation = get_u64(header + 72);
     return STATUS_OK;
@@ -221,26 +226,23 @@ static bool leads_somewhere(const struct reader *reader, uint32_t to, uint32_t l
                level;
 }
 
-/* Drops what leads nowhere, to the owner or twice to the same slot; counts what is left. */
+/* Drops what leads nowhere, to the owner or twice to the same slot. */
 static void clean_list(struct reader *reader, uint32_t owner, uint32_t level) {
     _Atomic uint32_t *list = hnsw_list(reader->hnsw, owner, level);
     for (uint32_t i = 0; i < hnsw_places(reader->hnsw, level); i++) {
-        uint32_t link = hnsw_link_load(list, i), to = link & ~HNSW_FILLER;
+        uint32_t link = hnsw_link_load(list, i), to = hnsw_link_slot(link);
         bool is_good = link != SLOT_NONE && (level == 0 || link == to) && to != owner &&
                        leads_somewhere(reader, to, level);
         for (uint32_t j = 0; is_good && j < i; j++)
-            is_good = (hnsw_link_load(list, j) & ~HNSW_FILLER) != to;
+            is_good = hnsw_link_load(list, j) == SLOT_NONE ||
+                      hnsw_link_slot(hnsw_link_load(list, j)) != to;
         if (!is_good)
             hnsw_link_store(list, i, SLOT_NONE);
-        else if (level == 0 && link == to)
-            hnsw_links_count(reader->hnsw, to);
     }
 }
 
 static void clean_lists(struct reader *reader) {
     struct store *store = reader->store;
-    for (uint32_t slot = 0; slot < reader->slot_end; slot++)
-        atomic_store_explicit(&store_node(store, slot)->in_count, 0, memory_order_relaxed);
     for (uint32_t slot = 0; slot < reader->slot_end; slot++) {
         if (!leads_somewhere(reader, slot, 0))
             continue;
@@ -251,29 +253,19 @@ static void clean_lists(struct reader *reader) {
     }
 }
 
-/* Gives slots to which nothing leads a way in from their own neighbours; those without any wait to
- * be linked anew. Returns whether there were such. */
-static bool rescue_unreached(struct reader *reader) {
+/* Slots that keep no link hang in the air: they wait to be linked anew. Returns whether there were
+ * such. */
+static bool release_untied(struct reader *reader) {
     struct store *store = reader->store;
     uint32_t entry =
         hnsw_entry_slot(atomic_load_explicit(&reader->hnsw->entry, memory_order_relaxed));
     bool any = false;
     for (uint32_t slot = 0; slot < reader->slot_end; slot++) {
-        struct hit hits[HNSW_PLACES_MAX];
-        struct hnsw_candidates nearest = {.hits = hits};
-        struct store_node *node = store_node(store, slot);
-        if (slot == entry || !leads_somewhere(reader, slot, 0) || atomic_load(&node->in_count) > 0)
+        if (slot == entry || !leads_somewhere(reader, slot, 0) ||
+            hnsw_links_count_kept(reader->hnsw, slot) > 0)
             continue;
-        for (uint32_t i = 0; i < store->link_count; i++) {
-            uint32_t link = hnsw_link_load(store_links(store, slot), i);
-            if (link != SLOT_NONE)
-                hits[nearest.count++].slot = link & ~HNSW_FILLER;
-        }
-        hnsw_links_force(reader->hnsw, slot, &nearest);
-        if (atomic_load(&node->in_count) > 0)
-            continue;
-        atomic_store(&node->kind, STORE_UNLINKED);
-        atomic_fetch_sub(&reader->hnsw->linked, 1);
+        atomic_store_explicit(&store_node(store, slot)->kind, STORE_UNLINKED, memory_order_release);
+        atomic_fetch_sub_explicit(&reader->hnsw->linked, 1, memory_order_relaxed);
         store_wait_again(store, slot);
         any = true;
     }
@@ -333,10 +325,8 @@ enum status image_load(struct image *image, const void *bytes, size_t length, st
         return status;
     check_entry(&reader);
     clean_lists(&reader);
-    if (rescue_unreached(&reader)) {
-        check_entry(&reader);
+    if (release_untied(&reader))
         clean_lists(&reader);
-    }
     hang_twins(&reader);
     return STATUS_OK;
 }

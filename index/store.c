@@ -102,7 +102,6 @@ void store_put(struct store *store, uint32_t slot, uint8_t level) {
     atomic_store_explicit(&node->kind, STORE_UNLINKED, memory_order_relaxed);
     atomic_store_explicit(&node->level, level, memory_order_relaxed);
     atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
-    atomic_store_explicit(&node->in_count, 0, memory_order_relaxed);
     bitmap_atomic_clear(chunk->leaving, bit);
     bitmap_atomic_clear(chunk->leading, bit);
     /* Waiting before present: a scan that finds the slot present finds it one way or the other. */

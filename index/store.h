@@ -30,13 +30,12 @@ enum store_kind {
 };
 
 struct store_node {
-    atomic_uchar lock;         /* spin lock of the slot's lists */
-    atomic_uchar kind;         /* enum store_kind */
-    atomic_uchar level;        /* highest level it is, or will be, linked on */
-    atomic_uchar level_limit;  /* levels its block of upper links has room for */
-    _Atomic uint32_t upper;    /* first block of its upper links; see upper_links.h */
-    _Atomic uint32_t twin;     /* first of its twins, or SLOT_NONE */
-    _Atomic uint32_t in_count; /* links of level 0 that lead here, fillers not counted */
+    atomic_uchar lock;        /* spin lock of the slot's lists */
+    atomic_uchar kind;        /* enum store_kind */
+    atomic_uchar level;       /* highest level it is, or will be, linked on */
+    atomic_uchar level_limit; /* levels its block of upper links has room for */
+    _Atomic uint32_t upper;   /* first block of its upper links; see upper_links.h */
+    _Atomic uint32_t twin;    /* first of its twins, or SLOT_NONE */
 };
 
 struct store_chunk {

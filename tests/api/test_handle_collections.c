@@ -1,0 +1,272 @@
+/* Collections through the api: created, described, changed, deleted, refused. */
+#include "tests/api/session.h"
+#include "tests/support/run_suite.h"
+
+static struct session session;
+
+static void setup(void) {
+    session_open(&session);
+}
+
+static void teardown(void) {
+    session_close(&session);
+}
+
+#define RUN(steps) session_steps(&session, steps, sizeof(steps) / sizeof((steps)[0]))
+#define OK(result) "{\"result\":" result ",\"status\":\"ok\""
+
+START_TEST(a_collection_lives_from_create_to_delete) {
+    static const struct step steps[] = {
+        {"GET /collections", NULL, 200, OK("{\"collections\":[]}")},
+        {"GET /collections/b/exists", NULL, 200, OK("{\"exists\":false}")},
+        {"PUT /collections/b", "{\"vectors\":{\"size\":4,\"distance\":\"Dot\"}}", 200, OK("true")},
+        {"PUT /collections/a", "{}", 200, OK("true")},
+        {"GET /collections/b/exists", NULL, 200, OK("{\"exists\":true}")},
+        {"GET /collections", NULL, 200,
+         OK("{\"collections\":[{\"name\":\"a\"},{\"name\":\"b\"}]}")},
+        {"PUT /collections/b", "{\"vectors\":{\"size\":4,\"distance\":\"Dot\"}}", 409,
+         "Wrong input: Collection `b` already exists!"},
+        {"DELETE /collections/b", NULL, 200, OK("true")},
+        {"DELETE /collections/b", NULL, 200, OK("false")},
+        {"GET /collections/b", NULL, 404, "Not found: Collection `b` doesn't exist!"},
+        {"PATCH /collections/b", "{}", 404, "Not found: Collection `b` doesn't exist!"},
+        {"GET /collections/b/aliases", NULL, 404, "Not found: Collection `b` doesn't exist!"},
+        {"GET /collections/b/cluster", NULL, 404, "Not found: Collection `b` doesn't exist!"},
+        {"PUT /collections/b/points", "{\"points\":[{\"id\":1,\"vector\":[1]}]}", 404,
+         "Not found: Collection `b` doesn't exist!"},
+        {"POST /collections/b/points/query", "{}", 404, "Not found: Collection `b` doesn't exist!"},
+    };
+    RUN(steps);
+}
+END_TEST
+
+#define DEFAULT_REST                                                                            \
+    "\"optimizer_config\":{\"deleted_threshold\":0.2,\"vacuum_min_vector_number\":1000,"        \
+    "\"default_segment_number\":0,\"max_segment_size\":null,\"memmap_threshold\":null,"         \
+    "\"indexing_threshold\":10000,\"flush_interval_sec\":5,\"max_optimization_threads\":null}," \
+    "\"wal_config\":{\"wal_capacity_mb\":32,\"wal_segments_ahead\":0,\"wal_retain_closed\":1},"
+
+START_TEST(a_description_has_every_required_key_with_its_default) {
+    static const struct step steps[] = {
+        {"PUT /collections/x", "{\"vectors\":{\"size\":4,\"distance\":\"Cosine\"}}", 200, NULL},
+        {"GET /collections/x", NULL, 200,
+         OK("{\"status\":\"green\",\"optimizer_status\":\"ok\",\"indexed_vectors_count\":0,"
+            "\"points_count\":0,\"segments_count\":1,\"config\":{\"params\":{\"shard_number\":1,"
+            "\"replication_factor\":1,\"write_consistency_factor\":1,\"on_disk_payload\":true,"
+            "\"vectors\":{\"size\":4,\"distance\":\"Cosine\"}},\"hnsw_config\":{\"m\":16,"
+            "\"ef_construct\":100,\"full_scan_threshold\":10000,\"max_indexing_threads\":0,"
+            "\"on_disk\":false}," DEFAULT_REST "\"quantization_config\":null},\"payload_schema\":{}"
+            ",\"update_queue\":{\"length\":0}}")},
+        {"GET /collections/x/cluster", NULL, 200,
+         OK("{\"peer_id\":0,\"shard_count\":1,\"local_shards\":[{\"shard_id\":0,"
+            "\"points_count\":0,\"state\":\"Active\"}],\"remote_shards\":[],"
+            "\"shard_transfers\":[]}")},
+        {"GET /collections/x/aliases", NULL, 200, OK("{\"aliases\":[]}")},
+    };
+    RUN(steps);
+}
+END_TEST
+
+START_TEST(what_was_configured_is_echoed_and_survives_a_restart) {
+    static const struct step create[] = {
+        {"PUT /collections/x",
+         "{\"vectors\":{\"image\":{\"size\":4,\"distance\":\"Euclid\",\"on_disk\":true,"
+         "\"hnsw_config\":{\"m\":24}},\"text\":{\"size\":2,\"distance\":\"Manhattan\"}},"
+         "\"optimizer_config\":{\"memmap_threshold_kb\":5,\"max_optimization_threads\":\"auto\"},"
+         "\"hnsw_config\":{\"full_scan_threshold_kb\":99},\"on_disk_payload\":false,"
+         "\"quantization\":{\"scalar\":{\"type\":\"int8\",\"quantile\":0.99,\"always_ram\":true}},"
+         "\"strict_mode_config\":{\"enabled\":false},\"metadata\":{\"n\":1.50}}",
+         200, NULL},
+    };
+    static const struct step look[] = {
+        {"GET /collections/x", NULL, 200,
+         "\"vectors\":{\"image\":{\"size\":4,\"distance\":\"Euclid\",\"hnsw_config\":{\"m\":24},"
+         "\"on_disk\":true},\"text\":{\"size\":2,\"distance\":\"Manhattan\"}}"},
+        {"GET /collections/x", NULL, 200, "\"memmap_threshold\":5"},
+        {"GET /collections/x", NULL, 200, "\"full_scan_threshold\":99"},
+        {"GET /collections/x", NULL, 200, "\"on_disk_payload\":false"},
+        {"GET /collections/x", NULL, 200,
+         "\"quantization_config\":{\"scalar\":{\"type\":\"int8\",\"quantile\":0.99,"
+         "\"always_ram\":true}},\"strict_mode_config\":{\"enabled\":false},"
+         "\"metadata\":{\"n\":1.50}"},
+    };
+    RUN(create);
+    RUN(look);
+    session_shut(&session);
+    session_reopen(&session);
+    RUN(look);
+}
+END_TEST
+
+START_TEST(a_patch_changes_what_it_names_and_nothing_else) {
+    static const struct step steps[] = {
+        {"PUT /collections/x",
+         "{\"vectors\":{\"\":{\"size\":4,\"distance\":\"Dot\"},\"b\":{\"size\":2,\"distance\":"
+         "\"Dot\"}},\"metadata\":{\"a\":1,\"b\":2}}",
+         200, NULL},
+        {"PATCH /collections/x",
+         "{\"vectors\":{\"\":{\"hnsw_config\":{\"m\":8},\"on_disk\":true}},"
+         "\"hnsw_config\":{\"ef_construct\":77},\"params\":{\"replication_factor\":1},"
+         "\"metadata\":{\"a\":null,\"c\":3},\"strict_mode_config\":{\"enabled\":true}}",
+         200, OK("true")},
+        {"GET /collections/x", NULL, 200,
+         "\"vectors\":{\"\":{\"size\":4,\"distance\":\"Dot\",\"hnsw_config\":{\"m\":8},"
+         "\"on_disk\":true},\"b\":{\"size\":2,\"distance\":\"Dot\"}}"},
+        {"GET /collections/x", NULL, 200, "\"hnsw_config\":{\"m\":16,\"ef_construct\":77"},
+        {"GET /collections/x", NULL, 200, "\"metadata\":{\"b\":2,\"c\":3}"},
+        {"PATCH /collections/x", "{\"vectors\":{\"\":{\"hnsw_config\":{\"ef_construct\":9}}}}", 200,
+         NULL},
+        {"GET /collections/x", NULL, 200, "\"hnsw_config\":{\"m\":8,\"ef_construct\":9}"},
+        {"PATCH /collections/x", "{\"quantization_config\":{\"binary\":{\"always_ram\":true}}}",
+         200, NULL},
+        {"GET /collections/x", NULL, 200,
+         "\"quantization_config\":{\"binary\":{\"always_ram\":true}}"},
+        {"PATCH /collections/x", "{\"quantization_config\":\"Disabled\"}", 200, NULL},
+        {"GET /collections/x", NULL, 200, "\"quantization_config\":null"},
+        {"PATCH /collections/x", "{\"vectors\":{\"c\":{\"on_disk\":true}}}", 400,
+         "Wrong input: Not existing vector name error: c"},
+        {"PATCH /collections/x", "{\"hnsw_config\":{\"ef_construct\":1}}", 422,
+         "[hnsw_config.ef_construct: value 1 invalid, must be from 4 to 10000]"},
+        {"GET /collections/x", NULL, 200, "\"ef_construct\":77"},
+        {"PATCH /collections/x", "", 400, "Format error in JSON body"},
+    };
+    RUN(steps);
+}
+END_TEST
+
+#define SIXTEEN   "aaaaaaaaaaaaaaaa"
+#define SIXTYFOUR SIXTEEN SIXTEEN SIXTEEN SIXTEEN
+#define LONG_NAME SIXTYFOUR SIXTYFOUR SIXTYFOUR SIXTYFOUR /* one character too many */
+#define VECTOR    "{\"vectors\":{\"size\":4,\"distance\":\"Dot\"}}"
+
+static const struct step refused[] = {
+    {"PUT /collections/x", "{\"vectors\":{\"size\":0,\"distance\":\"Dot\"}}", 400,
+     "Format error in JSON body: vectors.size"},
+    {"PUT /collections/x", "{\"vectors\":{\"size\":65537,\"distance\":\"Dot\"}}", 422,
+     "Validation error in JSON body: [vectors.size: value 65537 invalid, must be from 1 to 65536]"},
+    {"PUT /collections/x", "{\"vectors\":{\"size\":-1,\"distance\":\"Dot\"}}", 400, "vectors.size"},
+    {"PUT /collections/x", "{\"vectors\":{\"size\":4}}", 400, "missing field `distance`"},
+    {"PUT /collections/x", "{\"vectors\":{\"size\":4,\"distance\":\"cosine\"}}", 400,
+     "unknown variant `cosine`, expected one of `Cosine`, `Euclid`, `Dot`, `Manhattan`"},
+    {"PUT /collections/x",
+     "{\"vectors\":{\"a\":{\"size\":4,\"distance\":\"Dot\"},\"a\":{\"size\":4,"
+     "\"distance\":\"Dot\"}}}",
+     400, "duplicate vector name"},
+    {"PUT /collections/x", "{\"vectors\":{\"a/b\":{\"size\":4,\"distance\":\"Dot\"}}}", 422,
+     "name"},
+    {"PUT /collections/x",
+     "{\"vectors\":{\"size\":4,\"distance\":\"Dot\",\"multivector_config\":{\"comparator\":"
+     "\"max_sim\"}}}",
+     400, "Bad request: vectors: multivectors are not supported by this version"},
+    {"PUT /collections/x", "{\"vectors\":{\"size\":4,\"distance\":\"Dot\",\"datatype\":\"uint8\"}}",
+     400, "Bad request: vectors: datatype `uint8` is not supported by this version"},
+    {"PUT /collections/x", "{\"sparse_vectors\":{\"s\":{}}}", 400,
+     "Bad request: sparse_vectors: sparse vectors are not supported by this version"},
+    {"PUT /collections/x", "{\"quantization_config\":{}}", 400, "exactly one of"},
+    {"PUT /collections/x", "{\"quantization_config\":{\"scalar\":{\"type\":\"int9\"}}}", 400,
+     "int8"},
+    {"PUT /collections/x",
+     "{\"quantization_config\":{\"scalar\":{\"type\":\"int8\",\"quantile\":0.4}}}", 422,
+     "quantile"},
+    {"PUT /collections/x", "{\"quantization_config\":{\"product\":{\"compression\":\"x5\"}}}", 400,
+     "compression"},
+    {"PUT /collections/x", "{\"optimizers_config\":{\"deleted_threshold\":1.5}}", 422,
+     "deleted_threshold"},
+    {"PUT /collections/x", "{\"shard_number\":0}", 400, "shard_number"},
+    {"PUT /collections/x", "{\"sharding_method\":\"custom\"}", 400, "sharding_method"},
+    {"PUT /collections/x", "{\"vectors\":{},\"vectors\":{}}", 400, "duplicate field `vectors`"},
+    {"PUT /collections/x", "{\"vectors\":[]}", 400, "vectors: expected an object"},
+    {"PUT /collections/x", "", 400, "Format error in JSON body: the body is empty"},
+    {"PUT /collections/x", "nonsense", 400, "Format error in JSON body: expected an object"},
+    {"PUT /collections/x?timeout=0", VECTOR, 422,
+     "Validation error in query parameters: [timeout: value 0 invalid, must be 1 or larger]"},
+    {"PUT /collections/x?timeout=x", VECTOR, 400, "Deserialize error in query parameters: timeout"},
+    {"DELETE /collections/x?timeout=0", NULL, 422, "timeout"},
+    {"PUT /collections/a%2Fb", VECTOR, 422,
+     "Validation error in path parameters: [name: collection name cannot contain \\\"/\\\" char]"},
+    {"PUT /collections/a%3Ab", VECTOR, 422, "path parameters"},
+    {"PUT /collections/a%1Fb", VECTOR, 422, "path parameters"},
+    {"PUT /collections/..", VECTOR, 422, "path parameters"},
+    {"PUT /collections/" LONG_NAME, VECTOR, 422, "must have from 1 to 255"},
+    {"GET /collections/" LONG_NAME, NULL, 422, "must have from 1 to 255"},
+};
+
+START_TEST(a_wrong_request_is_refused_and_leaves_nothing) {
+    session_step(&session, &refused[_i]);
+    RUN(((const struct step[]){{"GET /collections", NULL, 200, OK("{\"collections\":[]}")}}));
+}
+END_TEST
+
+START_TEST(names_of_255_characters_of_any_script_are_taken) {
+    char request[2000] = "PUT /collections/";
+    for (int i = 0; i < 255; i++)
+        strcat(request, "\xf0\x9f\x98\x80");
+    const struct step steps[] = {{request, VECTOR, 200, OK("true")}};
+    RUN(steps);
+}
+END_TEST
+
+START_TEST(a_key_that_may_only_read_changes_nothing) {
+    static const struct step steps[] = {
+        {"PUT /collections/x", VECTOR, 403, "Forbidden: "},
+        {"PATCH /collections/x", "{}", 403, "Forbidden: "},
+        {"DELETE /collections/x", NULL, 403, "Forbidden: "},
+        {"PUT /collections/x/points", "{}", 403, "Forbidden: "},
+        {"POST /collections/x/points/delete", "{}", 403, "Forbidden: "},
+        {"GET /collections", NULL, 200, OK("{\"collections\":[]}")},
+        {"POST /collections/x/points/count", "{}", 404, "Not found"},
+    };
+    session.is_read_only = true;
+    RUN(steps);
+}
+END_TEST
+
+START_TEST(payload_indexes_are_described) {
+    static const struct step steps[] = {
+        {"PUT /collections/x", VECTOR, 200, NULL},
+        {"PUT /collections/x/index?wait=true",
+         "{\"field_name\":\"a.b[].c\",\"field_schema\":\"keyword\"}", 200, "\"completed\""},
+        {"PUT /collections/x/index?wait=true",
+         "{\"field_name\":\"n\",\"field_type\":{\"type\":\"integer\",\"lookup\":true,\"range\":"
+         "false}}",
+         200, "\"completed\""},
+        {"GET /collections/x", NULL, 200,
+         "\"payload_schema\":{\"a.b[].c\":{\"data_type\":\"keyword\",\"points\":0},\"n\":{"
+         "\"data_type\":\"integer\",\"params\":{\"type\":\"integer\",\"lookup\":true,\"range\":"
+         "false},\"points\":0}}"},
+        {"DELETE /collections/x/index/a.b%5B%5D.c?wait=true", NULL, 200, "\"completed\""},
+        {"DELETE /collections/x/index/missing?wait=true", NULL, 200, "\"completed\""},
+        {"GET /collections/x", NULL, 200, "\"payload_schema\":{\"n\":"},
+        {"PUT /collections/x/index", "{\"field_name\":\"n\",\"field_schema\":\"text\"}", 400,
+         "Bad request: field_schema: payload indexes of type `text` are not supported"},
+        {"PUT /collections/x/index", "{\"field_name\":\"n\",\"field_schema\":\"nope\"}", 400,
+         "unknown variant `nope`"},
+        {"PUT /collections/x/index", "{\"field_name\":\"n\"}", 400, "missing field `field_schema`"},
+        {"PUT /collections/x/index", "{\"field_name\":\"a..b\",\"field_schema\":\"keyword\"}", 400,
+         NULL},
+        {"PUT /collections/x/index",
+         "{\"field_name\":\"n\",\"field_schema\":{\"type\":\"integer\",\"lookup\":false,\"range\":"
+         "false}}",
+         422, "field_schema"},
+    };
+    RUN(steps);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("handle_collections");
+    TCase *tcase = tcase_create("handle_collections");
+    tcase_set_timeout(tcase, 30);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_collection_lives_from_create_to_delete);
+    tcase_add_test(tcase, a_description_has_every_required_key_with_its_default);
+    tcase_add_test(tcase, what_was_configured_is_echoed_and_survives_a_restart);
+    tcase_add_test(tcase, a_patch_changes_what_it_names_and_nothing_else);
+    tcase_add_loop_test(tcase, a_wrong_request_is_refused_and_leaves_nothing, 0,
+                        (int)(sizeof(refused) / sizeof(refused[0])));
+    tcase_add_test(tcase, names_of_255_characters_of_any_script_are_taken);
+    tcase_add_test(tcase, a_key_that_may_only_read_changes_nothing);
+    tcase_add_test(tcase, payload_indexes_are_described);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

@@ -13,29 +13,60 @@ static const char *skip_space(const char *at, const char *end) {
     return at;
 }
 
-/* Returns what follows the string whose opening quote is at `at`. */
-static const char *skip_string(const char *at, const char *end) {
-    const char *begin = ++at;
-    while (at < end) {
-        const char *quote = memchr(at, '"', (size_t)(end - at));
-        if (!quote)
-            break;
-        const char *escape = quote;
-        while (escape > begin && escape[-1] == '\\')
-            escape--;
-        at = quote + 1;
-        if ((quote - escape) % 2 == 0)
-            return at;
+/* Bit 7 of each byte of word that equals the byte in all bytes of pattern. Bytes above the first
+ * hit may be wrong. */
+static uint64_t bytes_equal(uint64_t word, uint64_t pattern) {
+    const uint64_t low = UINT64_C(0x0101010101010101);
+    uint64_t difference = word ^ pattern;
+    return (difference - low) & ~difference & low << 7;
+}
+
+/* The first quote or backslash from `at` on, or end. Most strings are short, so eight bytes are
+ * looked at in place before memchr() is worth its call. */
+static const char *find_special(const char *at, const char *end) {
+    enum {
+        WORDS = 4
+    };
+    const uint64_t low = UINT64_C(0x0101010101010101);
+    for (int i = 0; i < WORDS && end - at >= 8; i++, at += 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof(word));
+        uint64_t hits = bytes_equal(word, low * '"') | bytes_equal(word, low * '\\');
+        if (hits)
+            return at + __builtin_ctzll(hits) / 8;
     }
-    return end;
+    while (at < end && *at != '"' && *at != '\\') {
+        if (end - at > 8) {
+            const char *quote = memchr(at, '"', (size_t)(end - at));
+            const char *after = quote ? quote : end;
+            const char *escape = memchr(at, '\\', (size_t)(after - at));
+            return escape ? escape : after;
+        }
+        at++;
+    }
+    return at;
+}
+
+/* Returns what follows the string whose opening quote is at `at`. */
+static const char *skip_string(const char *at, const char *end, bool *has_escapes) {
+    *has_escapes = false;
+    for (at++;; at += 2) {
+        at = find_special(at, end);
+        if (at < end && *at == '"')
+            return at + 1;
+        if (end - at < 2)
+            return end;
+        *has_escapes = true;
+    }
 }
 
 static const char *skip_container(const char *at, const char *end) {
     size_t depth = 0;
+    bool has_escapes;
     while (at < end) {
         switch (*at) {
         case '"':
-            at = skip_string(at, end);
+            at = skip_string(at, end, &has_escapes);
             continue;
         case '{':
         case '[':
@@ -56,10 +87,11 @@ static const char *skip_container(const char *at, const char *end) {
 
 /* Returns what follows the value that starts at `at`; always moves on unless at the end. */
 static const char *skip_value(const char *at, const char *end) {
+    bool has_escapes;
     if (at == end)
         return end;
     if (*at == '"')
-        return skip_string(at, end);
+        return skip_string(at, end, &has_escapes);
     if (*at == '{' || *at == '[')
         return skip_container(at, end);
     do
@@ -313,6 +345,12 @@ bool payload_value_datetime(const struct payload_value *value, int64_t *microsec
 
 /* ---- Walking -------------------------------------------------------------------------------- */
 
+/* Compares a key without escapes. */
+static bool is_plain_key(const struct payload_value *key, const struct path_step *step) {
+    return key->length == step->key_length + 2 &&
+           memcmp(key->text + 1, step->key, step->key_length) == 0;
+}
+
 /* Finds the last member of the object with this key. */
 static bool find_member(const struct payload_value *object, const struct path_step *step,
                         struct payload_value *found) {
@@ -324,14 +362,16 @@ static bool find_member(const struct payload_value *object, const struct path_st
             at = skip_space(at + 1, end);
         if (at == end || *at != '"')
             return is_found;
+        bool has_escapes;
         struct payload_value key = {.type = PAYLOAD_STRING, .text = at};
-        at = skip_string(at, end);
+        at = skip_string(at, end, &has_escapes);
         key.length = (size_t)(at - key.text);
         at = skip_space(at, end);
         if (at < end && *at == ':')
             at = skip_space(at + 1, end);
         const char *after = skip_value(at, end);
-        if (payload_string_equals(&key, step->key, step->key_length)) {
+        if (has_escapes ? payload_string_equals(&key, step->key, step->key_length)
+                        : is_plain_key(&key, step)) {
             *found = value_between(at, after);
             is_found = true;
         }

@@ -80,10 +80,25 @@ static int model_below(int count) {
     return rand() % count;
 }
 
+/* Leaves are mostly drawn from a few, so that payloads and filters meet often. */
+static int model_favourites[4];
+
+static inline void model_choose_favourites(void) {
+    /* Neighbours in the table: alike, but not the same. */
+    int first = 1 + model_below(MODEL_COUNT_OF(model_leaves) - 4);
+    for (int i = 0; i < MODEL_COUNT_OF(model_favourites); i++)
+        model_favourites[i] = first + i;
+}
+
+static int model_any_leaf(void) {
+    return model_below(3) ? model_favourites[model_below(MODEL_COUNT_OF(model_favourites))]
+                          : model_below(MODEL_COUNT_OF(model_leaves));
+}
+
 static cJSON *model_tree(int depth) {
     int kind = model_below(10);
     if (depth == 0 || kind < 5) {
-        int leaf = model_below(MODEL_COUNT_OF(model_leaves));
+        int leaf = model_any_leaf();
         cJSON *item = cJSON_CreateRaw(model_leaves[leaf].json);
         item->valueint = leaf;
         return item;
@@ -135,7 +150,8 @@ struct model_filter {
 static struct model_filter *model_random_filter(struct arena *arena, int depth, int ids);
 
 static int model_scalar(void) {
-    return 1 + model_below(MODEL_COUNT_OF(model_leaves) - 1); /* not null */
+    int leaf = model_any_leaf();
+    return leaf ? leaf : 1; /* not null */
 }
 
 static int model_bound(enum condition_kind kind) {

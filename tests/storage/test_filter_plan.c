@@ -150,6 +150,7 @@ START_TEST(with_or_without_indexes_the_answer_is_that_of_the_model) {
     srand((unsigned)_i);
     make_fields();
     for (int round = 0; round < ROUNDS; round++) {
+        model_choose_favourites();
         change_all();
         MDB_txn *txn = posting_env_begin(&env, MDB_RDONLY);
         for (int i = 0; i < FILTERS; i++) {

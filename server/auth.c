@@ -64,7 +64,7 @@ bool auth_is_required(const struct auth *auth) {
 static enum auth_verdict check_key(const struct auth *auth, struct http_text key) {
     unsigned char sent[DIGEST_BYTES];
     if (!digest(auth, key.bytes, key.length, sent))
-        return AUTH_WRONG;
+        return AUTH_UNCERTAIN;
     /* No early exit: both comparisons always run. */
     bool is_full = CRYPTO_memcmp(sent, auth->api_key, DIGEST_BYTES) == 0;
     bool is_read_only = CRYPTO_memcmp(sent, auth->read_only_key, DIGEST_BYTES) == 0;
@@ -100,7 +100,7 @@ enum auth_verdict auth_check(const struct auth *auth, struct http_text api_key,
         return by_token;
     if (by_token == AUTH_MISSING || by_token == by_key)
         return by_key;
-    return AUTH_WRONG;
+    return by_key == AUTH_UNCERTAIN || by_token == AUTH_UNCERTAIN ? AUTH_UNCERTAIN : AUTH_WRONG;
 }
 
 /* ---- Host ----------------------------------------------------------------------------------- */

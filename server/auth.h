@@ -15,6 +15,7 @@ enum auth_verdict {
     AUTH_READ_ONLY, /* the read-only key */
     AUTH_MISSING,   /* no key was sent */
     AUTH_WRONG,     /* a key was sent that is none of ours */
+    AUTH_UNCERTAIN, /* there was no memory to tell */
 };
 
 struct auth;

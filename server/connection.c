@@ -219,7 +219,7 @@ static void begin_request(struct connection *connection) {
     struct server *server = connection->server;
     const struct http_head *head = &server->head;
     move_to(connection, CONNECTION_BODY);
-    connection->received = 0;
+    connection->received = connection->received_before = 0;
     connection->stays = connection->parser.is_keep_alive;
     connection->is_last = !connection->stays;
     connection->is_body_lost = false;
@@ -325,9 +325,7 @@ static void consume(struct connection *connection, const char *bytes, size_t len
                    connection->parser.refusal.text);
         }
     }
-    if (connection->state == CONNECTION_BODY)
-        set_deadline(connection);
-    else if (connection->state == CONNECTION_RUNNING || connection->state == CONNECTION_ANSWERING)
+    if (connection->state == CONNECTION_RUNNING || connection->state == CONNECTION_ANSWERING)
         keep_unread(connection, bytes, length);
 }
 
@@ -412,8 +410,15 @@ void connection_expire(struct timer_entry *timer) {
     struct server *server = connection->server;
     size_t unsent;
     switch (connection->state) {
-    case CONNECTION_HEAD:
     case CONNECTION_BODY:
+        if (connection->received - connection->received_before >= CONNECTION_BODY_WINDOW_BYTES) {
+            connection->received_before = connection->received;
+            connection->since_ms = server_now_ms(server);
+            set_deadline(connection);
+            break;
+        }
+        /* fall through */
+    case CONNECTION_HEAD:
         metrics_add(server->metrics, METRICS_deadlines_missed, 1);
         refuse(connection, 408, "the request took too long to arrive");
         break;

@@ -38,8 +38,9 @@ enum {
     CONNECTION_UNREAD_BYTES_MAX = 64 * 1024, /* sent ahead by the client; then we stop reading */
     CONNECTION_REQUESTS_MAX = 10000,         /* then it must connect anew */
     CONNECTION_AGE_MAX_MS = 3600 * 1000,
-    CONNECTION_BODY_FLOOR_MS = 60 * 1000, /* any body may take this long */
-    CONNECTION_BODY_BYTES_PER_S = 1024,   /* and longer at this rate */
+    /* Of a body at least so much must come in each window; at once and then nothing will not do. */
+    CONNECTION_BODY_WINDOW_MS = 60 * 1000,
+    CONNECTION_BODY_WINDOW_BYTES = 60 * 1024,
     CONNECTION_GONE_MS = 1000, /* a request whose client closed its side runs on for so long:
                                 * it may have closed only its sending side */
     CONNECTION_LINGER_IDLE_MS = 5 * 1000, /* without a byte */
@@ -64,9 +65,10 @@ struct connection {
     bool is_body_lost; /* no memory for a piece of it */
     uint32_t requests; /* answered so far */
     uint64_t opened_ms;
-    uint64_t since_ms; /* entered the present state */
-    uint64_t received; /* bytes of the present body, or while lingering */
-    size_t unsent;     /* when the deadline of ANSWERING was set */
+    uint64_t since_ms;        /* entered the present state */
+    uint64_t received;        /* bytes of the present body, or while lingering */
+    uint64_t received_before; /* the present window of the body */
+    size_t unsent;            /* when the deadline of ANSWERING was set */
     struct http_parser parser;
     struct request_traits traits;
     struct job *job; /* from the head's end to the answer's; while RUNNING it is not ours */

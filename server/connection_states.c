@@ -31,9 +31,8 @@ uint64_t connection_states_deadline_ms(const struct connection *connection) {
         return connection->since_ms + config->keep_alive_s * 1000;
     case CONNECTION_HEAD:
         return connection->since_ms + config->head_timeout_s * 1000;
-    case CONNECTION_BODY:
-        return connection->since_ms + CONNECTION_BODY_FLOOR_MS +
-               connection->received * 1000 / CONNECTION_BODY_BYTES_PER_S;
+    case CONNECTION_BODY: /* of a window; connection_expire() looks how much came in it */
+        return connection->since_ms + CONNECTION_BODY_WINDOW_MS;
     case CONNECTION_RUNNING: /* the request has its own */
         return connection->input_ended ? now + CONNECTION_GONE_MS : UINT64_MAX;
     case CONNECTION_ANSWERING: /* without progress; connection_expire() looks whether there was */

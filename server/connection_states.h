@@ -10,7 +10,7 @@
 bool connection_states_may_follow(enum connection_state from, enum connection_state to);
 
 /* When the connection's present state must end, in the loop's milliseconds; UINT64_MAX: whenever
- * it does. All but two are counted from the state's start, so that a client cannot put the end off
+ * it does. Most are counted from the state's start, so that a client cannot put the end off
  * by sending or taking a byte now and then. */
 uint64_t connection_states_deadline_ms(const struct connection *connection);
 

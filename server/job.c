@@ -8,6 +8,7 @@
 enum {
     PIECE_BYTES_MIN = 16 * 1024, /* of a chunked body; they double up to */
     PIECE_BYTES_MAX = 1024 * 1024,
+    BUDGET_STEP = 16 * 1024,
     /* Unmapping takes about 0.1 ms a MiB, and an arena may hold eight times its body. */
     LARGE_BYTES = 128 * 1024,
 };
@@ -62,11 +63,9 @@ void job_totals_give(struct job_totals *totals, size_t bytes) {
     assert(used >= bytes);
 }
 
-/* Adds an empty piece, paid from the budget, and lets the arena grow with it. */
+/* Adds an empty piece, and lets the arena grow with it. Memory counts when it is filled: a client
+ * that announces much and sends little takes nothing from the others. */
 static enum status add_piece(struct job *job, size_t capacity) {
-    if (!job_totals_take(job->totals, capacity))
-        return STATUS_UNAVAILABLE;
-    job->budget_bytes += capacity;
     job->arena.limit += capacity * (1 + API_ARENA_FACTOR);
     struct job_piece *piece = arena_alloc(&job->arena, sizeof(*piece) + capacity);
     if (!piece)
@@ -80,22 +79,33 @@ static enum status add_piece(struct job *job, size_t capacity) {
     return STATUS_OK;
 }
 
-enum status job_reserve_body(struct job *job, size_t length) {
+/* Takes what the body has grown by out of the budget, in steps. */
+static enum status pay(struct job *job, size_t length) {
+    if (length <= job->budget_bytes)
+        return STATUS_OK;
+    size_t step = (length - job->budget_bytes + BUDGET_STEP - 1) / BUDGET_STEP * BUDGET_STEP;
+    if (!job_totals_take(job->totals, step))
+        return STATUS_UNAVAILABLE;
+    job->budget_bytes += step;
+    return STATUS_OK;
+}
+
+enum status job_expect_body(struct job *job, size_t length) {
     assert(!job->first_piece);
+    size_t used = atomic_load_explicit(&job->totals->body_bytes, memory_order_relaxed);
+    if (length > job->totals->body_bytes_max - used)
+        return STATUS_UNAVAILABLE;
     return length > 0 ? add_piece(job, length) : STATUS_OK;
 }
 
 enum status job_append_body(struct job *job, const char *bytes, size_t length) {
-    while (length > 0) {
+    enum status status = pay(job, job->body_length + length);
+    while (status == STATUS_OK && length > 0) {
         struct job_piece *piece = job->last_piece;
         if (!piece || piece->length == piece->capacity) {
             size_t capacity = piece ? piece->capacity * 2 : PIECE_BYTES_MIN;
-            if (capacity > PIECE_BYTES_MAX)
-                capacity = PIECE_BYTES_MAX;
-            enum status status = add_piece(job, capacity);
-            if (status != STATUS_OK)
-                return status;
-            piece = job->last_piece;
+            status = add_piece(job, capacity < PIECE_BYTES_MAX ? capacity : PIECE_BYTES_MAX);
+            continue;
         }
         size_t here = piece->capacity - piece->length;
         if (here > length)
@@ -108,7 +118,7 @@ enum status job_append_body(struct job *job, const char *bytes, size_t length) {
         bytes += here;
         length -= here;
     }
-    return STATUS_OK;
+    return status;
 }
 
 char *job_body_room(struct job *job, size_t *room) {

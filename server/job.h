@@ -57,8 +57,9 @@ struct job {
 /* NULL: out of memory. Loop thread, like all of the below but job_run. */
 struct job *job_create(struct job_totals *totals, struct connection *connection);
 
-/* Makes room for a body of known length. STATUS_UNAVAILABLE: the budget of all bodies is spent. */
-MUST_CHECK enum status job_reserve_body(struct job *job, size_t length);
+/* Makes room for a body of known length. STATUS_UNAVAILABLE: the budget of all bodies has not so
+ * much left; it is taken only as the body comes in. STATUS_NO_MEMORY. */
+MUST_CHECK enum status job_expect_body(struct job *job, size_t length);
 
 /* Appends to the body. STATUS_UNAVAILABLE, STATUS_NO_MEMORY. */
 MUST_CHECK enum status job_append_body(struct job *job, const char *bytes, size_t length);

@@ -54,6 +54,10 @@ static bool authorise(struct server *server, const struct http_head *head, struc
     if (route && route->access == ACCESS_PUBLIC)
         return true;
     enum auth_verdict verdict = auth_check(server->auth, head->api_key, head->authorization);
+    if (verdict == AUTH_UNCERTAIN) {
+        request_refuse_for_now(job, "no memory to check the API key");
+        return false;
+    }
     if (verdict == AUTH_MISSING) {
         answer_text(job, 401, "Must provide an API key or an Authorization bearer token");
         return false;
@@ -111,7 +115,7 @@ static enum request_verdict judge_body(struct server *server, const struct http_
     }
     if (is_public && !is_readiness(job->call.route))
         return REQUEST_RUN_ON_LOOP; /* whose body, if any, is thrown away */
-    if (job_reserve_body(job, (size_t)head->content_length) != STATUS_OK) {
+    if (job_expect_body(job, (size_t)head->content_length) != STATUS_OK) {
         request_refuse_for_now(job, "no memory for the body at the moment");
         return REQUEST_LAST;
     }

@@ -148,14 +148,16 @@ START_TEST(turns_away_one_connection_too_many) {
 END_TEST
 
 START_TEST(refuses_a_body_when_the_memory_for_all_is_spent) {
-    static char half[512 * 1024];
+    static char most[1048575];
     wire_config.max_request_size_mb = 1;
     wire_config.body_budget_mb = 1;
     wire_start();
     int first = wire_connect(), second = wire_connect();
     wire_send(first, "POST /echo HTTP/1.1\r\n" WIRE_HOST "Content-Length: 1048576\r\n\r\n");
-    wire_send_bytes(first, half, sizeof(half));
-    while (atomic_load(&wire_server->totals.body_bytes) == 0)
+    sleep_ms(50);
+    ck_assert_uint_eq(atomic_load(&wire_server->totals.body_bytes), 0); /* a promise is free */
+    wire_send_bytes(first, most, sizeof(most));
+    while (atomic_load(&wire_server->totals.body_bytes) < 1048576)
         sleep_ms(1);
     wire_send(second, "POST /echo HTTP/1.1\r\n" WIRE_HOST "Content-Length: 1\r\n\r\nx");
     wire_expect_end(second);
@@ -167,10 +169,51 @@ START_TEST(refuses_a_body_when_the_memory_for_all_is_spent) {
     wire_expect_end(second);
     ck_assert_msg(strncmp(wire_text, "HTTP/1.1 503 ", 13) == 0, "%s", wire_text);
     close(second);
-    wire_send_bytes(first, half, sizeof(half));
+    wire_send(first, "x");
     wire_expect(first, "HTTP/1.1 200 OK");
     close(first);
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
+}
+END_TEST
+
+/* The deadline of a body in progress, brought forward. */
+static void expire_only_connection(struct server *server) {
+    connection_expire(&server->connections->timer);
+}
+
+static uint64_t received;
+
+static void look_at_received(struct server *server) {
+    received = server->connections ? server->connections->received : 0;
+}
+
+static void wait_for_body(size_t length) {
+    do
+        wire_on_loop(look_at_received);
+    while (received < length);
+    ck_assert_uint_eq(received, length);
+}
+
+START_TEST(a_body_that_stalls_is_answered_408_and_one_that_flows_is_not) {
+    static char window[CONNECTION_BODY_WINDOW_BYTES];
+    for (int is_flowing = 0; is_flowing <= 1; is_flowing++) {
+        config_init(&wire_config);
+        wire_start();
+        int fd = wire_connect();
+        wire_send(fd, "POST /echo HTTP/1.1\r\n" WIRE_HOST "Content-Length: 100000\r\n\r\n");
+        wire_send_bytes(fd, window, sizeof(window) - (is_flowing ? 0 : 1));
+        wait_for_body(sizeof(window) - (is_flowing ? 0 : 1));
+        wire_on_loop(expire_only_connection);
+        if (is_flowing) {
+            wire_send_bytes(fd, window, 100000 - sizeof(window));
+            wire_expect(fd, "HTTP/1.1 200 OK");
+        } else {
+            wire_expect_end(fd);
+            ck_assert_msg(strncmp(wire_text, "HTTP/1.1 408 ", 13) == 0, "%s", wire_text);
+        }
+        close(fd);
+        ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
+    }
 }
 END_TEST
 
@@ -367,6 +410,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, answers_503_at_once_when_the_queue_is_full_and_health_all_the_same);
     tcase_add_test(tests, turns_away_one_connection_too_many);
     tcase_add_test(tests, refuses_a_body_when_the_memory_for_all_is_spent);
+    tcase_add_test(tests, a_body_that_stalls_is_answered_408_and_one_that_flows_is_not);
     tcase_add_test(tests, an_answer_that_needs_too_much_memory_is_an_error_and_no_more);
     tcase_add_test(tests, a_head_that_takes_too_long_is_answered_408);
     tcase_add_test(tests, an_idle_connection_is_closed_without_a_word);

@@ -39,6 +39,16 @@ static int wire_exit_status;
 static int wire_port;
 static char wire_text[WIRE_TEXT_MAX]; /* what the last read got */
 
+static uv_async_t wire_async;
+static void (*wire_task)(struct server *server); /* to be run on the loop's thread */
+static atomic_bool wire_task_is_done;
+
+static void wire_run_task(uv_async_t *async) {
+    (void)async;
+    wire_task(wire_server);
+    atomic_store(&wire_task_is_done, true);
+}
+
 static void *wire_run(void *argument) {
     unsigned time_left_ms;
     (void)argument;
@@ -58,6 +68,7 @@ static void wire_start(void) {
                                                       .context = wire_server},
                                 &wire_api, &error),
                      STATUS_OK);
+    ck_assert_int_eq(uv_async_init(&wire_server->loop, &wire_async, wire_run_task), 0);
     listener_address(wire_server, address);
     wire_port = atoi(strrchr(address, ':') + 1);
     ck_assert_int_eq(pthread_create(&wire_thread, NULL, wire_run, NULL), 0);
@@ -136,6 +147,15 @@ static inline uint64_t wire_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Runs the task on the loop's thread, the only one that may look at connections. */
+static inline void wire_on_loop(void (*task)(struct server *server)) {
+    wire_task = task;
+    atomic_store(&wire_task_is_done, false);
+    uv_async_send(&wire_async);
+    while (!atomic_load(&wire_task_is_done))
+        sleep_ms(1);
 }
 
 /* Waits until the figure has the value. */

@@ -335,3 +335,25 @@ uint64_t lmdb_env_used_bytes(struct lmdb_env *env) {
     gate_leave(env);
     return bytes;
 }
+
+uint64_t lmdb_env_free_bytes(struct lmdb_env *env) {
+    MDB_txn *txn; /* LMDB shows its list of free pages to readers only */
+    MDB_cursor *cursor;
+    MDB_val key, data;
+    MDB_stat stat_info;
+    uint64_t pages = 0;
+    if (lmdb_env_read_begin(env, 0, &txn, NULL) != STATUS_OK)
+        return 0;
+    mdb_env_stat(env->env, &stat_info);
+    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+        while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
+            size_t count = 0; /* a row a transaction: a count in front of the numbers */
+            if (data.mv_size >= sizeof(count))
+                memcpy(&count, data.mv_data, sizeof(count));
+            pages += count;
+        }
+        mdb_cursor_close(cursor);
+    }
+    lmdb_env_read_end(env, txn);
+    return pages * stat_info.ms_psize;
+}

@@ -80,6 +80,10 @@ MUST_CHECK enum status lmdb_env_reopen(struct lmdb_env *env, struct error *error
 /* Bytes of the file that are in use, free pages inside included. */
 uint64_t lmdb_env_used_bytes(struct lmdb_env *env);
 
+/* Bytes of free pages inside the file: what can be written although the disk is full. Pages that
+ * readers still see are among them. */
+uint64_t lmdb_env_free_bytes(struct lmdb_env *env);
+
 /* Translates LMDB's and the system's codes, e.g. "write the row: map is full". */
 enum status lmdb_env_fail(struct error *error, int code, const char *doing);
 

@@ -83,7 +83,7 @@ static void set_defaults(struct storage *storage, const struct storage_options *
     if (storage->options.writers == 0)
         storage->options.writers = WRITERS_DEFAULT;
     if (storage->options.builders == 0)
-        storage->options.builders = storage->cores > 1 ? storage->cores - 1 : 1;
+        storage->options.builders = storage->cores; /* see storage.h */
     if (storage->options.readers_max == 0)
         storage->options.readers_max = READERS_DEFAULT;
     storage->options.path = storage->path;

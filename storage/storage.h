@@ -21,7 +21,8 @@ struct storage_options {
     uint64_t map_bytes;          /* address space of a collection's map at first; it doubles */
     uint64_t map_bytes_max;      /* 0: no bound but the machine's */
     unsigned writers;            /* threads; 0: 2 */
-    unsigned builders;           /* threads; 0: cores - 1, at least 1 */
+    unsigned builders;           /* threads; 0: one a core, since a bulk load is to use all of
+                                    them to its end; their low priority keeps reads first */
     unsigned readers_max;        /* concurrent readers: the server's workers and a few */
     uint64_t disk_reserve_bytes; /* writes are refused when less is free */
     bool recover_damaged;        /* start although the folder holds what cannot be read */

@@ -16,6 +16,8 @@
 enum {
     GROWTHS_MAX = 48,             /* of the map in one group: 2^48 times the first size */
     FAILED_COMMITS_MAX = 2,       /* in a row, then the collection is read-only until restart */
+    SPACE_FACTOR = 4,             /* pages a job may change, in multiples of its bytes */
+    SPACE_FOR_GROUP = 512 * 1024, /* ... and what any group changes: blocks, trees, free lists */
     SLOW_DOWN_NS_MAX = 500000000, /* how long a group is held back by the builders' backlog */
 };
 
@@ -128,11 +130,21 @@ static bool is_growth_needed(const struct write_context *context, enum status st
     return status == STATUS_NO_SPACE && !file_is_disk_full(context->collection->path);
 }
 
+/* True if what the jobs bring may not fit: the disk is nearly full, and so is the file inside. */
+static bool is_space_low(struct collection *collection, const struct write_job *jobs) {
+    if (!storage_disk_is_low(collection->storage))
+        return false;
+    uint64_t needed = SPACE_FOR_GROUP;
+    for (const struct write_job *job = jobs; job; job = job->next)
+        needed += SPACE_FACTOR * (uint64_t)job->bytes;
+    return lmdb_env_free_bytes(&collection->env) < needed;
+}
+
 /* Runs all jobs in the open transaction. */
 static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, struct write_job *jobs,
                              struct error *error) {
     struct collection *collection = context->collection;
-    bool is_low = storage_disk_is_low(collection->storage);
+    bool is_low = is_space_low(collection, jobs);
     bool is_changed = false, lost = false;
     for (struct write_job *job = jobs; job; job = job->next) {
         job->error = (struct error){0};

@@ -247,6 +247,12 @@ static bool two_of_three(uint32_t slot) {
 static bool first_hour(uint32_t slot) {
     return slot / 3600 % 24 == 0;
 }
+static bool fifth_second(uint32_t slot) {
+    return slot % 86400 == 5;
+}
+static bool flag_is_set(uint32_t slot) {
+    return slot % 3 != 0;
+}
 static bool x2(uint32_t slot) {
     return slot % 5 == 2;
 }
@@ -274,7 +280,19 @@ static const struct {
      unique_middle, true},
     {"{'must':[{'key':'d','range':{'gte':'2024-01-01','lt':'2024-01-01T01:00:00Z'}}]}", first_hour,
      true},
+    /* Other texts may name the same second. */
+    {"{'must':[{'key':'d','match':{'value':'2024-01-01T00:00:05Z'}}]}", fifth_second, false},
+    {"{'must':[{'key':'d','match':{'value':'2024-01-01 00:00:05'}}]}", fifth_second, false},
+    {"{'must':[{'key':'d','match':{'value':'tomorrow'}}]}", no_slot, true},
+    {"{'must':[{'key':'d','match':{'except':['2024-01-01T00:00:05Z']}}]}", any_slot, false},
+    {"{'must':[{'key':'d','match':{'except':['tomorrow']}}]}", any_slot, true},
+    {"{'must':[{'key':'s','range':{'gte':'2024-01-01'}}]}", any_slot, false},
+    {"{'must':[{'key':'n','range':{'gte':'2024-01-01'}}]}", no_slot, true},
+    {"{'must':[{'key':'flag','match':{'value':true}}]}", flag_is_set, true},
+    {"{'must':[{'key':'flag','match':{'value':1}}]}", no_slot, true},
     {"{'must':[{'key':'tags[].t','match':{'value':'x2'}}]}", x2, true},
+    {"{'must':[{'key':'tags[].t','match':{'except':['x2']}}]}", any_slot, false},
+    {"{'must':[{'key':'tags[].t','match':{'except':['z']}}]}", any_slot, true},
     {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'key':'t','match':{'value':'x2'}}]}}}]}",
      x2, false},
     {"{'min_should':{'min_count':2,'conditions':[{'key':'s','match':{'value':'v3'}},"

@@ -88,7 +88,7 @@ static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows
 
 /* Eight floats as doubles; fewer at the end of a vector, zeros beyond. */
 static inline __m512d load_doubles(const float *values, size_t count) {
-    __mmask8 mask = count >= 8 ? 0xff : (__mmask8)((1u << count) - 1);
+    __mmask8 mask = (__mmask8)(count >= 8 ? 0xffu : (1u << count) - 1);
     return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, values));
 }
 

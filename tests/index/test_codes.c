@@ -1,0 +1,171 @@
+/* Rotation and codes: what they keep, and the bounds that make the exact scan exact. */
+#include "index/codes.h"
+
+#include "tests/support/run_suite.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PAIRS = 60,
+    DIMENSION_MAX = 1000,
+};
+
+static double uniform(void) {
+    return (double)rand() / RAND_MAX - 0.5;
+}
+
+/* Vectors as embeddings are, with outlier coordinates, sparse, and of extreme lengths. */
+static void make_vector(float *vector, size_t dimension, int kind) {
+    static const double lengths[] = {1, 1, 1, 1e-30, 1e15, 1e-42};
+    for (size_t i = 0; i < dimension; i++) {
+        double x = uniform() * lengths[kind % 6];
+        if (kind % 6 == 1 && i % 97 == 3)
+            x *= 20;
+        if (kind % 6 == 2 && i % 5 != 0)
+            x = 0;
+        vector[i] = (float)x;
+    }
+}
+
+static const size_t dimensions[] = {1, 2, 63, 64, 65, 100, 384, DIMENSION_MAX};
+
+enum {
+    DIMENSIONS = sizeof(dimensions) / sizeof(dimensions[0]),
+};
+
+START_TEST(rotation_keeps_lengths_and_products) {
+    size_t dimension = dimensions[_i];
+    struct rotation rotation;
+    float a[DIMENSION_MAX], b[DIMENSION_MAX], x[1024], y[1024];
+    ck_assert(rotation_init(&rotation, dimension));
+    srand((unsigned)_i);
+    for (int kind = 0; kind < 3; kind++) {
+        make_vector(a, dimension, kind);
+        make_vector(b, dimension, kind);
+        rotation_apply(&rotation, kernels_get(), a, x);
+        rotation_apply(&rotation, kernels_get(), b, y);
+        double before = kernels_scalar.dot(a, b, dimension);
+        double after = kernels_scalar.dot(x, y, rotation.width);
+        double lengths =
+            sqrt(kernels_scalar.dot(a, a, dimension)) * sqrt(kernels_scalar.dot(b, b, dimension));
+        ck_assert(fabs(before - after) <= (2 * rotation.error + 1e-7) * lengths);
+    }
+    rotation_free(&rotation);
+}
+END_TEST
+
+/* A few coordinates twenty times larger must end up spread over all. */
+START_TEST(rotation_spreads_outlier_coordinates) {
+    size_t dimension = dimensions[_i];
+    struct rotation rotation;
+    float vector[DIMENSION_MAX] = {0}, rotated[1024];
+    ck_assert(rotation_init(&rotation, dimension));
+    for (size_t place = 0; place < dimension; place += dimension / 3 + 1) {
+        memset(vector, 0, sizeof(vector));
+        vector[place] = 1;
+        rotation_apply(&rotation, kernels_get(), vector, rotated);
+        float max = kernels_scalar.max_abs(rotated, rotation.width);
+        ck_assert_msg(max <= 6 / sqrtf((float)rotation.width), "%f", (double)max);
+    }
+    rotation_free(&rotation);
+}
+END_TEST
+
+struct coded {
+    _Alignas(64) uint8_t code[1024];
+    struct code_meta meta;
+    float error;
+};
+
+START_TEST(bounds_hold_the_true_distance) {
+    enum distance distance = (enum distance)(_i % DISTANCE_COUNT);
+    size_t dimension = dimensions[_i / DISTANCE_COUNT];
+    struct code_space space;
+    struct code_query query = {0}, work = {0};
+    static struct coded row;
+    static struct code_batch batch;
+    float a[DIMENSION_MAX], b[DIMENSION_MAX], floor;
+    ck_assert(codes_space_init(&space, distance, dimension));
+    ck_assert(codes_query_reserve(&query, space.width));
+    ck_assert(codes_query_reserve(&work, space.width));
+    srand((unsigned)_i);
+    for (int pair = 0; pair < PAIRS; pair++) {
+        make_vector(a, dimension, pair);
+        make_vector(b, dimension, pair / 6);
+        if (pair % 7 == 0)
+            memcpy(b, a, sizeof(a));
+        struct code_row to = {.code = row.code, .meta = &row.meta, .error = &row.error};
+        codes_encode(&space, b, &work, &to);
+        codes_query_vector(&space, a, &query);
+        batch.count = 1;
+        batch.rows[0] = row.code;
+        batch.scales[0] = row.meta.scale;
+        batch.lengths[0] = row.meta.length;
+        codes_distances(&space, &query, &batch);
+        codes_floors(&space, &query, &batch, &row.error, &floor);
+        struct code_bounds bounds =
+            codes_bounds(&space, &query, batch.distances[0], row.meta, row.error);
+        float truth = distance_between(distance, a, b, dimension);
+        ck_assert_msg(bounds.lower <= truth && truth <= bounds.upper, "pair %d: %g <= %g <= %g",
+                      pair, (double)bounds.lower, (double)truth, (double)bounds.upper);
+        ck_assert_msg(!(floor > truth), "pair %d: floor %g of %g", pair, (double)floor,
+                      (double)truth);
+        /* And they are of use: for ordinary vectors a few per cent of what they could be. */
+        if (pair % 6 < 2 && pair / 6 < 2 && dimension >= 64 && distance != DISTANCE_EUCLID) {
+            double scale = distance == DISTANCE_MANHATTAN
+                               ? (double)truth
+                               : sqrt(kernels_scalar.dot(a, a, dimension) *
+                                      kernels_scalar.dot(b, b, dimension));
+            ck_assert_double_le((double)bounds.upper - (double)bounds.lower, 0.2 * scale + 1e-6);
+        }
+    }
+    codes_query_free(&query);
+    codes_query_free(&work);
+    codes_space_free(&space);
+}
+END_TEST
+
+START_TEST(a_row_as_query_is_its_decoded_vector) {
+    enum distance distance = (enum distance)_i;
+    struct code_space space;
+    struct code_query query = {0}, work = {0};
+    static struct coded rows[2];
+    static struct code_batch batch;
+    float vector[2][100], decoded[2][128];
+    ck_assert(codes_space_init(&space, distance, 100));
+    ck_assert(codes_query_reserve(&query, space.width));
+    ck_assert(codes_query_reserve(&work, space.width));
+    for (int i = 0; i < 2; i++) {
+        make_vector(vector[i], 100, 0);
+        struct code_row to = {.code = rows[i].code, .meta = &rows[i].meta, .error = &rows[i].error};
+        codes_encode(&space, vector[i], &work, &to);
+        for (size_t j = 0; j < 128; j++)
+            decoded[i][j] = rows[i].meta.scale * (float)(rows[i].code[j] - 128);
+    }
+    codes_query_row(&space, rows[0].code, rows[0].meta, &query);
+    batch.count = 1;
+    batch.rows[0] = rows[1].code;
+    batch.scales[0] = rows[1].meta.scale;
+    batch.lengths[0] = rows[1].meta.length;
+    codes_distances(&space, &query, &batch);
+    float expected = distance_between(distance, decoded[0], decoded[1], 128);
+    ck_assert_float_eq_tol(batch.distances[0], expected, 1e-3f * fabsf(expected) + 1e-4f);
+    codes_query_free(&query);
+    codes_query_free(&work);
+    codes_space_free(&space);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("codes");
+    TCase *tcase = tcase_create("codes");
+    tcase_add_loop_test(tcase, rotation_keeps_lengths_and_products, 0, DIMENSIONS);
+    tcase_add_loop_test(tcase, rotation_spreads_outlier_coordinates, 2, DIMENSIONS);
+    tcase_add_loop_test(tcase, bounds_hold_the_true_distance, 0, DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, a_row_as_query_is_its_decoded_vector, 0, DISTANCE_COUNT);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

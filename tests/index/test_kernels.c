@@ -1,0 +1,196 @@
+/* Each instruction set that this machine runs against the plain C. */
+#include "index/kernels.h"
+
+#include "tests/support/run_suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ROWS = 37,
+    BYTES_MAX = 65536,
+};
+
+static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+static const size_t widths[] = {64, 128, 192, 384, 448, 768, 1024, 4160};
+
+enum {
+    NAMES = sizeof(names) / sizeof(names[0]),
+    WIDTHS = sizeof(widths) / sizeof(widths[0]),
+};
+
+struct rows {
+    uint8_t *codes;
+    const uint8_t *list[ROWS];
+    int8_t *query_codes;
+    float *query_values, *others;
+    float scales[ROWS];
+    struct kernel_query query;
+};
+
+static double uniform(void) {
+    return (double)rand() / RAND_MAX;
+}
+
+static void make_rows(struct rows *rows, size_t bytes, unsigned seed) {
+    int32_t sum = 0;
+    srand(seed);
+    rows->codes = aligned_alloc(64, ROWS * bytes);
+    rows->query_codes = aligned_alloc(64, bytes);
+    rows->query_values = aligned_alloc(64, bytes * sizeof(float));
+    rows->others = aligned_alloc(64, bytes * sizeof(float));
+    for (size_t i = 0; i < ROWS * bytes; i++)
+        rows->codes[i] = (uint8_t)(1 + rand() % 255);
+    for (size_t i = 0; i < bytes; i++) {
+        rows->query_codes[i] = (int8_t)(rand() % 255 - 127);
+        rows->query_values[i] = (float)(uniform() * 20 - 10);
+        rows->others[i] = (float)(uniform() * 20 - 10);
+        sum += rows->query_codes[i];
+    }
+    for (size_t i = 0; i < ROWS; i++) {
+        rows->list[i] = rows->codes + i * bytes;
+        rows->scales[i] = (float)uniform() / 10;
+    }
+    rows->query = (struct kernel_query){.codes = rows->query_codes,
+                                        .values = rows->query_values,
+                                        .bytes = bytes,
+                                        .offset = 128 * sum};
+}
+
+static void free_rows(struct rows *rows) {
+    free(rows->codes);
+    free(rows->query_codes);
+    free(rows->query_values);
+    free(rows->others);
+}
+
+static void must_be_close(double a, double b) {
+    ck_assert_msg(fabs(a - b) <= 1e-5 * (fabs(a) + fabs(b)) + 1e-9, "%.9g and %.9g", a, b);
+}
+
+START_TEST(sums_rows_like_plain_c) {
+    const struct kernels *kernels = kernels_by_name(names[(size_t)_i / WIDTHS]);
+    struct rows rows;
+    if (!kernels)
+        return; /* not this machine's */
+    make_rows(&rows, widths[(size_t)_i % WIDTHS], (unsigned)_i);
+    for (size_t count = 0; count <= ROWS; count++) {
+        int32_t dots[ROWS], expected[ROWS];
+        float sums[ROWS], expected_sums[ROWS];
+        kernels->dot_rows(&rows.query, rows.list, count, dots);
+        kernels_scalar.dot_rows(&rows.query, rows.list, count, expected);
+        ck_assert(memcmp(dots, expected, count * sizeof(dots[0])) == 0);
+        kernels->l1_rows(&rows.query, rows.list, rows.scales, count, sums);
+        kernels_scalar.l1_rows(&rows.query, rows.list, rows.scales, count, expected_sums);
+        for (size_t i = 0; i < count; i++)
+            must_be_close((double)sums[i], (double)expected_sums[i]);
+    }
+    free_rows(&rows);
+}
+END_TEST
+
+START_TEST(measures_floats_like_plain_c) {
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    struct rows rows;
+    if (!kernels)
+        return;
+    make_rows(&rows, 320, 5);
+    for (size_t count = 0; count <= 300; count++) {
+        const float *a = rows.query_values + 1, *b = rows.others + count % 7; /* unaligned */
+        must_be_close(kernels->squared_l2(a, b, count), kernels_scalar.squared_l2(a, b, count));
+        must_be_close(kernels->l1(a, b, count), kernels_scalar.l1(a, b, count));
+        ck_assert(fabs(kernels->dot(a, b, count) - kernels_scalar.dot(a, b, count)) <=
+                  1e-12 * 100 * (double)(count + 1));
+    }
+    free_rows(&rows);
+}
+END_TEST
+
+START_TEST(transforms_to_the_same_bits_as_plain_c) {
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    struct rows rows;
+    if (!kernels)
+        return;
+    make_rows(&rows, 4096, 6);
+    for (size_t count = 64; count <= 4096; count *= 2) {
+        float *a = rows.query_values, *b = rows.others;
+        int8_t *codes = aligned_alloc(64, count), *expected = aligned_alloc(64, count);
+        uint64_t bits[64];
+        memcpy(b, a, count * sizeof(float));
+        for (size_t i = 0; i < 64; i++)
+            bits[i] = (uint64_t)rand() << 40 ^ (uint64_t)rand() << 20 ^ (uint64_t)rand();
+        kernels->flip(a, bits, count);
+        kernels_scalar.flip(b, bits, count);
+        kernels->hadamard(a, count);
+        kernels_scalar.hadamard(b, count);
+        ck_assert(memcmp(a, b, count * sizeof(float)) == 0);
+        float max = kernels_scalar.max_abs(a, count);
+        ck_assert_float_eq(kernels->max_abs(a, count), max);
+        kernels->quantise(a, 127 / max, codes, count);
+        kernels_scalar.quantise(a, 127 / max, expected, count);
+        ck_assert(memcmp(codes, expected, count) == 0);
+        ck_assert_int_eq(kernels->decode(rows.codes, codes, count),
+                         kernels_scalar.decode(rows.codes, expected, count));
+        ck_assert(memcmp(codes, expected, count) == 0);
+        free(codes);
+        free(expected);
+    }
+    free_rows(&rows);
+}
+END_TEST
+
+/* The widest rows with the largest numbers stay within 32 bits. */
+START_TEST(does_not_overflow_at_65536_dimensions) {
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    if (!kernels)
+        return;
+    uint8_t *row = aligned_alloc(64, BYTES_MAX);
+    int8_t *codes = aligned_alloc(64, BYTES_MAX);
+    const uint8_t *list[5] = {row, row, row, row, row};
+    for (int sign = -1; sign <= 1; sign += 2) {
+        int32_t dots[5];
+        memset(row, 255, BYTES_MAX);
+        memset(codes, sign * 127, BYTES_MAX);
+        struct kernel_query query = {
+            .codes = codes, .bytes = BYTES_MAX, .offset = sign * 128 * 127 * BYTES_MAX};
+        kernels->dot_rows(&query, list, 5, dots);
+        for (int i = 0; i < 5; i++)
+            ck_assert_int_eq(dots[i], sign * 127 * 127 * BYTES_MAX);
+    }
+    free(row);
+    free(codes);
+}
+END_TEST
+
+START_TEST(takes_the_set_that_the_environment_forces) {
+    setenv("NIGH__INDEX__ISA", names[_i], 1);
+    const struct kernels *forced = kernels_by_name(names[_i]);
+    ck_assert_str_eq(kernels_get()->name, forced ? names[_i] : "scalar");
+}
+END_TEST
+
+START_TEST(takes_the_best_set_by_itself) {
+    unsetenv("NIGH__INDEX__ISA");
+    const char *best = kernels_by_name("avx512") ? "avx512"
+                       : kernels_by_name("avx2") ? "avx2"
+                       : kernels_by_name("neon") ? "neon"
+                                                 : "scalar";
+    ck_assert_str_eq(kernels_get()->name, best);
+    ck_assert_ptr_null(kernels_by_name("mmx"));
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("kernels");
+    TCase *tcase = tcase_create("kernels");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, sums_rows_like_plain_c, 0, NAMES * WIDTHS);
+    tcase_add_loop_test(tcase, measures_floats_like_plain_c, 0, NAMES);
+    tcase_add_loop_test(tcase, transforms_to_the_same_bits_as_plain_c, 0, NAMES);
+    tcase_add_loop_test(tcase, does_not_overflow_at_65536_dimensions, 0, NAMES);
+    tcase_add_loop_test(tcase, takes_the_set_that_the_environment_forces, 0, NAMES);
+    tcase_add_test(tcase, takes_the_best_set_by_itself);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

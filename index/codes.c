@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDING 0x1p-24 /* relative error of one f32 operation */
+#define ROUNDING 0x1p-24  /* relative error of one f32 operation */
+#define DENORMAL 0x1p-140 /* more than its absolute error, also summed over a rotation */
 
 bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension) {
     static const enum code_metric metrics[DISTANCE_COUNT] = {
@@ -144,20 +145,22 @@ static float above(double value) {
 
 /* The terms of codes_bounds, as weights of a row's error, length and distance. */
 static void set_floors(const struct code_space *space, struct code_query *query) {
+    double tiny = DENORMAL * (double)space->width;
     double rounding = 2 * space->rotation.error + 16 * ROUNDING;
     if (space->metric == CODE_METRIC_L1) {
         query->floor_error = above(1);
         query->floor_length = 0;
         query->floor_value = above(((double)space->width / 4 + 48) * ROUNDING);
-        query->floor_base = above(2 * ROUNDING * query->length);
+        query->floor_base = above(2 * ROUNDING * query->length + tiny);
         return;
     }
     bool is_l2 = space->metric == CODE_METRIC_L2;
     double length = is_l2 ? 1 : query->length;
     query->floor_error = above(length * (1 + rounding));
-    query->floor_length = above((is_l2 ? 0 : query->error) + length * rounding);
+    query->floor_length = above((is_l2 ? 0 : query->error) + length * rounding + tiny);
     query->floor_value = above(8 * ROUNDING);
-    query->floor_base = is_l2 ? above(query->error + rounding * query->length) : 0;
+    query->floor_base = above(is_l2 ? query->error + rounding * query->length + sqrt(tiny)
+                                    : tiny * (query->length + 1));
 }
 
 void codes_query_vector(const struct code_space *space, const float *vector,
@@ -243,24 +246,25 @@ static struct code_bounds bounds_around(double lower, double upper) {
 struct code_bounds codes_bounds(const struct code_space *space, const struct code_query *query,
                                 float distance, struct code_meta meta, float row_error) {
     double error = (double)row_error, value = (double)distance;
+    double tiny = DENORMAL * (double)space->width;
     if (space->metric == CODE_METRIC_L1) {
         /* A sum in lanes of at least four, and the products that are rounded before it. */
         double slack = error + ((double)space->width / 4 + 40) * ROUNDING * value +
-                       2 * ROUNDING * query->length;
+                       2 * ROUNDING * query->length + tiny;
         return bounds_around(value - slack, value + slack);
     }
     double code_length = (double)meta.length, length = code_length + error;
     double rounding = 2 * space->rotation.error + 16 * ROUNDING;
     if (space->metric == CODE_METRIC_DOT) {
         /* <q,x> - <q',x'> = <q,x-x'> + <q-q',x'>, then Cauchy-Schwarz. */
-        double slack =
-            query->length * error + query->error * code_length + rounding * query->length * length;
+        double slack = query->length * error + query->error * code_length +
+                       rounding * query->length * length + tiny * (query->length + length + 1);
         return bounds_around(value - slack, value + slack);
     }
     /* Triangle: ||q-x| - |q'-x'|| <= |q-q'| + |x-x'|. The squared distance of the codes is a
      * difference of larger numbers, so its own rounding is absolute. */
-    double absolute = 8 * ROUNDING * ((double)query->base + code_length * code_length);
-    double slack = query->error + error + rounding * (query->length + length);
+    double absolute = 8 * ROUNDING * ((double)query->base + code_length * code_length) + tiny;
+    double slack = query->error + error + rounding * (query->length + length) + tiny;
     double near = sqrt(fmax(value - absolute, 0)) - slack;
     double far = sqrt(fmax(value + absolute, 0)) + slack;
     return bounds_around(near > 0 ? near * near : 0, far * far);

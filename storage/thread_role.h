@@ -16,6 +16,7 @@ enum thread_role {
     THREAD_ROLE_BUILDER, /* links graphs, at low priority */
 };
 
+/* Also names the thread after its role, for `top -H` and the bench. */
 void thread_role_set(enum thread_role role);
 enum thread_role thread_role_get(void);
 

@@ -104,6 +104,58 @@ static void finish_answer(struct connection *connection) {
         start_reading(connection);
 }
 
+/* Lays out the next step of the answer, of its head and its body; returns the number of buffers. */
+static unsigned next_step(const struct connection *connection, uv_buf_t buffers[2]) {
+    const struct http_text parts[] = {connection->head_left, connection->body_left};
+    size_t room = CONNECTION_SEND_STEP_BYTES;
+    unsigned count = 0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t length = parts[i].length < room ? parts[i].length : room;
+        if (length > 0)
+            buffers[count++] = (uv_buf_t){.base = (char *)(uintptr_t)parts[i].bytes, .len = length};
+        room -= length;
+    }
+    return count;
+}
+
+/* Counts bytes as given to the socket. */
+static void pass(struct http_text *text, size_t *sent) {
+    size_t length = *sent < text->length ? *sent : text->length;
+    text->bytes += length;
+    text->length -= length;
+    *sent -= length;
+}
+
+static void on_written(uv_write_t *request, int code);
+
+/* Gives the socket the next steps of the answer: one that it takes at once, and one for when it
+ * can. A step is bounded, for copying megabytes into a socket keeps the loop for milliseconds. */
+static void send_on(struct connection *connection) {
+    uv_stream_t *stream = (uv_stream_t *)&connection->tcp;
+    uv_buf_t buffers[2];
+    unsigned count = next_step(connection, buffers);
+    int taken = count > 0 ? uv_try_write(stream, buffers, count) : 0;
+    if (taken < 0 && taken != UV_EAGAIN) {
+        connection_close(connection);
+        return;
+    }
+    size_t sent = taken > 0 ? (size_t)taken : 0;
+    pass(&connection->head_left, &sent);
+    pass(&connection->body_left, &sent);
+    count = next_step(connection, buffers);
+    if (count == 0) {
+        finish_answer(connection);
+        return;
+    }
+    sent = buffers[0].len + (count > 1 ? buffers[1].len : 0);
+    pass(&connection->head_left, &sent);
+    pass(&connection->body_left, &sent);
+    if (uv_write(&connection->write, stream, buffers, count, on_written) < 0)
+        connection_close(connection);
+    else
+        set_deadline(connection);
+}
+
 static void on_written(uv_write_t *request, int code) {
     struct connection *connection = request->handle->data;
     loop_clock_enter(&connection->server->clock);
@@ -111,35 +163,9 @@ static void on_written(uv_write_t *request, int code) {
         if (code < 0)
             connection_close(connection);
         else
-            finish_answer(connection);
+            send_on(connection);
     }
     loop_clock_leave(&connection->server->clock);
-}
-
-/* Writes what the socket takes at once, and the rest when it can. */
-static void send_buffers(struct connection *connection, uv_buf_t buffers[2], unsigned count) {
-    uv_stream_t *stream = (uv_stream_t *)&connection->tcp;
-    int sent = uv_try_write(stream, buffers, count);
-    if (sent < 0 && sent != UV_EAGAIN) {
-        connection_close(connection);
-        return;
-    }
-    size_t done = sent > 0 ? (size_t)sent : 0;
-    while (count > 0 && done >= buffers[0].len) {
-        done -= buffers[0].len;
-        buffers++;
-        count--;
-    }
-    if (count == 0) {
-        finish_answer(connection);
-        return;
-    }
-    buffers[0].base += done;
-    buffers[0].len -= done;
-    if (uv_write(&connection->write, stream, buffers, count, on_written) < 0)
-        connection_close(connection);
-    else
-        set_deadline(connection);
 }
 
 /* Sends the answer that stands in the connection's job. */
@@ -165,12 +191,11 @@ static void send_answer(struct connection *connection) {
         },
         job->head);
     bool has_body = answer->length > 0 && !connection->traits.is_head;
-    uv_buf_t buffers[2] = {
-        uv_buf_init(job->head, (unsigned)head_length),
-        {.base = (char *)(uintptr_t)answer->body, .len = has_body ? answer->length : 0},
-    };
+    connection->head_left = (struct http_text){.bytes = job->head, .length = head_length};
+    connection->body_left =
+        (struct http_text){.bytes = answer->body, .length = has_body ? answer->length : 0};
     move_to(connection, CONNECTION_ANSWERING);
-    send_buffers(connection, buffers, has_body ? 2 : 1);
+    send_on(connection);
 }
 
 void connection_answer(struct server *server, struct job *job) {

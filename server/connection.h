@@ -36,6 +36,7 @@ enum connection_state {
 
 enum {
     CONNECTION_UNREAD_BYTES_MAX = 64 * 1024, /* sent ahead by the client; then we stop reading */
+    CONNECTION_SEND_STEP_BYTES = 128 * 1024, /* of an answer at a time */
     CONNECTION_REQUESTS_MAX = 10000,         /* then it must connect anew */
     CONNECTION_AGE_MAX_MS = 3600 * 1000,
     /* Of a body at least so much must come in each window; at once and then nothing will not do. */
@@ -65,10 +66,11 @@ struct connection {
     bool is_body_lost; /* no memory for a piece of it */
     uint32_t requests; /* answered so far */
     uint64_t opened_ms;
-    uint64_t since_ms;        /* entered the present state */
-    uint64_t received;        /* bytes of the present body, or while lingering */
-    uint64_t received_before; /* the present window of the body */
-    size_t unsent;            /* when the deadline of ANSWERING was set */
+    uint64_t since_ms;                     /* entered the present state */
+    uint64_t received;                     /* bytes of the present body, or while lingering */
+    uint64_t received_before;              /* the present window of the body */
+    struct http_text head_left, body_left; /* of the answer, not yet given to the socket */
+    size_t unsent;                         /* when the deadline of ANSWERING was set */
     struct http_parser parser;
     struct request_traits traits;
     struct job *job; /* from the head's end to the answer's; while RUNNING it is not ours */

@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    LOG_INTERVAL_MS = 1000, /* between complaints that may come thousands a second */
+};
+
 /* ---- Taking connections --------------------------------------------------------------------- */
 
 static void on_refused_closed(uv_handle_t *handle) {
@@ -55,8 +59,10 @@ static void on_connection(uv_stream_t *listener, int code) {
     loop_clock_enter(&server->clock);
     if (code == 0)
         server->accept_is_pending = !listener_take(server);
-    else
+    else if (server_now_ms(server) - server->accept_failed_ms >= LOG_INTERVAL_MS) {
+        server->accept_failed_ms = server_now_ms(server);
         log_event(LOG_LEVEL_WARN, "cannot take a connection: %s", uv_strerror(code));
+    }
     loop_clock_leave(&server->clock);
 }
 

@@ -6,10 +6,13 @@
 #include "storage/thread_role.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -237,6 +240,37 @@ unsigned server_worker_count(const struct config *config) {
     return cores > WORKERS_THREADS_MAX ? WORKERS_THREADS_MAX : (unsigned)cores;
 }
 
+static void on_reserve(uv_poll_t *handle, int code, int events) {
+    (void)handle;
+    (void)code;
+    (void)events;
+}
+
+/* libuv keeps a table of watchers by descriptor and aborts the process when it cannot grow it. So
+ * it grows now, while nobody is connected: by a watcher of the highest descriptor we will use. */
+static enum status reserve_watchers(struct server *server, struct error *error) {
+    struct rlimit files = {.rlim_cur = 0};
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    uint64_t highest = server->connections_max + 2 * SERVER_RESERVED_FILES;
+    if (highest >= files.rlim_cur)
+        highest = files.rlim_cur - 1;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    if (fd < 0)
+        return error_set(error, STATUS_UNAVAILABLE, "no file can be opened: %s", strerror(errno));
+    server->reserve_fd = fcntl(fd, F_DUPFD_CLOEXEC, (int)highest);
+    if (server->reserve_fd < 0) /* it is taken: then the table will grow to it anyway */
+        server->reserve_fd = fd;
+    else
+        close(fd);
+    int code = uv_poll_init(&server->loop, &server->reserve, server->reserve_fd);
+    if (code == 0)
+        code = uv_poll_start(&server->reserve, UV_READABLE, on_reserve);
+    if (code < 0)
+        return error_set(error, STATUS_IO, "cannot start the network loop: %s", uv_strerror(code));
+    uv_poll_stop(&server->reserve);
+    return STATUS_OK;
+}
+
 static enum status start_workers(struct server *server, struct error *error) {
     return workers_create(
         &(struct workers_options){
@@ -256,6 +290,7 @@ enum status server_create(const struct config *config, struct server **created,
     if (!server)
         return error_set(error, STATUS_NO_MEMORY, "no memory for the server");
     server->config = config;
+    server->reserve_fd = -1;
     server->connections_max = connections_allowed(config);
     server->totals.body_bytes_max = body_budget(config);
     server->totals.arena_bytes_fixed = config->request_memory_mb * MEBIBYTE;
@@ -268,6 +303,8 @@ enum status server_create(const struct config *config, struct server **created,
         status = metrics_create(&server->metrics, error);
     if (status == STATUS_OK)
         status = start_loop(server, error);
+    if (status == STATUS_OK)
+        status = reserve_watchers(server, error);
     if (status == STATUS_OK)
         status = listener_open(server, error);
     if (status == STATUS_OK)
@@ -329,6 +366,8 @@ void server_free(struct server *server) {
         int code = uv_loop_close(&server->loop);
         assert(code == 0);
     }
+    if (server->reserve_fd >= 0)
+        close(server->reserve_fd);
     workers_free(server->workers);
     metrics_free(server->metrics);
     auth_free(server->auth);

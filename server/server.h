@@ -37,8 +37,9 @@ struct server {
     struct job_totals totals;
     bool checks_host; /* loopback without a key: only local names are served */
     bool is_draining;
-    bool accept_is_pending; /* there was no memory for a connection; the tick tries again */
-    bool is_hurried;        /* the time to stop was up */
+    bool accept_is_pending;    /* there was no memory for a connection; the tick tries again */
+    uint64_t accept_failed_ms; /* when that was last logged */
+    bool is_hurried;           /* the time to stop was up */
     uint64_t drain_until_ms;
 
     bool has_loop;
@@ -47,6 +48,8 @@ struct server {
     uv_async_t wake; /* jobs came back */
     uv_timer_t tick; /* of the wheel */
     uv_signal_t terminate, interrupt;
+    uv_poll_t reserve; /* made libuv's table of descriptors as large as it will get */
+    int reserve_fd;    /* -1: none */
     struct loop_clock clock;
     struct timer_wheel wheel;
     struct job *answers; /* came back, not yet sent */

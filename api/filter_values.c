@@ -88,9 +88,11 @@ static void *list_grow(struct json_reader *reader, void *items, size_t count, si
 
 /* Strings or whole numbers, not mixed. */
 static enum status read_scalars(struct json_reader *reader, struct condition *condition) {
-    struct payload_scalar *values = NULL;
     size_t count = 0, capacity = 0;
+    struct payload_scalar *values = list_grow(reader, NULL, 0, &capacity, sizeof(*values));
     bool more;
+    if (!values) /* an empty list is a list, not NULL */
+        return json_reader_no_memory(reader);
     enum status status = json_open_array(reader);
     while (status == STATUS_OK && (status = json_next_item(reader, &more)) == STATUS_OK && more) {
         enum json_type type = json_reader_peek(reader);
@@ -285,9 +287,11 @@ static int by_id(const void *a, const void *b) {
 
 enum status filter_values_has_id(struct json_reader *reader, void *member) {
     struct condition *condition = member;
-    struct point_id *ids = NULL;
     size_t count = 0, capacity = 0;
+    struct point_id *ids = list_grow(reader, NULL, 0, &capacity, sizeof(*ids));
     bool more;
+    if (!ids)
+        return json_reader_no_memory(reader);
     enum status status = json_open_array(reader);
     while (status == STATUS_OK && (status = json_next_item(reader, &more)) == STATUS_OK && more) {
         if (count == FILTER_VALUES_MAX)
@@ -298,7 +302,7 @@ enum status filter_values_has_id(struct json_reader *reader, void *member) {
             return json_reader_no_memory(reader);
         status = point_json_id.read(reader, &ids[count++]);
     }
-    if (status == STATUS_OK && count > 0)
+    if (status == STATUS_OK)
         qsort(ids, count, sizeof(*ids), by_id);
     condition->kind = CONDITION_HAS_ID;
     condition->ids = ids;

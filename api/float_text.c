@@ -157,8 +157,10 @@ size_t float_text_write(float value, char out[FLOAT_TEXT_MAX]) {
     if (bits >> 31)
         *at++ = '-';
     if (bits << 1 == 0) {
-        memcpy(at, "0.0", 3);
-        return (size_t)(at + 3 - out);
+        *at++ = '0';
+        *at++ = '.';
+        *at++ = '0';
+        return (size_t)(at - out);
     }
     struct decimal decimal = to_decimal(bits);
     for (; decimal.digits % 10 == 0; decimal.digits /= 10)

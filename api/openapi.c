@@ -13,20 +13,21 @@
 /* ---- One operation ------------------------------------------------------------------------------
  */
 
-/* "get_collections_points_scroll": unique, since method and path are. */
+/* "get_collections_collection_name_points": unique, since method and path are. */
 static void write_operation_id(struct json_writer *writer, const struct route *route) {
     char id[160];
     size_t used = 0;
-    for (const char *at = route->method; *at && used < sizeof(id) - 2; at++)
+    bool was_letter = true;
+    for (const char *at = route->method; *at && used < sizeof(id); at++)
         id[used++] = (char)tolower((unsigned char)*at);
-    for (const char *at = route->pattern; *at && used < sizeof(id) - 2; at++) {
-        if (isalnum((unsigned char)*at))
-            id[used++] = *at;
-        else if (id[used - 1] != '_')
+    for (const char *at = route->pattern; *at && used < sizeof(id) - 1; at++) {
+        bool is_letter = isalnum((unsigned char)*at) || *at == '_';
+        if (is_letter && !was_letter)
             id[used++] = '_';
+        if (is_letter)
+            id[used++] = *at;
+        was_letter = is_letter;
     }
-    while (id[used - 1] == '_')
-        used--;
     json_write_key(writer, "operationId");
     json_write_bytes(writer, id, used);
 }

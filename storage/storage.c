@@ -1,6 +1,7 @@
 #include "storage/storage.h"
 #include "storage/checkpoint.h"
 #include "storage/collection_internal.h"
+#include "storage/collection_verify.h"
 #include "storage/data_folder.h"
 #include "storage/file.h"
 #include "storage/log.h"
@@ -302,6 +303,20 @@ enum status storage_acquire_collection(struct storage *storage, const char *name
 void storage_release_collection(struct collection *collection) {
     if (collection)
         collection_release(collection);
+}
+
+enum status storage_verify_collection(struct storage *storage, const char *name,
+                                      storage_problem_fn *report, void *context,
+                                      struct error *error) {
+    struct collection *collection;
+    enum status status = storage_acquire_collection(storage, name, &collection, error);
+    if (status == STATUS_CORRUPT)
+        report(context, error->message);
+    if (status != STATUS_OK)
+        return status;
+    status = collection_verify(collection, report, context, error);
+    collection_release(collection);
+    return status;
 }
 
 bool storage_has_collection(struct storage *storage, const char *name) {

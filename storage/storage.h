@@ -49,6 +49,13 @@ MUST_CHECK enum status storage_acquire_collection(struct storage *storage, const
                                                   struct error *error);
 void storage_release_collection(struct collection *collection);
 
+/* Reads every record of a collection; report is told of each problem, in one line. STATUS_CORRUPT
+ * if there were any, or if the collection cannot be opened. Any thread that may read. */
+typedef void storage_problem_fn(void *context, const char *problem);
+MUST_CHECK enum status storage_verify_collection(struct storage *storage, const char *name,
+                                                 storage_problem_fn *report, void *context,
+                                                 struct error *error);
+
 bool storage_has_collection(struct storage *storage, const char *name);
 
 /* Names in order, in the arena. */

@@ -25,7 +25,7 @@ void json_schema_reference(struct json_writer *writer, const struct json_shape *
     write_reference(writer, shape->name);
 }
 
-static void write_custom(struct json_writer *writer, const struct json_custom *custom) {
+void json_schema_custom(struct json_writer *writer, const struct json_custom *custom) {
     if (custom->name)
         write_reference(writer, custom->name);
     else
@@ -42,7 +42,7 @@ static void write_items(struct json_writer *writer, const struct json_field *fie
     } else if (field->shape) {
         write_reference(writer, field->shape->name);
     } else {
-        write_custom(writer, field->custom);
+        json_schema_custom(writer, field->custom);
     }
 }
 
@@ -76,7 +76,7 @@ static void write_bounds(struct json_writer *writer, const struct json_field *fi
 
 static void write_member(struct json_writer *writer, const struct json_field *field) {
     if (field->kind == JSON_KIND_CUSTOM) {
-        write_custom(writer, field->custom);
+        json_schema_custom(writer, field->custom);
         return;
     }
     if (field->kind == JSON_KIND_OBJECT) {

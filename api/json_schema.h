@@ -27,6 +27,9 @@ void json_schema_collect_custom(struct json_schema_set *set, const struct json_c
 /* Writes {"$ref": ...} to the shape's component. */
 void json_schema_reference(struct json_writer *writer, const struct json_shape *shape);
 
+/* Writes the reference to a named schema, or the schema in place. */
+void json_schema_custom(struct json_writer *writer, const struct json_custom *custom);
+
 /* Writes the components, an object by name. */
 void json_schema_components(struct json_writer *writer, const struct json_schema_set *set);
 

@@ -1,5 +1,6 @@
 #include "api/openapi.h"
 
+#include "api/answers.h"
 #include "api/filter_json.h"
 #include "api/json_schema.h"
 #include "api/point_json.h"
@@ -47,16 +48,37 @@ static void write_path_parameters(struct json_writer *writer, const char *patter
     }
 }
 
-static void write_content(struct json_writer *writer, const struct json_shape *shape) {
+static void write_body(struct json_writer *writer, const struct json_shape *shape) {
+    json_write_key(writer, "requestBody");
+    json_write_open(writer, '{');
+    json_write_key_bool(writer, "required", true);
     json_write_key(writer, "content");
     json_write_open(writer, '{');
     json_write_key(writer, "application/json");
     json_write_open(writer, '{');
     json_write_key(writer, "schema");
-    if (shape)
-        json_schema_reference(writer, shape);
-    else
-        json_write_raw(writer, "{\"type\":\"object\"}", 17);
+    json_schema_reference(writer, shape);
+    json_write_close(writer, '}');
+    json_write_close(writer, '}');
+    json_write_close(writer, '}');
+}
+
+/* The schema of a whole answer: within the envelope, if it has one. */
+static void write_answer_schema(struct json_writer *writer, const struct answer *answer) {
+    if (answer->form != ANSWER_RESULT) {
+        json_schema_custom(writer, &answer->schema);
+        return;
+    }
+    json_write_open(writer, '{');
+    json_write_key_string(writer, "type", "object");
+    json_write_key(writer, "properties");
+    json_write_open(writer, '{');
+    json_write_key(writer, "result");
+    json_schema_custom(writer, &answer->schema);
+    json_write_key(writer, "status");
+    json_write_raw(writer, "{\"type\":\"string\"}", 17);
+    json_write_key(writer, "time");
+    json_write_raw(writer, "{\"type\":\"number\"}", 17);
     json_write_close(writer, '}');
     json_write_close(writer, '}');
 }
@@ -65,12 +87,20 @@ static void write_responses(struct json_writer *writer, const struct route *rout
     static const char error[] =
         "{\"description\":\"An error\",\"content\":{\"application/json\":{\"schema\":{\"$ref\":"
         "\"#/components/schemas/ErrorResponse\"}}}}";
+    bool is_text = route->answer->form == ANSWER_TEXT;
     json_write_key(writer, "responses");
     json_write_open(writer, '{');
     json_write_key(writer, "200");
     json_write_open(writer, '{');
     json_write_key_string(writer, "description", "Success");
-    write_content(writer, route->result);
+    json_write_key(writer, "content");
+    json_write_open(writer, '{');
+    json_write_key(writer, is_text ? "text/plain" : "application/json");
+    json_write_open(writer, '{');
+    json_write_key(writer, "schema");
+    write_answer_schema(writer, route->answer);
+    json_write_close(writer, '}');
+    json_write_close(writer, '}');
     json_write_close(writer, '}');
     json_write_key(writer, "default");
     json_write_raw(writer, error, sizeof(error) - 1);
@@ -92,13 +122,8 @@ static void write_operation(struct json_writer *writer, const struct route *rout
     write_path_parameters(writer, route->pattern);
     query_parameters_describe(writer, route->parameters);
     json_write_close(writer, ']');
-    if (route->request) {
-        json_write_key(writer, "requestBody");
-        json_write_open(writer, '{');
-        json_write_key_bool(writer, "required", true);
-        write_content(writer, route->request);
-        json_write_close(writer, '}');
-    }
+    if (route->request)
+        write_body(writer, route->request);
     write_responses(writer, route);
     json_write_close(writer, '}');
 }
@@ -141,8 +166,8 @@ static const struct json_custom error_response = {
 
 /* Schemas that only the text of others refers to. */
 static const struct json_custom *const referred[] = {
-    &error_response,    &filter_json_conditions,   &filter_json_condition,
-    &point_json_vector, &vector_params_patch_json,
+    &error_response,       &filter_json_conditions, &filter_json_condition,    &point_json_vector,
+    &answers_record_point, &answers_scored_point,   &vector_params_patch_json,
 };
 
 enum status openapi_write(struct json_writer *writer, struct arena *arena, struct error *error) {
@@ -153,9 +178,9 @@ enum status openapi_write(struct json_writer *writer, struct arena *arena, struc
     for (size_t i = 0; i < routes_count; i++) {
         if (routes[i].request)
             json_schema_collect(set, routes[i].request);
-        if (routes[i].result)
-            json_schema_collect(set, routes[i].result);
+        json_schema_collect_custom(set, &routes[i].answer->schema);
     }
+    json_schema_collect(set, &collection_document_shape);
     for (size_t i = 0; i < sizeof(referred) / sizeof(referred[0]); i++)
         json_schema_collect_custom(set, referred[i]);
     json_write_open(writer, '{');

@@ -264,6 +264,7 @@ static enum status run_walk(struct walk *walk, walk_fn *step, struct json_text v
     if (status == STATUS_OK && json_writer_finish(&writer) != STATUS_OK)
         status = error_set(walk->error, STATUS_NO_MEMORY, "out of memory");
     *result = (struct json_text){writer.text, writer.length};
+    walk->writer = NULL; /* it ends here, the walk may not */
     return status;
 }
 

@@ -1,5 +1,6 @@
 #include "api/routes.h"
 
+#include "api/answers.h"
 #include "api/collection_shapes.h"
 #include "api/handlers.h"
 #include "api/percent.h"
@@ -14,58 +15,60 @@
 #define READ   ACCESS_READ
 #define WRITE  ACCESS_WRITE
 
-/* Method, path, right, shape of the body, handler, summary, query parameters. Where a literal and
+/* Method, path, right, shape of the body, handler, answer, summary, query
+ * parameters. Where a literal and
  * an argument could both match, the first row that does is taken. */
-#define ROUTE(method_, pattern_, access_, request_, handle_, summary_, parameters_)             \
+#define ROUTE(method_, pattern_, access_, request_, handle_, answer_, summary_, parameters_)    \
     {                                                                                           \
         .method = (method_), .pattern = (pattern_), .access = (access_), .request = (request_), \
-        .handle = (handle_), .summary = (summary_), .parameters = PARAMETERS_##parameters_      \
+        .handle = (handle_), .answer = &(answer_), .summary = (summary_),                       \
+        .parameters = PARAMETERS_##parameters_                                                  \
     }
 
 const struct route routes[] = {
     /* clang-format off */
-    ROUTE("GET", "/", PUBLIC, NULL, handle_root, "Title and version", NONE),
-    ROUTE("GET", "/healthz", PUBLIC, NULL, handle_health, "Is the process alive?", NONE),
-    ROUTE("GET", "/livez", PUBLIC, NULL, handle_health, "Is the process alive?", NONE),
-    ROUTE("GET", "/readyz", PUBLIC, NULL, handle_ready, "Does it take reads and writes?", NONE),
-    ROUTE("GET", "/metrics", READ, NULL, handle_metrics, "Figures in Prometheus' text form", SERVICE),
-    ROUTE("GET", "/telemetry", READ, NULL, handle_telemetry, "What this server is", SERVICE),
-    ROUTE("GET", "/issues", READ, NULL, handle_issues, "Open issues: none are reported here", NONE),
-    ROUTE("DELETE", "/issues", WRITE, NULL, handle_issues_clear, "Clear issues", NONE),
-    ROUTE("GET", "/openapi.json", READ, NULL, handle_openapi, "This document", NONE),
-    ROUTE("GET", "/cluster", READ, NULL, handle_cluster, "Cluster status: a single node", NONE),
-    ROUTE("GET", "/aliases", READ, NULL, handle_aliases, "All aliases", NONE),
+    ROUTE("GET", "/", PUBLIC, NULL, handle_root, answers_version, "Title and version", NONE),
+    ROUTE("GET", "/healthz", PUBLIC, NULL, handle_health, answers_text, "Is the process alive?", NONE),
+    ROUTE("GET", "/livez", PUBLIC, NULL, handle_health, answers_text, "Is the process alive?", NONE),
+    ROUTE("GET", "/readyz", PUBLIC, NULL, handle_ready, answers_text, "Does it take reads and writes?", NONE),
+    ROUTE("GET", "/metrics", READ, NULL, handle_metrics, answers_text, "Figures in Prometheus' text form", SERVICE),
+    ROUTE("GET", "/telemetry", READ, NULL, handle_telemetry, answers_telemetry, "What this server is", SERVICE),
+    ROUTE("GET", "/issues", READ, NULL, handle_issues, answers_issues, "Open issues: none are reported here", NONE),
+    ROUTE("DELETE", "/issues", WRITE, NULL, handle_issues_clear, answers_boolean, "Clear issues", NONE),
+    ROUTE("GET", "/openapi.json", READ, NULL, handle_openapi, answers_document, "This document", NONE),
+    ROUTE("GET", "/cluster", READ, NULL, handle_cluster, answers_cluster, "Cluster status: a single node", NONE),
+    ROUTE("GET", "/aliases", READ, NULL, handle_aliases, answers_aliases, "All aliases", NONE),
 
-    ROUTE("GET", "/collections", READ, NULL, handle_collections_list, "Names of collections", NONE),
-    ROUTE("GET", C, READ, NULL, handle_collection_info, "Describe a collection", NONE),
-    ROUTE("PUT", C, WRITE, &collection_create_shape, handle_collection_create, "Create a collection", COLLECTION),
-    ROUTE("PATCH", C, WRITE, &collection_patch_shape, handle_collection_update, "Change the options of a collection", COLLECTION),
-    ROUTE("DELETE", C, WRITE, NULL, handle_collection_delete, "Delete a collection", COLLECTION),
-    ROUTE("GET", C "/exists", READ, NULL, handle_collection_exists, "Does a collection exist?", NONE),
-    ROUTE("GET", C "/aliases", READ, NULL, handle_collection_aliases, "Aliases of a collection", NONE),
-    ROUTE("GET", C "/cluster", READ, NULL, handle_collection_cluster, "Shards of a collection", NONE),
+    ROUTE("GET", "/collections", READ, NULL, handle_collections_list, answers_collections, "Names of collections", NONE),
+    ROUTE("GET", C, READ, NULL, handle_collection_info, answers_collection, "Describe a collection", NONE),
+    ROUTE("PUT", C, WRITE, &collection_create_shape, handle_collection_create, answers_boolean, "Create a collection", COLLECTION),
+    ROUTE("PATCH", C, WRITE, &collection_patch_shape, handle_collection_update, answers_boolean, "Change the options of a collection", COLLECTION),
+    ROUTE("DELETE", C, WRITE, NULL, handle_collection_delete, answers_boolean, "Delete a collection", COLLECTION),
+    ROUTE("GET", C "/exists", READ, NULL, handle_collection_exists, answers_exists, "Does a collection exist?", NONE),
+    ROUTE("GET", C "/aliases", READ, NULL, handle_collection_aliases, answers_aliases, "Aliases of a collection", NONE),
+    ROUTE("GET", C "/cluster", READ, NULL, handle_collection_cluster, answers_collection_cluster, "Shards of a collection", NONE),
 
-    ROUTE("PUT", C "/index", WRITE, &handle_index_shape, handle_index_create, "Create a payload index", WRITE),
-    ROUTE("DELETE", C "/index/{field_name}", WRITE, NULL, handle_index_delete, "Drop a payload index", WRITE),
+    ROUTE("PUT", C "/index", WRITE, &handle_index_shape, handle_index_create, answers_update, "Create a payload index", WRITE),
+    ROUTE("DELETE", C "/index/{field_name}", WRITE, NULL, handle_index_delete, answers_update, "Drop a payload index", WRITE),
 
-    ROUTE("PUT", C "/points", WRITE, &update_upsert_shape, handle_upsert, "Insert or replace points", WRITE),
-    ROUTE("POST", C "/points", READ, &handle_points_retrieve_shape, handle_points_retrieve, "Points by their ids", READ),
-    ROUTE("GET", C "/points/{id}", READ, NULL, handle_point_get, "One point", READ),
-    ROUTE("POST", C "/points/delete", WRITE, &update_selector_shape, handle_delete, "Delete points", WRITE),
-    ROUTE("PUT", C "/points/vectors", WRITE, &update_vectors_shape, handle_update_vectors, "Replace vectors of points", WRITE),
-    ROUTE("POST", C "/points/vectors/delete", WRITE, &update_vector_names_shape, handle_delete_vectors, "Delete vectors of points", WRITE),
-    ROUTE("POST", C "/points/payload", WRITE, &update_payload_shape, handle_set_payload, "Merge into payloads", WRITE),
-    ROUTE("PUT", C "/points/payload", WRITE, &update_payload_shape, handle_overwrite_payload, "Replace payloads", WRITE),
-    ROUTE("POST", C "/points/payload/delete", WRITE, &update_payload_keys_shape, handle_delete_payload, "Delete keys of payloads", WRITE),
-    ROUTE("POST", C "/points/payload/clear", WRITE, &update_selector_shape, handle_clear_payload, "Clear payloads", WRITE),
-    ROUTE("POST", C "/points/batch", WRITE, &update_batch_shape, handle_update_batch, "Several updates as one", WRITE),
-    ROUTE("POST", C "/points/scroll", READ, &handle_points_scroll_shape, handle_points_scroll, "Points in the order of their ids", READ),
-    ROUTE("POST", C "/points/count", READ, &handle_points_count_shape, handle_points_count, "How many points match", READ),
+    ROUTE("PUT", C "/points", WRITE, &update_upsert_shape, handle_upsert, answers_update, "Insert or replace points", WRITE),
+    ROUTE("POST", C "/points", READ, &handle_points_retrieve_shape, handle_points_retrieve, answers_records, "Points by their ids", READ),
+    ROUTE("GET", C "/points/{id}", READ, NULL, handle_point_get, answers_record, "One point", READ),
+    ROUTE("POST", C "/points/delete", WRITE, &update_selector_shape, handle_delete, answers_update, "Delete points", WRITE),
+    ROUTE("PUT", C "/points/vectors", WRITE, &update_vectors_shape, handle_update_vectors, answers_update, "Replace vectors of points", WRITE),
+    ROUTE("POST", C "/points/vectors/delete", WRITE, &update_vector_names_shape, handle_delete_vectors, answers_update, "Delete vectors of points", WRITE),
+    ROUTE("POST", C "/points/payload", WRITE, &update_payload_shape, handle_set_payload, answers_update, "Merge into payloads", WRITE),
+    ROUTE("PUT", C "/points/payload", WRITE, &update_payload_shape, handle_overwrite_payload, answers_update, "Replace payloads", WRITE),
+    ROUTE("POST", C "/points/payload/delete", WRITE, &update_payload_keys_shape, handle_delete_payload, answers_update, "Delete keys of payloads", WRITE),
+    ROUTE("POST", C "/points/payload/clear", WRITE, &update_selector_shape, handle_clear_payload, answers_update, "Clear payloads", WRITE),
+    ROUTE("POST", C "/points/batch", WRITE, &update_batch_shape, handle_update_batch, answers_update_list, "Several updates as one", WRITE),
+    ROUTE("POST", C "/points/scroll", READ, &handle_points_scroll_shape, handle_points_scroll, answers_scroll, "Points in the order of their ids", READ),
+    ROUTE("POST", C "/points/count", READ, &handle_points_count_shape, handle_points_count, answers_count, "How many points match", READ),
 
-    ROUTE("POST", C "/points/query", READ, &query_shapes_query, handle_query, "Nearest points", READ),
-    ROUTE("POST", C "/points/query/batch", READ, &query_shapes_query_batch, handle_query_batch, "Several queries", READ),
-    ROUTE("POST", C "/points/search", READ, &query_shapes_search, handle_search, "Nearest points (legacy)", READ),
-    ROUTE("POST", C "/points/search/batch", READ, &query_shapes_search_batch, handle_search_batch, "Several searches (legacy)", READ),
+    ROUTE("POST", C "/points/query", READ, &query_shapes_query, handle_query, answers_query, "Nearest points", READ),
+    ROUTE("POST", C "/points/query/batch", READ, &query_shapes_query_batch, handle_query_batch, answers_query_list, "Several queries", READ),
+    ROUTE("POST", C "/points/search", READ, &query_shapes_search, handle_search, answers_scored, "Nearest points (legacy)", READ),
+    ROUTE("POST", C "/points/search/batch", READ, &query_shapes_search_batch, handle_search_batch, answers_scored_list, "Several searches (legacy)", READ),
     /* clang-format on */
 };
 const size_t routes_count = sizeof(routes) / sizeof(routes[0]);

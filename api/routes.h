@@ -20,6 +20,7 @@ enum route_access {
     ACCESS_WRITE,
 };
 
+struct answer;
 struct api_call;
 struct json_shape;
 
@@ -33,7 +34,7 @@ struct route {
     const char *pattern; /* "/collections/{collection_name}/points/query" */
     enum route_access access;
     const struct json_shape *request; /* NULL: no body is read */
-    const struct json_shape *result;  /* what "result" holds; NULL: written by hand */
+    const struct answer *answer;      /* for OpenAPI */
     route_handler *handle;
     const char *summary;           /* for OpenAPI */
     enum parameter_set parameters; /* what may stand in the query string */

@@ -59,6 +59,7 @@ START_TEST(every_row_is_complete) {
     for (size_t i = 0; i < routes_count; i++) {
         ck_assert(routes[i].handle != NULL);
         ck_assert_ptr_nonnull(routes[i].summary);
+        ck_assert_ptr_nonnull(routes[i].answer);
         bool is_get = strcmp(routes[i].method, "GET") == 0;
         ck_assert_msg(!is_get || !routes[i].request, "%s has a body", routes[i].pattern);
         ck_assert_msg(!is_get || routes[i].access != ACCESS_WRITE, "%s", routes[i].pattern);

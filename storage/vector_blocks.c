@@ -12,7 +12,6 @@
  * The length of a block is 16 short of whole pages: LMDB puts 16 bytes in front. It is never below
  * one page, since only then does LMDB give it pages of its own, on which numbers are aligned. */
 enum {
-    PAGE_BYTES = 4096,
     PAGE_HEADER_BYTES = 16,
     BATCH_FIRST = 256,
 };
@@ -119,10 +118,13 @@ static int by_place(const void *left, const void *right) {
     return a->slot < b->slot ? -1 : a->slot > b->slot;
 }
 
-/* Bytes a block needs to hold the entries below `entries`, as whole pages. */
-static size_t block_bytes(const struct vector_layout *layout, uint32_t entries) {
+/* Bytes a block needs to hold the entries below `entries`, as whole pages of the environment, whose
+ * size is the machine's that made it. */
+static size_t block_bytes(const struct vector_layout *layout, uint32_t entries, MDB_txn *txn) {
+    MDB_stat info;
+    mdb_env_stat(mdb_txn_env(txn), &info);
     size_t bytes = (size_t)entries * layout->stride + PAGE_HEADER_BYTES;
-    return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES - PAGE_HEADER_BYTES;
+    return (bytes + info.ms_psize - 1) / info.ms_psize * info.ms_psize - PAGE_HEADER_BYTES;
 }
 
 /* Copies the old block aside: the new row may take the very pages in which it lies. */
@@ -156,7 +158,7 @@ static enum status apply_block(struct vector_batch *batch, const struct vector_w
     uint8_t key_bytes[ROW_VECTOR_KEY];
     row_keys_vector(key_bytes, layout->number, block);
     MDB_val key = {sizeof(key_bytes), key_bytes};
-    value.mv_size = block_bytes(layout, writes[count - 1].slot % layout->capacity + 1);
+    value.mv_size = block_bytes(layout, writes[count - 1].slot % layout->capacity + 1, txn);
     if (value.mv_size < old.mv_size)
         value.mv_size = old.mv_size;
     code = mdb_put(txn, dbi, &key, &value, MDB_RESERVE);

@@ -1,0 +1,95 @@
+/* Free and dead slots against an array that says what each slot is. */
+#include "index/slots.h"
+#include "storage/slot_pool.h"
+#include "tests/support/run_suite.h"
+
+#include <stdlib.h>
+
+enum {
+    SLOTS = 2000,
+    STEPS = 30000,
+};
+
+START_TEST(a_slot_is_given_out_only_while_it_is_free) {
+    static bool is_free[SLOTS];
+    struct slot_pool pool;
+    struct error error = {0};
+    const uint32_t group = (uint32_t[]){1, 3, 21, 1024}[_i];
+    size_t free_count = 0;
+    for (size_t i = 0; i < SLOTS; i++)
+        is_free[i] = false;
+    ck_assert_int_eq(slot_pool_init(&pool, group, &error), STATUS_OK);
+    ck_assert_int_eq(slot_pool_reserve(&pool, SLOTS, 0, &error), STATUS_OK);
+    ck_assert_uint_eq(slot_pool_take(&pool), SLOT_NONE);
+    srand((unsigned)_i);
+    for (int step = 0; step < STEPS; step++) {
+        uint32_t slot = (uint32_t)rand() % SLOTS;
+        if (rand() % 2 == 0 && !is_free[slot]) {
+            slot_pool_give(&pool, slot);
+            is_free[slot] = true;
+            free_count++;
+        } else if ((slot = slot_pool_take(&pool)) != SLOT_NONE) {
+            ck_assert(is_free[slot]);
+            is_free[slot] = false;
+            free_count--;
+        }
+    }
+    /* Whatever is kept back is less than a quarter of each group. */
+    while (slot_pool_take(&pool) != SLOT_NONE)
+        free_count--;
+    ck_assert_uint_le(free_count, (SLOTS / group + 1) * (group / 4 > 0 ? group / 4 - 1 : 0));
+    slot_pool_destroy(&pool);
+}
+END_TEST
+
+START_TEST(a_group_is_refilled_only_when_a_quarter_of_it_is_free) {
+    struct slot_pool pool;
+    struct error error = {0};
+    ck_assert_int_eq(slot_pool_init(&pool, 20, &error), STATUS_OK);
+    ck_assert_int_eq(slot_pool_reserve(&pool, 100, 0, &error), STATUS_OK);
+    for (uint32_t slot = 40; slot < 44; slot++)
+        slot_pool_give(&pool, slot);
+    ck_assert_uint_eq(slot_pool_take(&pool), SLOT_NONE);
+    slot_pool_give(&pool, 59);
+    for (uint32_t slot = 40; slot < 44; slot++)
+        ck_assert_uint_eq(slot_pool_take(&pool), slot);
+    ck_assert_uint_eq(slot_pool_take(&pool), 59);
+    ck_assert_uint_eq(slot_pool_take(&pool), SLOT_NONE);
+    slot_pool_destroy(&pool);
+}
+END_TEST
+
+START_TEST(the_dead_leave_in_the_order_of_their_deaths_and_not_before_the_oldest_reader) {
+    struct slot_pool pool;
+    struct error error = {0};
+    uint32_t slots[8];
+    ck_assert_int_eq(slot_pool_init(&pool, 16, &error), STATUS_OK);
+    uint32_t next = 0, expected = 0;
+    for (uint32_t round = 0; round < 3000; round++) {
+        ck_assert_int_eq(slot_pool_reserve(&pool, 16, 5, &error), STATUS_OK);
+        for (int i = 0; i < 5; i++, next++)
+            slot_pool_add_dead(&pool, next, next / 2 + 1);
+        size_t count;
+        uint64_t oldest = next > 400 ? (next - 400) / 2 : 0;
+        while ((count = slot_pool_take_dead(&pool, oldest, slots, 8)) > 0)
+            for (size_t i = 0; i < count; i++, expected++) {
+                ck_assert_uint_eq(slots[i], expected);
+                ck_assert_uint_le(expected / 2 + 1, oldest);
+            }
+        ck_assert_uint_eq(slot_pool_dead_count(&pool), next - expected);
+    }
+    ck_assert_uint_gt(expected, 14000);
+    slot_pool_destroy(&pool);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("slot pool");
+    TCase *tests = tcase_create("tests");
+    tcase_add_loop_test(tests, a_slot_is_given_out_only_while_it_is_free, 0, 4);
+    tcase_add_test(tests, a_group_is_refilled_only_when_a_quarter_of_it_is_free);
+    tcase_add_test(tests,
+                   the_dead_leave_in_the_order_of_their_deaths_and_not_before_the_oldest_reader);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

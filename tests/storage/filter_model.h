@@ -80,14 +80,25 @@ static int model_below(int count) {
     return rand() % count;
 }
 
-/* Leaves are mostly drawn from a few, so that payloads and filters meet often. */
+/* Leaves and paths are mostly drawn from a few, so that payloads and filters meet often. */
 static int model_favourites[4];
+
+static int model_favourite_paths[4];
 
 static inline void model_choose_favourites(void) {
     /* Neighbours in the table: alike, but not the same. */
     int first = 1 + model_below(MODEL_COUNT_OF(model_leaves) - 4);
     for (int i = 0; i < MODEL_COUNT_OF(model_favourites); i++)
         model_favourites[i] = first + i;
+    for (int i = 0; i < MODEL_COUNT_OF(model_favourite_paths); i++)
+        model_favourite_paths[i] = model_below(MODEL_COUNT_OF(model_paths));
+}
+
+static const char *model_any_path(void) {
+    int path = model_below(3)
+                   ? model_favourite_paths[model_below(MODEL_COUNT_OF(model_favourite_paths))]
+                   : model_below(MODEL_COUNT_OF(model_paths));
+    return model_paths[path];
 }
 
 static int model_any_leaf(void) {
@@ -172,7 +183,7 @@ static void model_random_condition(struct arena *arena, int depth, int ids,
     condition->kind = (enum condition_kind)model_below(CONDITION_FILTER + 1);
     if (depth == 0 && (condition->kind == CONDITION_NESTED || condition->kind == CONDITION_FILTER))
         condition->kind = CONDITION_MATCH;
-    condition->path = model_paths[model_below(MODEL_COUNT_OF(model_paths))];
+    condition->path = model_any_path();
     condition->count = model_below(MODEL_LIST_MAX + 1);
     for (int i = 0; i < condition->count; i++)
         condition->values[i] =
@@ -378,7 +389,7 @@ static bool model_holds(const struct model_condition *condition, const cJSON *pa
     bool holds = false;
     strcpy(path, condition->path);
     size_t length = strlen(path);
-    if (condition->kind == CONDITION_NESTED && strcmp(path + length - 2, "[]") == 0)
+    if (condition->kind == CONDITION_NESTED && length > 2 && strcmp(path + length - 2, "[]") == 0)
         path[length - 2] = '\0';
     values->count = 0;
     model_collect(payload, path, values);

@@ -261,6 +261,7 @@ START_TEST(a_long_list_is_searched_the_same_when_it_is_sorted) {
     struct payload_scalar *sorted = arena_alloc(&arena, COUNT * sizeof(*sorted));
     memcpy(sorted, values, COUNT * sizeof(*sorted));
     filter_sort_values(sorted, COUNT);
+    int wrong = 0, found = 0;
     for (int i = -10; i < 2 * COUNT + 10; i++) {
         for (int form = 0; form < 3; form++) {
             static const char *const forms[] = {"{\"a\":\"v%d\"}", "{\"a\":%d}", "{\"a\":%d.0}"};
@@ -270,9 +271,12 @@ START_TEST(a_long_list_is_searched_the_same_when_it_is_sorted) {
             bool expected = matches(&filter, payload);
             condition.values = sorted;
             condition.values_sorted = true;
-            ck_assert_msg(matches(&filter, payload) == expected, "%s", payload);
+            wrong += matches(&filter, payload) != expected;
+            found += expected;
         }
     }
+    ck_assert_int_eq(wrong, 0);
+    ck_assert_int_eq(found, COUNT);
 }
 END_TEST
 

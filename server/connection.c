@@ -30,7 +30,7 @@ static void on_closed(uv_handle_t *handle) {
     struct connection *connection = handle->data;
     struct server *server = connection->server;
     if (connection->job)
-        workers_submit_release(server->workers, connection->job);
+        workers_release_later(server->workers, connection->job, true);
     job_totals_give(&server->totals, connection->unread_length);
     free(connection->unread);
     http_parser_free(&connection->parser);
@@ -75,10 +75,7 @@ static void finish_answer(struct connection *connection) {
     connection->requests++;
     metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
                          uv_hrtime() - job->call.started_ns);
-    if (job_is_large(job))
-        workers_submit_release(server->workers, job);
-    else
-        job_release(job);
+    workers_release_later(server->workers, job, job_is_large(job));
 
     if (!connection->stays && connection->is_last) {
         connection_close(connection);
@@ -201,7 +198,7 @@ static void send_answer(struct connection *connection) {
 void connection_answer(struct server *server, struct job *job) {
     struct connection *connection = job->connection;
     if (!connection) {
-        workers_submit_release(server->workers, job);
+        workers_release_later(server->workers, job, true);
         return;
     }
     assert(connection->state == CONNECTION_RUNNING && connection->job == job);

@@ -9,7 +9,6 @@ enum {
     PIECE_BYTES_MIN = 16 * 1024, /* of a chunked body; they double up to */
     PIECE_BYTES_MAX = 1024 * 1024,
     BUDGET_STEP = 16 * 1024,
-    /* Unmapping takes about 0.1 ms a MiB, and an arena may hold eight times its body. */
     LARGE_BYTES = 128 * 1024,
 };
 

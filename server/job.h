@@ -51,7 +51,6 @@ struct job {
     struct connection *connection;     /* loop only; NULL once the client has left */
     char head[HTTP_RESPONSE_HEAD_MAX]; /* loop only; of the answer */
     struct job *next;                  /* link of the queue the job is in; its owner's */
-    bool is_release;                   /* in a worker's queue only to be let go of */
 };
 
 /* NULL: out of memory. Loop thread, like all of the below but job_run. */
@@ -74,7 +73,7 @@ void job_run(struct job *job);
 /* Lets go of the job, for its server. Any thread. */
 void job_release(struct job *job);
 
-/* True if freeing the job may take long enough to be kept off the loop. */
+/* True if the job holds so much memory that it should not wait to be freed. */
 bool job_is_large(const struct job *job);
 
 /* Budget that is not a body's: input that a client sent ahead. False: it is spent. */

@@ -15,7 +15,10 @@
 enum {
     MEBIBYTE = 1024 * 1024,
     READERS_BESIDE_WORKERS = 16, /* builders, metrics and whoever else looks */
-    MALLOC_ARENAS = 2,           /* more keep memory apart that one request freed */
+    /* Larger blocks are the system's again when they are freed, and the allocator's locks, which
+     * the loop takes too, are not held while that happens. */
+    MALLOC_MAPPED_BYTES = MEBIBYTE,
+    MALLOC_KEPT_BYTES = 8 * MEBIBYTE, /* free memory at the end of a heap that is not given back */
 };
 
 enum command {
@@ -258,7 +261,8 @@ int main(int count, char **arguments) {
     struct error error;
     struct command_line line;
     static struct config config;
-    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MALLOC_KEPT_BYTES);
     umask(027);
     if (parse_command(count, arguments, &line, &error) != STATUS_OK)
         return fail(&error);

@@ -154,6 +154,7 @@ static void on_tick(uv_timer_t *handle) {
     loop_clock_enter(&server->clock);
     while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
         connection_expire(timer);
+    workers_release_waiting(server->workers);
     if (server->accept_is_pending && !server->is_draining)
         server->accept_is_pending = !listener_take(server);
     if (server->is_draining && server_now_ms(server) >= server->drain_until_ms) {

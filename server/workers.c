@@ -1,5 +1,7 @@
 #include "server/workers.h"
 
+#include "server/job_ring.h"
+#include "server/job_stack.h"
 #include "storage/thread_role.h"
 
 #include <assert.h>
@@ -10,68 +12,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct job_list {
-    struct job *first, *last;
-};
-
 struct workers {
     struct workers_options options;
-    pthread_mutex_t mutex; /* guards queued, queue_length, releases */
-    /* Counts the jobs in both lists, and one for each thread that is to end. A condition variable
-     * would take three system calls to hand over a job; this takes two. */
-    sem_t work;
-    struct job_list queued;         /* to be run */
-    size_t queue_length;            /* of queued */
-    struct job_list releases;       /* to be let go of */
-    pthread_mutex_t returned_mutex; /* guards returned */
-    struct job_list returned;       /* for the loop */
+    struct job_ring queued;    /* to be run */
+    struct job_stack spent;    /* to be let go of */
+    struct job_stack returned; /* for the loop */
+    /* At least one for each queued job, and one for each thread that is to end. (A condition
+     * variable takes three system calls to hand over a job, and a mutex; this takes two.) */
+    sem_t calls;
+    atomic_bool is_stopping;
+    atomic_size_t queue_length; /* for whoever asks */
     unsigned threads_started;
     pthread_t threads[];
 };
 
-static void list_push(struct job_list *list, struct job *job) {
-    job->next = NULL;
-    if (list->last)
-        list->last->next = job;
-    else
-        list->first = job;
-    list->last = job;
-}
-
-static struct job *list_pop(struct job_list *list) {
-    struct job *job = list->first;
-    if (job) {
-        list->first = job->next;
-        if (!list->first)
-            list->last = NULL;
-        job->next = NULL;
+static void release_spent(struct workers *workers) {
+    struct job *next;
+    for (struct job *job = job_stack_take_all(&workers->spent); job; job = next) {
+        next = job->next;
+        workers->options.release(job);
     }
-    return job;
 }
 
-/* Waits for the next job; NULL: stop. */
-static struct job *next_job(struct workers *workers) {
-    while (sem_wait(&workers->work) != 0)
-        assert(errno == EINTR);
-    pthread_mutex_lock(&workers->mutex);
-    struct job *job = list_pop(&workers->releases); /* first: it gives memory back */
-    if (!job && (job = list_pop(&workers->queued)))
-        workers->queue_length--;
-    pthread_mutex_unlock(&workers->mutex);
-    return job;
-}
-
+/* A job may be taken on a call that was made for another reason, so a call may find none. */
 static void *work(void *argument) {
     struct workers *workers = argument;
-    struct job *job;
     thread_role_set(THREAD_ROLE_WORKER);
-    while ((job = next_job(workers))) {
-        if (job->is_release)
-            workers->options.release(job);
-        else
+    for (;;) {
+        while (sem_wait(&workers->calls) != 0)
+            assert(errno == EINTR);
+        struct job *job = job_ring_take(&workers->queued);
+        release_spent(workers); /* before more memory is asked for */
+        if (job) {
+            atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
             workers->options.run(job);
+        }
+        if (!job && atomic_load(&workers->is_stopping))
+            return NULL;
     }
-    return NULL;
 }
 
 /* Signals are the loop thread's: a worker that took one would lose its system call to it. */
@@ -98,88 +76,78 @@ enum status workers_create(const struct workers_options *options, struct workers
     if (!workers)
         return error_set(error, STATUS_NO_MEMORY, "no memory for the workers");
     workers->options = *options;
-    pthread_mutex_init(&workers->mutex, NULL);
-    pthread_mutex_init(&workers->returned_mutex, NULL);
-    sem_init(&workers->work, 0, 0);
-    while (workers->threads_started < options->threads) {
+    sem_init(&workers->calls, 0, 0);
+    enum status status = job_ring_init(&workers->queued, options->queue_max, error);
+    while (status == STATUS_OK && workers->threads_started < options->threads) {
         int code = start_thread(workers, &workers->threads[workers->threads_started]);
-        if (code != 0) {
-            error_set(error, STATUS_UNAVAILABLE, "cannot start worker thread %u of %u: %s",
-                      workers->threads_started + 1, options->threads, strerror(code));
-            workers_stop(workers);
-            workers_free(workers);
-            return STATUS_UNAVAILABLE;
-        }
-        workers->threads_started++;
+        if (code == 0)
+            workers->threads_started++;
+        else
+            status = error_set(error, STATUS_UNAVAILABLE, "cannot start worker thread %u of %u: %s",
+                               workers->threads_started + 1, options->threads, strerror(code));
+    }
+    if (status != STATUS_OK) {
+        workers_stop(workers);
+        workers_free(workers);
+        return status;
     }
     *created = workers;
     return STATUS_OK;
 }
 
 void workers_stop(struct workers *workers) {
-    /* Jobs were counted before, so the lists are empty when a thread finds nothing. */
+    /* Each queued job has its call before these, so a thread that finds none is not needed. */
+    atomic_store(&workers->is_stopping, true);
     for (unsigned i = 0; i < workers->threads_started; i++)
-        sem_post(&workers->work);
+        sem_post(&workers->calls);
     for (unsigned i = 0; i < workers->threads_started; i++)
         pthread_join(workers->threads[i], NULL);
     workers->threads_started = 0;
+    release_spent(workers);
 }
 
 void workers_free(struct workers *workers) {
     if (!workers)
         return;
-    assert(workers->threads_started == 0 && !workers->queued.first && !workers->releases.first);
-    assert(!workers->returned.first);
-    sem_destroy(&workers->work);
-    pthread_mutex_destroy(&workers->returned_mutex);
-    pthread_mutex_destroy(&workers->mutex);
+    assert(workers->threads_started == 0 && job_stack_is_empty(&workers->spent));
+    assert(job_stack_is_empty(&workers->returned));
+    assert(!workers->queued.cells || job_ring_length(&workers->queued) == 0);
+    job_ring_free(&workers->queued);
+    sem_destroy(&workers->calls);
     free(workers);
 }
 
 bool workers_submit(struct workers *workers, struct job *job) {
-    assert(!job->is_release);
-    pthread_mutex_lock(&workers->mutex);
-    bool is_full = workers->queue_length >= workers->options.queue_max;
-    if (!is_full) {
-        list_push(&workers->queued, job);
-        workers->queue_length++;
+    atomic_fetch_add_explicit(&workers->queue_length, 1, memory_order_relaxed);
+    if (job_ring_put(&workers->queued, job)) {
+        sem_post(&workers->calls);
+        return true;
     }
-    pthread_mutex_unlock(&workers->mutex);
-    /* After the lock, or the thread that wakes would find it taken and sleep again. */
-    if (!is_full)
-        sem_post(&workers->work);
-    return !is_full;
+    atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
+    return false;
 }
 
-void workers_submit_release(struct workers *workers, struct job *job) {
-    job->is_release = true;
-    pthread_mutex_lock(&workers->mutex);
-    list_push(&workers->releases, job);
-    pthread_mutex_unlock(&workers->mutex);
-    sem_post(&workers->work);
+void workers_release_later(struct workers *workers, struct job *job, bool is_urgent) {
+    (void)job_stack_put(&workers->spent, job);
+    if (is_urgent)
+        sem_post(&workers->calls);
+}
+
+void workers_release_waiting(struct workers *workers) {
+    if (!job_stack_is_empty(&workers->spent))
+        sem_post(&workers->calls);
 }
 
 void workers_return(struct workers *workers, struct job *job) {
-    pthread_mutex_lock(&workers->returned_mutex);
-    bool was_empty = !workers->returned.first;
-    list_push(&workers->returned, job);
-    pthread_mutex_unlock(&workers->returned_mutex);
-    /* The job may be gone from here on. The loop drains the whole list, so one call is enough. */
-    if (was_empty)
+    /* The loop takes all there is, so one call is enough for several jobs. */
+    if (job_stack_put(&workers->returned, job))
         workers->options.wake(workers->options.context);
 }
 
 struct job *workers_take_returned(struct workers *workers) {
-    pthread_mutex_lock(&workers->returned_mutex);
-    struct job *first = workers->returned.first;
-    workers->returned = (struct job_list){0};
-    pthread_mutex_unlock(&workers->returned_mutex);
-    return first;
+    return job_stack_take_all(&workers->returned);
 }
 
 size_t workers_queue_length(struct workers *workers) {
-    pthread_mutex_lock(&workers->mutex);
-    size_t length = workers->queue_length;
-    pthread_mutex_unlock(&workers->mutex);
-    return length;
+    return atomic_load_explicit(&workers->queue_length, memory_order_relaxed);
 }

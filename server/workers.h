@@ -1,8 +1,11 @@
-/* workers.h -- the threads that run jobs, and the two queues that lead to them and back.
+/* workers.h -- the threads that run jobs, and the ways that lead to them and back.
  *
  * The queue to the workers is bounded: when it is full the loop answers 503 at once, so a client
- * is never kept waiting for work that will not be reached in time. The queue back is as long as
- * there are jobs. Both are leaves in the order of locks: nothing is called while one is held.
+ * is never kept waiting for work that will not be reached in time. The way back is as long as
+ * there are jobs. Neither takes a lock (job_ring.h, job_stack.h).
+ *
+ * Jobs are let go of by workers too, not by the loop: freeing takes the allocator's locks and
+ * gives pages back to the system, and both may take milliseconds.
  */
 #ifndef WORKERS_H
 #define WORKERS_H
@@ -18,7 +21,7 @@ struct workers_options {
     unsigned threads;
     size_t queue_max;                 /* jobs waiting, beside those being run */
     void (*run)(struct job *job);     /* worker thread */
-    void (*release)(struct job *job); /* worker thread */
+    void (*release)(struct job *job); /* worker thread; the loop's when stopping */
     void (*wake)(void *context); /* a job came back; any thread; may be called once for several */
     void *context;
 };
@@ -34,11 +37,16 @@ void workers_stop(struct workers *workers);
 /* After workers_stop() and when no job is left. */
 void workers_free(struct workers *workers);
 
-/* Hands the job to a worker. False: the queue is full and the job is still the caller's. */
+/* Hands the job to a worker. False: the queue is full and the job is still the caller's. Loop
+ * thread. */
 MUST_CHECK bool workers_submit(struct workers *workers, struct job *job);
 
-/* Has a worker let go of the job; never refused, as it only frees memory. */
-void workers_submit_release(struct workers *workers, struct job *job);
+/* Has a worker let go of the job when it runs the next one; at once if is_urgent, because the job
+ * holds much memory. Loop thread. */
+void workers_release_later(struct workers *workers, struct job *job, bool is_urgent);
+
+/* Has a worker let go of what still waits for that. Loop thread, now and then. */
+void workers_release_waiting(struct workers *workers);
 
 /* Hands a job back to the loop. Any thread. */
 void workers_return(struct workers *workers, struct job *job);
@@ -46,7 +54,7 @@ void workers_return(struct workers *workers, struct job *job);
 /* Takes all jobs that came back, linked by next, oldest first; NULL if none. Loop thread. */
 struct job *workers_take_returned(struct workers *workers);
 
-/* How many jobs wait. Any thread. */
+/* How many jobs wait, about. */
 size_t workers_queue_length(struct workers *workers);
 
 #endif

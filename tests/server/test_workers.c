@@ -24,7 +24,7 @@ static void run(struct job *job) {
 }
 
 static void release(struct job *job) {
-    ck_assert(job->is_release);
+    ck_assert_ptr_nonnull(job);
     atomic_fetch_add(&release_count, 1);
 }
 
@@ -118,11 +118,27 @@ START_TEST(a_full_queue_still_takes_what_is_to_be_freed) {
         usleep(100);
     ck_assert(workers_submit(workers, &jobs[1]));
     for (size_t i = 10; i < 30; i++)
-        workers_submit_release(workers, &jobs[i]);
+        workers_release_later(workers, &jobs[i], i % 2 == 0);
     pthread_mutex_unlock(&gate);
+    while (release_count < 20)
+        usleep(100);
     stop();
     ck_assert_uint_eq(release_count, 20);
     ck_assert_uint_eq(run_count, 2);
+}
+END_TEST
+
+START_TEST(what_is_to_be_freed_waits_for_the_next_occasion) {
+    start(1, 1);
+    workers_release_later(workers, &jobs[0], false);
+    usleep(50000);
+    ck_assert_uint_eq(release_count, 0);
+    workers_release_waiting(workers);
+    while (release_count < 1)
+        usleep(100);
+    workers_release_later(workers, &jobs[1], false);
+    stop(); /* which is an occasion too */
+    ck_assert_uint_eq(release_count, 2);
 }
 END_TEST
 
@@ -202,6 +218,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, one_worker_returns_jobs_in_the_order_they_came);
     tcase_add_test(tests, refuses_a_job_when_the_queue_is_full_and_takes_one_again_later);
     tcase_add_test(tests, a_full_queue_still_takes_what_is_to_be_freed);
+    tcase_add_test(tests, what_is_to_be_freed_waits_for_the_next_occasion);
     tcase_add_test(tests, stopping_runs_what_is_queued);
     tcase_add_test(tests, no_job_is_lost_between_threads_that_return_and_one_that_takes);
     tcase_add_test(tests, workers_leave_signals_to_the_loop);

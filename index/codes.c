@@ -81,31 +81,43 @@ static float quantise(const struct code_space *space, const float *values, int8_
     return 0;
 }
 
-/* What the codes lose and keep of the values. */
-struct code_lengths {
-    double squares;       /* sum of value^2 */
-    double absolutes;     /* sum of |value| */
-    double error_squares; /* of value - scale * code */
-    double error_absolutes;
-    double code_squares; /* of scale * code */
-    int32_t code_sum;
+struct code_sums {
+    int32_t sum;
+    int32_t squares; /* at most 65,536 * 127^2 */
 };
 
-static struct code_lengths measure(const float *values, const int8_t *codes, float scale,
-                                   size_t width) {
-    struct code_lengths lengths = {0};
-    int64_t squares = 0;
+static struct code_sums sum_codes(const int8_t *codes, size_t width) {
+    struct code_sums sums = {0};
     for (size_t i = 0; i < width; i++) {
-        double value = (double)values[i], error = value - (double)scale * codes[i];
-        lengths.squares += value * value;
-        lengths.absolutes += fabs(value);
-        lengths.error_squares += error * error;
-        lengths.error_absolutes += fabs(error);
-        lengths.code_sum += codes[i];
-        squares += codes[i] * codes[i];
+        sums.sum += codes[i];
+        sums.squares += codes[i] * codes[i];
     }
-    lengths.code_squares = (double)scale * (double)scale * (double)squares;
-    return lengths;
+    return sums;
+}
+
+/* The lengths of the values, and of what the codes lose of them: L1 or L2, as the metric is. */
+struct code_lengths {
+    double values, error;
+};
+
+static struct code_lengths measure(const struct code_space *space, const float *values,
+                                   const int8_t *codes, float scale) {
+    double squares = 0, absolutes = 0, error_squares = 0, error_absolutes = 0;
+    for (size_t i = 0; i < space->width; i++) {
+        double value = (double)values[i], error = value - (double)scale * codes[i];
+        squares += value * value;
+        absolutes += fabs(value);
+        error_squares += error * error;
+        error_absolutes += fabs(error);
+    }
+    if (space->metric == CODE_METRIC_L1)
+        return (struct code_lengths){.values = absolutes, .error = error_absolutes};
+    return (struct code_lengths){.values = sqrt(squares), .error = sqrt(error_squares)};
+}
+
+/* L2 length of scale * code. */
+static float code_length(float scale, int32_t squares) {
+    return scale * (float)sqrt((double)squares);
 }
 
 /* As a float that is not below it; what is no number becomes infinite. */
@@ -121,12 +133,11 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
     assert(work->width_max >= space->width);
     spread(space, vector, values);
     float scale = quantise(space, values, codes);
-    struct code_lengths lengths = measure(values, codes, scale, space->width);
     for (size_t i = 0; i < space->width; i++)
         row->code[i] = (uint8_t)(codes[i] + 128);
-    *row->meta = (struct code_meta){.scale = scale, .length = (float)sqrt(lengths.code_squares)};
-    *row->error = round_up(space->metric == CODE_METRIC_L1 ? lengths.error_absolutes
-                                                           : sqrt(lengths.error_squares));
+    *row->meta = (struct code_meta){
+        .scale = scale, .length = code_length(scale, sum_codes(codes, space->width).squares)};
+    *row->error = round_up(measure(space, values, codes, scale).error);
 }
 
 /* Turns the sums of codes into distances; see struct code_query. */
@@ -169,13 +180,18 @@ void codes_query_vector(const struct code_space *space, const float *vector,
     int8_t *codes = codes_of(query);
     assert(query->width_max >= space->width);
     spread(space, vector, values);
-    float scale = quantise(space, values, codes);
-    struct code_lengths lengths = measure(values, codes, scale, space->width);
-    set_weights(space, query, scale, (float)sqrt(lengths.code_squares));
+    query->scale = quantise(space, values, codes);
+    struct code_sums sums = sum_codes(codes, space->width);
+    set_weights(space, query, query->scale, code_length(query->scale, sums.squares));
     query->kernel.bytes = space->width;
-    query->kernel.offset = 128 * lengths.code_sum;
-    query->length = space->metric == CODE_METRIC_L1 ? lengths.absolutes : sqrt(lengths.squares);
-    query->error = sqrt(lengths.error_squares);
+    query->kernel.offset = 128 * sums.sum;
+}
+
+void codes_query_bound(const struct code_space *space, struct code_query *query) {
+    struct code_lengths lengths =
+        measure(space, query->kernel.values, query->kernel.codes, query->scale);
+    query->length = lengths.values;
+    query->error = lengths.error;
     set_floors(space, query);
 }
 

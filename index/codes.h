@@ -44,6 +44,8 @@ struct code_query {
     struct kernel_query kernel; /* its arrays are owned; width_max numbers each */
     size_t width_max;
     float base, square_weight, factor;
+    float scale; /* vector ~ scale * codes */
+    /* Set by codes_query_bound, for codes_floors and codes_bounds. */
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
     double error;  /* L2 length of its own rounding error */
     /* What the floor of a row lies below its distance: see codes_floors. */
@@ -75,6 +77,8 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
 
 void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);
+/* Measures what codes_floors and codes_bounds need: walks do without. After codes_query_vector. */
+void codes_query_bound(const struct code_space *space, struct code_query *query);
 /* The query is the vector that a code stands for; codes_bounds does not apply to it. */
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query);

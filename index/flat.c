@@ -117,9 +117,13 @@ static enum status scan_rows(struct scan *scan, enum flat_rows which) {
 
 enum status flat_scan(struct search *search, enum flat_rows which, struct top_k *top) {
     struct scratch_hits *uppers = &search->scratch->pool;
+    if (which == FLAT_WAITING &&
+        atomic_load_explicit(&search->store->waiting_count, memory_order_acquire) == 0)
+        return STATUS_OK;
     if (!scratch_reserve_hits(uppers, top->k))
         return STATUS_NO_MEMORY;
     struct scan scan;
+    codes_query_bound(search->space, &search->scratch->query);
     scan.search = search;
     scan.rows_count = 0;
     scan.threshold = INFINITY;

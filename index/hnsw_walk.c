@@ -8,6 +8,12 @@
 #include <assert.h>
 #include <string.h>
 
+enum {
+    LINE = 64,               /* bytes of a cache line */
+    PREFETCHED = 4,          /* rows asked for while the batch is gathered; kernels go on */
+    PREFETCHED_BYTES = 1024, /* of each: what follows comes by itself */
+};
+
 #define EXPANDED UINT32_C(0x80000000) /* in the slot of a hit of the pool */
 
 bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scratch *scratch,
@@ -40,20 +46,47 @@ static inline size_t insert(struct walk *walk, struct hit hit) {
     return low;
 }
 
+/* The neighbours that the walk meets for the first time. Without branches: about half of them are
+ * new, in no order that a processor could guess, and each wrong guess would throw away the loads
+ * that are under way. */
+static inline size_t gather_slots(struct walk *walk, const _Atomic uint32_t *list, uint32_t places,
+                                  uint32_t *slots) {
+    struct visited *visited = &walk->scratch->visited;
+    uint16_t *marks = visited->marks, present = visited->present;
+    uint32_t limit = visited->capacity;
+    size_t count = 0;
+    for (uint32_t i = 0; i < places; i++) {
+        uint32_t neighbour = atomic_load_explicit(&list[i], memory_order_acquire) & ~HNSW_KEPT;
+        /* Fillers and empty places lie above every limit, as do slots born after the walk began:
+         * they mark the place behind the last slot. */
+        bool is_known = neighbour < limit;
+        uint32_t place = is_known ? neighbour : limit;
+        slots[count] = neighbour;
+        count += is_known & (marks[place] != present);
+        marks[place] = present;
+    }
+    return count;
+}
+
 /* Puts the neighbours that the walk meets for the first time into the batch. */
 static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
     const struct store *store = walk->hnsw->store;
-    struct visited *visited = &walk->scratch->visited;
     struct code_batch *batch = &walk->scratch->batch;
-    const _Atomic uint32_t *list = hnsw_list(walk->hnsw, slot, level);
-    uint32_t places = hnsw_places(walk->hnsw, level), limit = visited->capacity;
-    batch->count = 0;
-    for (uint32_t i = 0; i < places; i++) {
-        uint32_t neighbour = atomic_load_explicit(&list[i], memory_order_acquire) & ~HNSW_KEPT;
-        /* Fillers and empty places lie above every limit, as do slots born after the walk began. */
-        if (neighbour < limit && visited_add(visited, neighbour))
-            search_batch_add(store, batch, neighbour);
+    size_t count = gather_slots(walk, hnsw_list(walk->hnsw, slot, level),
+                                hnsw_places(walk->hnsw, level), batch->slots);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t neighbour = batch->slots[i];
+        const uint8_t *row = store_code(store, neighbour);
+        const struct code_meta *meta = store_meta(store, neighbour);
+        batch->rows[i] = row;
+        if (i < PREFETCHED) {
+            for (size_t byte = 0; byte < store->code_bytes && byte < PREFETCHED_BYTES; byte += LINE)
+                __builtin_prefetch(row + byte);
+        }
+        batch->scales[i] = meta->scale;
+        batch->lengths[i] = meta->length;
     }
+    batch->count = count;
 }
 
 size_t hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {

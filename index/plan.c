@@ -100,6 +100,7 @@ static void measure_prices(void) {
         if (vector && is_ready && codes_query_reserve(&query, widths[i])) {
             vector[0] = 1;
             codes_query_vector(&space, vector, &query);
+            codes_query_bound(&space, &query);
             in_order[i] = measure(&space, &query, memory, false);
             scattered[i] = measure(&space, &query, memory, true);
         }

@@ -9,7 +9,7 @@ bool visited_reserve(struct visited *visited, uint32_t slot_end) {
         return true;
     /* A margin, since the set is made anew each time it grows. */
     uint32_t capacity = slot_end + slot_end / 2 + 4096;
-    size_t bytes = capacity * sizeof(visited->marks[0]);
+    size_t bytes = (capacity + 1) * sizeof(visited->marks[0]);
     uint16_t *marks = memory_map(bytes);
     if (!marks)
         return false;
@@ -21,13 +21,13 @@ bool visited_reserve(struct visited *visited, uint32_t slot_end) {
 }
 
 void visited_free(struct visited *visited) {
-    memory_unmap(visited->marks, visited->capacity * sizeof(visited->marks[0]));
+    memory_unmap(visited->marks, ((size_t)visited->capacity + 1) * sizeof(visited->marks[0]));
     *visited = (struct visited){0};
 }
 
 void visited_begin(struct visited *visited) {
     if (++visited->present == 0) {
-        memset(visited->marks, 0, visited->capacity * sizeof(visited->marks[0]));
+        memset(visited->marks, 0, ((size_t)visited->capacity + 1) * sizeof(visited->marks[0]));
         visited->present = 1;
     }
 }

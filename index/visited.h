@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct visited {
-    uint16_t *marks;
+    uint16_t *marks;   /* of each slot, and one more for what is no slot */
     uint32_t capacity; /* slots */
     uint16_t present;
 };

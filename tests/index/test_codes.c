@@ -100,6 +100,7 @@ START_TEST(bounds_hold_the_true_distance) {
         struct code_row to = {.code = row.code, .meta = &row.meta, .error = &row.error};
         codes_encode(&space, b, &work, &to);
         codes_query_vector(&space, a, &query);
+        codes_query_bound(&space, &query);
         batch.count = 1;
         batch.rows[0] = row.code;
         batch.scales[0] = row.meta.scale;

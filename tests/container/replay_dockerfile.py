@@ -49,6 +49,13 @@ class Stage:
                             'HOME': '/root'}
         self.workdir, self.user = '/', '0'
         self.entrypoint, self.command, self.health = [], [], None
+        # What every container engine provides: /proc, and descriptors below /dev.
+        subprocess.run(['mount', '-t', 'proc', 'proc', os.path.join(folder, 'proc')], check=True)
+        if not os.path.lexists(os.path.join(folder, 'dev', 'fd')):
+            os.symlink('/proc/self/fd', os.path.join(folder, 'dev', 'fd'))
+
+    def close(self):
+        subprocess.run(['umount', os.path.join(self.folder, 'proc')], check=False)
 
     def path(self, inside):
         return os.path.join(self.folder, os.path.normpath(os.path.join(self.workdir, inside)).lstrip('/'))
@@ -76,9 +83,9 @@ def base_folder(cache, suite):
     return folder
 
 
-def replay(dockerfile, work, cache):
-    """Runs every instruction; returns the last stage."""
-    stages, stage = {}, None
+def replay(dockerfile, work, cache, stages):
+    """Runs every instruction; returns the last stage. Fills in stages, which the caller closes."""
+    stage = None
     for name, text in instructions(dockerfile):
         print(f'# {name} {text[:100]}', flush=True)
         if name == 'FROM':
@@ -175,9 +182,9 @@ def main():
         return 0
     os.makedirs(arguments.cache, exist_ok=True)
     work = tempfile.mkdtemp(prefix='nigh-image-')
-    failed = 0
+    failed, stages = 0, {}
     try:
-        image = replay(os.path.join(ROOT, 'Dockerfile'), work, arguments.cache)
+        image = replay(os.path.join(ROOT, 'Dockerfile'), work, arguments.cache, stages)
         print('ok every instruction of the Dockerfile runs')
         for name, passed, why in use(image):
             print(f'ok {name}' if passed else f'FAIL {name}: {why}', flush=True)
@@ -186,6 +193,8 @@ def main():
         print(f'FAIL the Dockerfile is replayed: {error}')
         failed += 1
     finally:
+        for stage in stages.values():
+            stage.close()
         if arguments.keep:
             print(f'# kept {work}')
         else:

@@ -132,16 +132,30 @@ static enum remains repair_piece(struct collection *collection, struct index_scr
 /* ---- Saving -----------------------------------------------------------------------------------
  */
 
-static enum remains save_if_quiet(struct collection *collection) {
-    uint64_t published = atomic_load(&collection->published);
+/* In a quiet moment, or when the last time is long ago: a collection that is never quiet would
+ * build its graph anew after a crash. */
+static bool is_time_to_save(const struct collection *collection, uint64_t now) {
+    if (now - atomic_load(&collection->written_ns) >= BUILDER_QUIET_MS * 1000000ULL)
+        return true;
+    uint64_t interval = BUILDER_SAVE_MS * 1000000ULL;
+    if (interval < BUILDER_SAVE_SHARE * collection->save_cost_ns)
+        interval = BUILDER_SAVE_SHARE * collection->save_cost_ns;
+    return now - collection->saved_ns >= interval;
+}
+
+static enum remains save_if_due(struct collection *collection) {
+    uint64_t published = atomic_load(&collection->published), now = collection_now_ns();
     if (collection->vectors_count == 0 ||
         published < atomic_load(&collection->saved_operation) + BUILDER_SAVE_OPERATIONS)
         return REMAINS_NOTHING;
-    uint64_t quiet_ns = collection_now_ns() - atomic_load(&collection->written_ns);
-    if (quiet_ns < BUILDER_QUIET_MS * 1000000ULL)
+    /* What is left of the disk is for data. */
+    if (!is_time_to_save(collection, now) || storage_disk_is_low(collection->storage))
         return REMAINS_LATER;
     struct error error = {0};
-    if (checkpoint_save(collection, &error) != STATUS_OK) {
+    enum status status = checkpoint_save(collection, &error);
+    collection->saved_ns = collection_now_ns();
+    collection->save_cost_ns = collection->saved_ns - now;
+    if (status != STATUS_OK) {
         log_event(LOG_LEVEL_WARN, "graph files of %s: %s", collection->path, error.message);
         atomic_store(&collection->written_ns, collection_now_ns()); /* try again, but not at once */
         return REMAINS_LATER;
@@ -160,7 +174,7 @@ static enum remains work_on(struct collection *collection, struct index_scratch 
         return remains; /* another builder does the rest, and lists the collection again */
     remains = more_urgent(remains, repair_piece(collection, scratch));
     if (remains != REMAINS_NOW)
-        remains = more_urgent(remains, save_if_quiet(collection));
+        remains = more_urgent(remains, save_if_due(collection));
     atomic_flag_clear(&collection->is_maintained);
     return remains;
 }

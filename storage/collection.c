@@ -171,6 +171,7 @@ static enum status create_empty(const struct collection_source *source, struct c
     collection->storage = source->storage;
     collection->number = source->number;
     collection->incarnation = source->incarnation;
+    collection->saved_ns = collection_now_ns();
     collection->config = collection_config_acquire(source->config);
     atomic_init(&collection->references, 1);
     pthread_mutex_init(&collection->config_mutex, NULL);

@@ -15,7 +15,8 @@
 #include "storage/vector_blocks.h"
 
 enum {
-    COLLECTION_WAITING_MAX = 65536, /* unlinked slots beyond which writes are slowed down */
+    COLLECTION_WAITING_MAX = 131072, /* unlinked slots beyond which writes are slowed down: a
+                                        search scans them, about 5 ms at 768 dimensions */
     COLLECTION_REASON_MAX = 256,
     COLLECTION_REPAIR_MAX = 256, /* slots repaired at a time */
 };
@@ -78,8 +79,10 @@ struct collection {
     atomic_flag is_maintained;            /* a builder repairs, frees or saves */
     struct repaired_batch *repaired;      /* wait for searches to end, oldest first; builder */
     atomic_uint_fast64_t saved_operation; /* what the graph files cover */
-    atomic_uint_fast64_t link_ns;         /* moving average of the cost of linking a slot */
-    atomic_uint_fast64_t written_ns;      /* when the last commit was published */
+    uint64_t saved_ns,
+        save_cost_ns;             /* when they were last written, and how long it took; builder */
+    atomic_uint_fast64_t link_ns; /* moving average of the cost of linking a slot */
+    atomic_uint_fast64_t written_ns; /* when the last commit was published */
 };
 
 /* Slots that no graph points at, and the epoch of each index that must have passed before they may

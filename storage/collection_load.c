@@ -66,18 +66,23 @@ static enum status load_row(struct load *load, const struct stored_row *row, str
 }
 
 /* No row: the slot is free, unless a graph still knows it. */
-static void load_hole(struct load *load, uint32_t slot) {
+static enum status load_hole(struct load *load, uint32_t slot, struct error *error) {
     struct collection *collection = load->collection;
     bool is_known = false;
     for (size_t i = 0; i < collection->vectors_count; i++)
         is_known |= vector_index_has(collection->vectors[i].index, slot);
     if (!is_known) {
         slot_pool_give(&collection->pool, slot);
-        return;
+        return STATUS_OK;
     }
+    enum status status =
+        slot_pool_reserve(&collection->pool, collection->state.next_slot, 1, error);
+    if (status != STATUS_OK)
+        return status;
     slots_born(collection->slots, slot, 1);
     slots_died(collection->slots, slot, 1);
     slot_pool_add_dead(&collection->pool, slot, 1);
+    return STATUS_OK;
 }
 
 static enum status load_rows(struct load *load, struct error *error) {
@@ -96,10 +101,11 @@ static enum status load_rows(struct load *load, struct error *error) {
             status = error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a slot's number");
             break;
         }
-        while (expected < slot)
-            load_hole(load, expected++);
+        while (expected < slot && status == STATUS_OK)
+            status = load_hole(load, expected++, error);
         expected = slot + 1;
-        status = row_keys_read_row(slot, &value, &row, error);
+        if (status == STATUS_OK)
+            status = row_keys_read_row(slot, &value, &row, error);
         if (status == STATUS_OK)
             status = load_row(load, &row, error);
     }
@@ -107,7 +113,7 @@ static enum status load_rows(struct load *load, struct error *error) {
     if (status == STATUS_OK && code != MDB_NOTFOUND)
         status = lmdb_env_fail(error, code, "read the rows");
     while (status == STATUS_OK && expected < slot_end)
-        load_hole(load, expected++);
+        status = load_hole(load, expected++, error);
     if (status == STATUS_OK && load->points != collection->state.points)
         status = error_set(
             error, STATUS_CORRUPT, "Stored data is corrupt: %llu points are there, %llu should be",
@@ -152,8 +158,7 @@ static enum status load_all(struct load *load, struct error *error) {
     if (status == STATUS_OK)
         status = slots_reserve(collection->slots, collection->state.next_slot, error);
     if (status == STATUS_OK)
-        status = slot_pool_reserve(&collection->pool, collection->state.next_slot,
-                                   collection->state.next_slot, error);
+        status = slot_pool_reserve(&collection->pool, collection->state.next_slot, 0, error);
     if (status == STATUS_OK)
         status = load_rows(load, error);
     if (status != STATUS_OK)

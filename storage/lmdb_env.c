@@ -322,18 +322,16 @@ enum status lmdb_env_reopen(struct lmdb_env *env, struct error *error) {
 }
 
 uint64_t lmdb_env_used_bytes(struct lmdb_env *env) {
-    uint64_t bytes = 0;
-    if (gate_enter(env, 0, NULL) != STATUS_OK)
-        return 0;
-    if (env->env) {
+    atomic_fetch_add(&env->inside, 1);
+    if (!atomic_load(&env->is_closed) && env->env) {
         MDB_envinfo info;
         MDB_stat stat_info;
         mdb_env_info(env->env, &info);
         mdb_env_stat(env->env, &stat_info);
-        bytes = ((uint64_t)info.me_last_pgno + 1) * stat_info.ms_psize;
+        atomic_store(&env->used_bytes, ((uint64_t)info.me_last_pgno + 1) * stat_info.ms_psize);
     }
     gate_leave(env);
-    return bytes;
+    return atomic_load(&env->used_bytes);
 }
 
 uint64_t lmdb_env_free_bytes(struct lmdb_env *env) {

@@ -46,8 +46,9 @@ struct lmdb_env {
     MDB_dbi dbis[LMDB_DBIS_MAX];
     struct lmdb_env_options options; /* path points at the copy below */
     char path[PATH_MAX];
-    uint64_t map_bytes; /* at present */
-    int guard;          /* map_guard's handle */
+    uint64_t map_bytes;              /* at present */
+    int guard;                       /* map_guard's handle */
+    atomic_uint_fast64_t used_bytes; /* when they were last looked at */
 
     atomic_uint inside;    /* transactions that have passed the gate */
     atomic_bool is_closed; /* the gate */
@@ -77,7 +78,8 @@ MUST_CHECK enum status lmdb_env_grow(struct lmdb_env *env, struct error *error);
  * more: read_begin and write_begin say STATUS_UNAVAILABLE. */
 MUST_CHECK enum status lmdb_env_reopen(struct lmdb_env *env, struct error *error);
 
-/* Bytes of the file that are in use, free pages inside included. */
+/* Bytes of the file that are in use, free pages inside included. Never waits: while the gate is
+ * closed it tells what it told last. */
 uint64_t lmdb_env_used_bytes(struct lmdb_env *env);
 
 /* Bytes of free pages inside the file: what can be written although the disk is full. Pages that

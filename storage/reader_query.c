@@ -28,15 +28,17 @@ static void keep_failure(struct query_run *run, enum status status) {
         run->status = status;
 }
 
-/* The row is asked for first: its `born` says whether the block holds this life of the slot. */
+/* Without the row, which is fetched for the hits only and compared with the vector then. */
 static const float *owner_vector(void *context, uint32_t slot) {
     struct query_run *run = context;
-    struct stored_row row;
-    const float *values = NULL;
-    bool is_found;
-    enum status status = point_rows_get(&run->reader->rows, slot, &row, &is_found, run->error);
-    if (status == STATUS_OK && is_found)
-        status = reader_read_vector(run->reader, run->vector, &row, &values, run->error);
+    struct reader *reader = run->reader;
+    const float *values;
+    uint64_t born;
+    enum status status =
+        vector_blocks_peek(reader->rows.txn, reader->rows.dbis[COLLECTION_DBI_VECTORS],
+                           &run->vector->layout, slot, &reader->cache, &values, &born, run->error);
+    if (status == STATUS_OK && born > reader->state.operation)
+        status = error_set(run->error, STATUS_CORRUPT, "Stored data is corrupt: a vector");
     if (status != STATUS_OK)
         keep_failure(run, status);
     return status == STATUS_OK ? values : NULL;
@@ -121,6 +123,19 @@ static void add_hit(struct query_hits *hits, struct query_hit hit) {
     hits->hits[at] = hit;
 }
 
+/* The row of a hit; its vector must be of the same life of the slot. */
+static enum status fetch_row(struct query_run *run, uint32_t slot, struct stored_row *row) {
+    const float *values;
+    bool is_found;
+    enum status status = point_rows_get(&run->reader->rows, slot, row, &is_found, run->error);
+    if (status == STATUS_OK && !is_found)
+        return error_set(run->error, STATUS_CORRUPT,
+                         "Stored data is corrupt: the row of a visible slot is missing");
+    return status == STATUS_OK
+               ? reader_read_vector(run->reader, run->vector, row, &values, run->error)
+               : status;
+}
+
 /* Rows of the hits between offset and limit that are near enough. */
 static enum status fetch_rows(struct query_run *run, const struct index_answer *answer,
                               uint32_t own, struct query_hits *hits) {
@@ -143,12 +158,7 @@ static enum status fetch_rows(struct query_run *run, const struct index_answer *
             continue;
         }
         struct stored_row row;
-        bool is_found;
-        enum status status =
-            point_rows_get(&run->reader->rows, answer->hits[i].slot, &row, &is_found, run->error);
-        if (status == STATUS_OK && !is_found)
-            status = error_set(run->error, STATUS_CORRUPT,
-                               "Stored data is corrupt: the row of a visible slot is missing");
+        enum status status = fetch_row(run, answer->hits[i].slot, &row);
         if (status != STATUS_OK)
             return status;
         add_hit(hits, (struct query_hit){.row = reader_point_row(&row), .score = score});

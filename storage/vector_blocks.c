@@ -69,9 +69,9 @@ static int find_cached(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *la
     return 0;
 }
 
-enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                               uint32_t slot, uint64_t born, struct vector_cache *cache,
-                               const float **vector, struct error *error) {
+enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
+                               uint32_t slot, struct vector_cache *cache, const float **vector,
+                               uint64_t *born, struct error *error) {
     MDB_val value;
     int code = find_cached(txn, dbi, layout, slot / layout->capacity, cache, &value);
     if (code != 0 && code != MDB_NOTFOUND)
@@ -81,11 +81,22 @@ enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi, const struct vector_la
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a vector is missing");
     const uint8_t *entry = (const uint8_t *)value.mv_data + offset;
     const uint8_t *numbers = entry + ROW_VECTOR_HEADER_BYTES;
-    if (row_get_u64(entry) != born || (uintptr_t)numbers % sizeof(float) != 0 ||
-        row_get_u64(entry + 8) != entry_checksum(layout, slot, born, numbers))
+    *born = row_get_u64(entry);
+    if (*born == 0 || (uintptr_t)numbers % sizeof(float) != 0 ||
+        row_get_u64(entry + 8) != entry_checksum(layout, slot, *born, numbers))
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a vector");
     *vector = (const float *)(const void *)numbers;
     return STATUS_OK;
+}
+
+enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
+                               uint32_t slot, uint64_t born, struct vector_cache *cache,
+                               const float **vector, struct error *error) {
+    uint64_t found;
+    enum status status = vector_blocks_peek(txn, dbi, layout, slot, cache, vector, &found, error);
+    if (status == STATUS_OK && found != born)
+        return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: an old vector");
+    return status;
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum {
-    VECTOR_CACHE_BLOCKS = 64,
+    VECTOR_CACHE_BLOCKS = 256,
 };
 
 /* How the vectors of one name lie in blocks. */
@@ -45,6 +45,13 @@ MUST_CHECK enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi,
                                           const struct vector_layout *layout, uint32_t slot,
                                           uint64_t born, struct vector_cache *cache,
                                           const float **vector, struct error *error);
+
+/* The same without a row: *born tells which life of the slot the entry belongs to. For searches,
+ * which look at many slots and fetch the rows of a few; those compare. */
+MUST_CHECK enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi,
+                                          const struct vector_layout *layout, uint32_t slot,
+                                          struct vector_cache *cache, const float **vector,
+                                          uint64_t *born, struct error *error);
 
 /* ---- Writing ----------------------------------------------------------------------------------
  */

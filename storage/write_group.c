@@ -18,7 +18,7 @@ enum {
     FAILED_COMMITS_MAX = 2,       /* in a row, then the collection is read-only until restart */
     SPACE_FACTOR = 4,             /* pages a job may change, in multiples of its bytes */
     SPACE_FOR_GROUP = 512 * 1024, /* ... and what any group changes: blocks, trees, free lists */
-    SLOW_DOWN_NS_MAX = 500000000, /* how long a group is held back by the builders' backlog */
+    SLOW_DOWN_NS_MAX = 900000000, /* how long a group is held back by the builders' backlog */
 };
 
 /* What became of one attempt to run a group. */
@@ -315,7 +315,8 @@ static void slow_down(struct write_context *context) {
     struct collection *collection = context->collection;
     if (!collection_has_waiting(collection, COLLECTION_WAITING_MAX))
         return;
-    uint64_t ns = context->changes.births_count * atomic_load(&collection->link_ns);
+    uint64_t ns = context->changes.births_count * atomic_load(&collection->link_ns) /
+                  collection->storage->options.builders;
     if (ns > SLOW_DOWN_NS_MAX)
         ns = SLOW_DOWN_NS_MAX;
     struct timespec pause = {.tv_nsec = (long)ns};

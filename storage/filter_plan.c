@@ -131,7 +131,7 @@ static enum status estimate_any(struct planner *planner, const struct condition 
 /* The order in which the conditions of a must are planned: fewest slots first. */
 static enum status order_conditions(const struct place *place, const struct condition_list *list,
                                     const struct condition **order) {
-    uint64_t estimates[ORDERED_CONDITIONS_MAX];
+    uint64_t estimates[ORDERED_CONDITIONS_MAX] = {0};
     assert(list->count <= ORDERED_CONDITIONS_MAX);
     for (size_t i = 0; i < list->count; i++) {
         uint64_t estimate;
@@ -320,11 +320,8 @@ static enum status plan_filter(const struct place *place, const struct filter *f
         status = plan_min_should(place, filter, part);
     if (status != STATUS_OK || is_settled(part))
         return status;
-    if (!place->array)
-        return plan_must_not(place, &filter->must_not, part);
-    /* One element that fails says nothing about the others. */
-    part->is_exact &= filter->must_not.count == 0;
-    return STATUS_OK;
+    /* Inside a nested condition, one element that fails says nothing about the others. */
+    return place->array ? STATUS_OK : plan_must_not(place, &filter->must_not, part);
 }
 
 /* The path `array[].rest`, or array[] alone without rest. False if it is too long to be indexed, or
@@ -395,7 +392,7 @@ static enum status plan_nested(const struct place *place, const struct condition
         inside.array = &array;
     }
     enum status status = plan_filter(&inside, condition->filter, part);
-    /* Points without any element cannot satisfy it, so not even "everything" is exact. */
+    /* What holds for some element each need not hold for one of them. */
     part->is_exact = is_settled(part);
     return status;
 }

@@ -51,7 +51,7 @@ int payload_number_compare(const struct payload_number *a, const struct payload_
     return memcmp(a->key, b->key, PAYLOAD_NUMBER_KEY);
 }
 
-/* ---- Texts ----------------------------------------------------------------------------------- */
+/* ---- Texts ---------------------------------------------------------------------------------- */
 
 enum {
     /* Digits that can decide how a decimal is rounded to a double: the longest halfway case has

@@ -81,7 +81,7 @@ enum status planner_add(struct planner *planner, const struct posting_range *ran
     posting_walk_seek(walk, range);
     *is_complete = false;
     for (uint64_t step = 0; step < steps_max; step++) {
-        bool more;
+        bool more = false;
         struct posting_chunk chunk;
         enum status status = planner_step(planner);
         if (status == STATUS_OK)
@@ -109,7 +109,7 @@ enum status planner_add_mark(struct planner *planner, uint16_t field, enum posti
     posting_walk_seek(walk, &range);
     *any = false;
     for (;;) {
-        bool more;
+        bool more = false;
         struct posting_chunk chunk;
         enum status status = planner_step(planner);
         if (status == STATUS_OK)
@@ -131,7 +131,7 @@ enum status planner_count(struct planner *planner, const struct posting_range *r
     posting_walk_seek(&planner->walk, range);
     *count = 0;
     for (uint64_t step = 0; step < steps_max; step++) {
-        bool more;
+        bool more = false;
         enum status status = planner_step(planner);
         if (status == STATUS_OK)
             status = posting_walk_next(&planner->walk, &more, planner->error);

@@ -31,7 +31,7 @@ static uint64_t checksum(const void *key, size_t key_length, const uint8_t heade
     return XXH3_64bits_withSeed(data, length, XXH3_64bits_withSeed(key, key_length, head));
 }
 
-/* ---- Reading --------------------------------------------------------------------------------- */
+/* ---- Reading -------------------------------------------------------------------------------- */
 
 static bool runs_are_whole(const uint8_t *data, size_t length, uint32_t count) {
     uint32_t total = 0, next = 0;
@@ -170,7 +170,7 @@ void posting_chunk_fill(const struct posting_chunk *chunk, uint64_t words[POSTIN
     }
 }
 
-/* ---- Writing --------------------------------------------------------------------------------- */
+/* ---- Writing -------------------------------------------------------------------------------- */
 
 /* Puts the header in front of data that is in place; returns the length of the value. */
 static size_t seal(const void *key, size_t key_length, enum posting_chunk_kind kind, uint32_t count,

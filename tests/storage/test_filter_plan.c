@@ -189,7 +189,7 @@ static void make_many(void) {
     for (uint32_t slot = 0; slot < MANY; slot++) {
         int length = snprintf(payload, sizeof(payload),
                               "{\"n\":%u,\"s\":\"v%u\",\"unique\":%u,\"d\":\"2024-01-01T%02u:%02u:"
-                              "%02uZ\",\"flag\":%s,\"tags\":[{\"t\":\"x%u\"},{\"t\":\"y\"}]}",
+                              "%02uZ\",\"flag\":%s,\"tags\":[{\"t\":\"x%u\"},{\"t\":\"y\"},{}]}",
                               slot % 1000, slot % 7, slot, slot / 3600 % 24, slot / 60 % 60,
                               slot % 60, slot % 3 ? "true" : "false", slot % 5);
         OK(payload_index_collect(&batch, fields, fields_count, slot, payload, (size_t)length, true,
@@ -300,6 +300,19 @@ static const struct {
     {"{'must':[{'key':'tags[].t','match':{'except':['z']}}]}", any_slot, true},
     {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'key':'t','match':{'value':'x2'}}]}}}]}",
      x2, false},
+    /* One element without t is enough, whatever the others have. */
+    {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'is_empty':{'key':'t'}}]}}}]}", any_slot,
+     false},
+    {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'key':'t','is_empty':false}]}}}]}",
+     any_slot, false},
+    {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'key':'t','is_null':false}]}}}]}",
+     any_slot, false},
+    {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'is_null':{'key':'t'}}]}}}]}", no_slot,
+     true},
+    {"{'must':[{'nested':{'key':'tags','filter':{'must_not':[{'key':'t','match':{'value':'y'}}]}}}]"
+     "}",
+     any_slot, false},
+    {"{'must':[{'nested':{'key':'tags','filter':{'must':[{'has_id':[1]}]}}}]}", no_slot, true},
     {"{'min_should':{'min_count':2,'conditions':[{'key':'s','match':{'value':'v3'}},"
      "{'key':'n','range':{'lt':500}},{'key':'flag','match':{'value':true}}]}}",
      two_of_three, true},

@@ -27,6 +27,9 @@ static void on_free(struct api_call *call) {
     struct job *job = call->context;
     struct job_totals *totals = job->totals;
     job_totals_give(totals, job->budget_bytes);
+    for (struct job_piece *piece = job->first_piece; piece; piece = piece->next)
+        if (piece->block)
+            body_store_give(&totals->bodies, piece->block);
     arena_free(&job->arena);
     free(job);
     /* Last: whoever waits for zero may free totals. */
@@ -66,10 +69,18 @@ void job_totals_give(struct job_totals *totals, size_t bytes) {
  * that announces much and sends little takes nothing from the others. */
 static enum status add_piece(struct job *job, size_t capacity) {
     job->arena.limit += capacity * (1 + API_ARENA_FACTOR);
-    struct job_piece *piece = arena_alloc(&job->arena, sizeof(*piece) + capacity);
+    struct job_piece *piece = arena_alloc(&job->arena, sizeof(*piece));
     if (!piece)
         return STATUS_NO_MEMORY;
     *piece = (struct job_piece){.capacity = capacity};
+    if (capacity >= BODY_STORE_BLOCK_MIN) {
+        piece->block = body_store_take(&job->totals->bodies, capacity);
+        piece->bytes = piece->block ? piece->block->bytes : NULL;
+    } else {
+        piece->bytes = arena_alloc(&job->arena, capacity);
+    }
+    if (!piece->bytes)
+        return STATUS_NO_MEMORY;
     if (job->last_piece)
         job->last_piece->next = piece;
     else

@@ -13,6 +13,7 @@
 #define JOB_H
 
 #include "api/api.h"
+#include "server/body_store.h"
 #include "server/http_response.h"
 
 #include <stdatomic.h>
@@ -30,6 +31,7 @@ struct job_totals {
     size_t arena_bytes_fixed; /* what an arena may hold beside API_ARENA_FACTOR times its body */
     atomic_size_t body_bytes; /* of the budget, in use */
     atomic_size_t jobs;       /* alive */
+    struct body_store bodies;
     void (*done)(void *context, struct job *job); /* the answer stands; worker or writer thread */
     void *context;
 };
@@ -37,8 +39,9 @@ struct job_totals {
 /* A piece of a body. One piece when its length was announced; chunked bodies come in several. */
 struct job_piece {
     struct job_piece *next;
+    struct body_block *block; /* of the store, where the bytes are; NULL: in the arena */
     size_t length, capacity;
-    char bytes[];
+    char *bytes;
 };
 
 struct job {

@@ -155,6 +155,7 @@ static void on_tick(uv_timer_t *handle) {
     while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
         connection_expire(timer);
     workers_release_waiting(server->workers);
+    body_store_trim(&server->totals.bodies);
     if (server->accept_is_pending && !server->is_draining)
         server->accept_is_pending = !listener_take(server);
     if (server->is_draining && server_now_ms(server) >= server->drain_until_ms) {
@@ -370,6 +371,7 @@ void server_free(struct server *server) {
     if (server->reserve_fd >= 0)
         close(server->reserve_fd);
     workers_free(server->workers);
+    body_store_free(&server->totals.bodies);
     metrics_free(server->metrics);
     auth_free(server->auth);
     free(server);

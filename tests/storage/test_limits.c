@@ -1,0 +1,451 @@
+/* The bounds of collections: queues, readers, time, names, numbers; each one past its limit. */
+#include "index/slots.h"
+#include "storage/collection_internal.h"
+#include "storage/payload_path.h"
+#include "tests/storage/storage_fixture.h"
+#include "tests/support/run_suite.h"
+
+#include <math.h>
+
+static struct fixture fixture;
+static struct collection *collection;
+
+static void begin(void) {
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "main");
+    collection = fixture_acquire(&fixture, "main");
+}
+
+static void end(void) {
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+
+/* ---- The queue --------------------------------------------------------------------------------
+ */
+
+/* An edit that holds its writer until it is let go. */
+struct barrier {
+    struct waiter reached, released;
+};
+
+static enum status edit_and_wait(const struct operation *operation, const char *payload,
+                                 size_t length, struct arena *arena, const char **edited,
+                                 size_t *edited_length, struct error *error) {
+    struct barrier *barrier = (struct barrier *)(uintptr_t)operation->edit_context;
+    (void)arena, (void)error;
+    *edited = payload;
+    *edited_length = length;
+    waiter_signal(&barrier->reached);
+    waiter_wait(&barrier->released);
+    return STATUS_OK;
+}
+
+struct held_writer {
+    struct barrier barrier;
+    struct point_id id;
+    struct operation operation;
+    struct write_job job;
+    struct waiter done;
+};
+
+static void hold_writer(struct held_writer *held) {
+    struct error error = {0};
+    memset(held, 0, sizeof(*held));
+    waiter_init(&held->barrier.reached);
+    waiter_init(&held->barrier.released);
+    waiter_init(&held->done);
+    held->id = fixture_id(1);
+    held->operation = (struct operation){.kind = OPERATION_EDIT_PAYLOAD,
+                                         .selector = {.ids = &held->id, .ids_count = 1},
+                                         .edit = edit_and_wait,
+                                         .edit_context = &held->barrier};
+    held->job = (struct write_job){.operations = &held->operation,
+                                   .operations_count = 1,
+                                   .context = &held->done,
+                                   .done = fixture_write_done};
+    ck_assert_int_eq(collection_submit(collection, &held->job, &error), STATUS_OK);
+    waiter_wait(&held->barrier.reached);
+}
+
+static void release_writer(struct held_writer *held) {
+    waiter_signal(&held->barrier.released);
+    waiter_wait(&held->done);
+    ck_assert_int_eq(held->job.status, STATUS_OK);
+}
+
+static void count_done(struct write_job *job) {
+    atomic_fetch_add((atomic_uint *)job->context, 1);
+}
+
+START_TEST(a_full_queue_refuses_and_what_it_took_is_done) {
+    static struct write_job jobs[WRITE_QUEUE_JOBS_MAX + 1];
+    struct held_writer held;
+    struct error error = {0};
+    atomic_uint done = 0;
+    begin();
+    ck_assert_int_eq(fixture_upsert(collection, 1, 1, 1, &error), STATUS_OK);
+    hold_writer(&held);
+    const struct point_id id = fixture_id(7);
+    const struct operation operation = {.kind = OPERATION_DELETE,
+                                        .selector = {.ids = &id, .ids_count = 1}};
+    for (size_t i = 0; i <= WRITE_QUEUE_JOBS_MAX; i++) {
+        jobs[i] = (struct write_job){
+            .operations = &operation, .operations_count = 1, .context = &done, .done = count_done};
+        enum status status = collection_submit(collection, &jobs[i], &error);
+        ck_assert_int_eq(status, i < WRITE_QUEUE_JOBS_MAX ? STATUS_OK : STATUS_UNAVAILABLE);
+    }
+    release_writer(&held);
+    while (atomic_load(&done) < WRITE_QUEUE_JOBS_MAX)
+        usleep(1000);
+    for (size_t i = 0; i < WRITE_QUEUE_JOBS_MAX; i++)
+        ck_assert_int_eq(jobs[i].status, STATUS_OK);
+    end();
+}
+END_TEST
+
+START_TEST(a_queue_is_bounded_in_bytes_but_takes_any_single_job) {
+    struct held_writer held;
+    struct error error = {0};
+    atomic_uint done = 0;
+    begin();
+    ck_assert_int_eq(fixture_upsert(collection, 1, 1, 1, &error), STATUS_OK);
+    hold_writer(&held);
+    struct write_job jobs[2];
+    for (int i = 0; i < 2; i++)
+        jobs[i] = (struct write_job){.bytes = i == 0 ? 2 * (size_t)WRITE_QUEUE_BYTES_MAX : 1,
+                                     .context = &done,
+                                     .done = count_done};
+    ck_assert_int_eq(collection_submit(collection, &jobs[0], &error), STATUS_OK);
+    ck_assert_int_eq(collection_submit(collection, &jobs[1], &error), STATUS_UNAVAILABLE);
+    release_writer(&held);
+    while (atomic_load(&done) < 1)
+        usleep(1000);
+    end();
+}
+END_TEST
+
+START_TEST(jobs_that_wait_are_committed_together_and_fail_alone) {
+    enum {
+        JOBS = 40
+    };
+    struct held_writer held;
+    struct error error = {0};
+    struct storage_figures before, after;
+    struct batch batches[JOBS];
+    struct write_job jobs[JOBS];
+    atomic_uint done = 0;
+    begin();
+    ck_assert_int_eq(fixture_upsert(collection, 1, 1, 1, &error), STATUS_OK);
+    hold_writer(&held);
+    storage_figures(fixture.storage, &before);
+    const struct point_id missing = fixture_id(5000);
+    const struct operation bad = {.kind = OPERATION_EDIT_PAYLOAD,
+                                  .selector = {.ids = &missing, .ids_count = 1},
+                                  .edit = edit_and_wait};
+    for (uint64_t i = 0; i < JOBS; i++) {
+        const uint64_t numbers[] = {100 + i, 101 + i, 100 + i}; /* the last of equal ids wins */
+        batch_make(&batches[i], numbers, 3, i + 1, FIXTURE_DIMENSION);
+        jobs[i] = (struct write_job){.operations = i % 4 == 3 ? &bad : &batches[i].operation,
+                                     .operations_count = 1,
+                                     .context = &done,
+                                     .done = count_done};
+        ck_assert_int_eq(collection_submit(collection, &jobs[i], &error), STATUS_OK);
+    }
+    release_writer(&held);
+    while (atomic_load(&done) < JOBS)
+        usleep(1000);
+    storage_figures(fixture.storage, &after);
+    ck_assert_uint_le(after.commits - before.commits, 2);
+    struct read read;
+    read_begin(&read, collection);
+    for (uint64_t i = 0; i < JOBS; i++) {
+        ck_assert_int_eq(jobs[i].status, i % 4 == 3 ? STATUS_NOT_FOUND : STATUS_OK);
+        if (i > 0)
+            ck_assert_uint_ge(jobs[i].operation_number, jobs[i - 1].operation_number);
+        batch_free(&batches[i]);
+        if (i % 4 == 1) /* 100 + i was written by job i - 1, then by job i */
+            fixture_expect_point(read.reader, 100 + i, i + 1);
+    }
+    read_end(&read);
+    end();
+}
+END_TEST
+
+/* ---- Readers ----------------------------------------------------------------------------------
+ */
+
+START_TEST(one_reader_too_many_is_refused) {
+    struct error error = {0};
+    unsigned most = 0;
+    begin();
+    most = fixture.options.readers_max + LMDB_READERS_SPARE;
+    struct read *reads = calloc(most, sizeof(*reads));
+    for (unsigned i = 0; i < most; i++)
+        read_begin(&reads[i], collection);
+    struct reader *reader = NULL;
+    const struct reader_options options = {.arena = &reads[0].arena};
+    ck_assert_int_eq(reader_begin(collection, &options, &reader, &error), STATUS_UNAVAILABLE);
+    read_end(&reads[most - 1]);
+    read_begin(&reads[most - 1], collection);
+    for (unsigned i = 0; i < most; i++)
+        read_end(&reads[i]);
+    free(reads);
+    end();
+}
+END_TEST
+
+START_TEST(a_reader_stops_at_its_deadline_and_when_it_is_cancelled) {
+    struct error error = {0};
+    atomic_bool cancelled = _i == 1;
+    struct arena arena;
+    struct reader *reader;
+    uint64_t count;
+    begin();
+    for (uint64_t first = 0; first < 3000; first += 1000)
+        ck_assert_int_eq(fixture_upsert(collection, first, 1000, 1, &error), STATUS_OK);
+    arena_init(&arena, FIXTURE_ARENA_MAX);
+    const struct reader_options options = {
+        .arena = &arena, .deadline_ns = _i == 0 ? 1 : 0, .cancelled = &cancelled};
+    ck_assert_int_eq(reader_begin(collection, &options, &reader, &error), STATUS_OK);
+    struct condition condition = {.kind = CONDITION_IS_NULL, .expected = false};
+    ck_assert_int_eq(payload_path_parse("v", 1, &arena, &condition.path, NULL), STATUS_OK);
+    const struct filter filter = {.must = {.items = &condition, .count = 1}};
+    enum status expected = _i == 0 ? STATUS_TIMEOUT : STATUS_CANCELLED;
+    ck_assert_int_eq(reader_count(reader, &filter, &count, &error), expected);
+    struct point_page page;
+    ck_assert_int_eq(reader_scroll(reader, NULL, 3000, NULL, &page, &error), expected);
+    reader_end(reader);
+    arena_free(&arena);
+    end();
+}
+END_TEST
+
+START_TEST(a_snapshot_stays_what_it_was_while_points_change) {
+    struct error error = {0};
+    struct read read;
+    begin();
+    ck_assert_int_eq(fixture_upsert(collection, 0, 200, 1, &error), STATUS_OK);
+    read_begin(&read, collection);
+    ck_assert_int_eq(fixture_upsert(collection, 0, 100, 2, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_remove_points(collection, 150, 50, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_upsert(collection, 500, 50, 2, &error), STATUS_OK);
+    uint64_t count;
+    ck_assert_int_eq(reader_count(read.reader, NULL, &count, &read.error), STATUS_OK);
+    ck_assert_uint_eq(count, 200);
+    for (uint64_t id = 0; id < 200; id++)
+        fixture_expect_point(read.reader, id, 1);
+    float target[FIXTURE_DIMENSION] = {0};
+    const struct query query = {.vector = &reader_config(read.reader)->vectors[0],
+                                .values = target,
+                                .limit = 1000,
+                                .exact = true};
+    struct query_hits hits;
+    ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_OK);
+    ck_assert_uint_eq(hits.count, 200);
+    read_end(&read);
+    ck_assert_uint_eq(fixture_count(collection), 200);
+    end();
+}
+END_TEST
+
+/* ---- Queries ----------------------------------------------------------------------------------
+ */
+
+START_TEST(limit_and_offset_saturate) {
+    struct error error = {0};
+    struct read read;
+    struct query_hits hits;
+    begin();
+    ck_assert_int_eq(fixture_upsert(collection, 0, 30, 1, &error), STATUS_OK);
+    read_begin(&read, collection);
+    float target[FIXTURE_DIMENSION] = {0};
+    struct query query = {.vector = &reader_config(read.reader)->vectors[0], .values = target};
+    const struct {
+        uint64_t limit, offset;
+        size_t count;
+    } cases[] = {{UINT64_MAX, 0, 30},
+                 {UINT64_MAX, UINT64_MAX, 0},
+                 {1, UINT64_MAX, 0},
+                 {UINT64_MAX, 29, 1},
+                 {UINT64_MAX, 30, 0},
+                 {10, 25, 5},
+                 {(uint64_t)UINT32_MAX + 1, 0, 30}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        query.limit = cases[i].limit;
+        query.offset = cases[i].offset;
+        ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_OK);
+        ck_assert_uint_eq(hits.count, cases[i].count);
+    }
+    read_end(&read);
+    end();
+}
+END_TEST
+
+START_TEST(a_threshold_keeps_what_is_strictly_better) {
+    struct error error = {0};
+    struct read read;
+    struct query_hits hits;
+    fixture_begin(&fixture);
+    ck_assert_int_eq(fixture_create_with(&fixture, "main", (enum distance)_i, 1), STATUS_OK);
+    collection = fixture_acquire(&fixture, "main");
+    float values[10];
+    struct named_vector vectors[10];
+    struct point_input points[10];
+    for (unsigned i = 0; i < 10; i++) {
+        values[i] = (float)i + 1;
+        vectors[i] = (struct named_vector){.name = "", .values = &values[i], .count = 1};
+        points[i] = (struct point_input){
+            .id = fixture_id(i + 1), .vectors = &vectors[i], .vectors_count = 1};
+    }
+    struct operation operation = {.kind = OPERATION_UPSERT, .points = points, .points_count = 10};
+    ck_assert_int_eq(collection_prepare(collection, &operation, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_write(collection, &operation, 1, &error), STATUS_OK);
+    read_begin(&read, collection);
+    const float one = 1;
+    struct query query = {.vector = &reader_config(read.reader)->vectors[0],
+                          .values = &one,
+                          .limit = 100,
+                          .has_threshold = true,
+                          .threshold = 5};
+    static const size_t expected[] = {[DISTANCE_COSINE] = 0, /* all score 1 */
+                                      [DISTANCE_DOT] = 5,    /* 6 .. 10 */
+                                      [DISTANCE_EUCLID] = 5, /* |x - 1| < 5: 1 .. 5 */
+                                      [DISTANCE_MANHATTAN] = 5};
+    ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_OK);
+    ck_assert_uint_eq(hits.count, expected[_i]);
+    read_end(&read);
+    end();
+}
+END_TEST
+
+/* ---- What is refused before it is queued ------------------------------------------------------
+ */
+
+START_TEST(a_vector_of_wrong_name_size_or_number_is_refused) {
+    struct error error = {0};
+    float values[FIXTURE_DIMENSION] = {0};
+    struct named_vector vector = {.name = "", .values = values, .count = FIXTURE_DIMENSION};
+    const struct point_input point = {.id = fixture_id(1), .vectors = &vector, .vectors_count = 1};
+    struct operation operation = {.kind = OPERATION_UPSERT, .points = &point, .points_count = 1};
+    begin();
+    ck_assert_int_eq(collection_prepare(collection, &operation, &error), STATUS_OK);
+    vector.count--;
+    ck_assert_int_eq(collection_prepare(collection, &operation, &error), STATUS_INVALID);
+    ck_assert_str_eq(error.message, "Vector dimension error: expected dim: 8, got 7");
+    vector.count++;
+    vector.name = "other";
+    ck_assert_int_eq(collection_prepare(collection, &operation, &error), STATUS_INVALID);
+    ck_assert_str_eq(error.message, "Not existing vector name error: other");
+    vector.name = "";
+    values[3] = NAN;
+    ck_assert_int_eq(collection_prepare(collection, &operation, &error), STATUS_INVALID);
+    values[3] = -INFINITY;
+    ck_assert_int_eq(collection_prepare(collection, &operation, &error), STATUS_INVALID);
+    end();
+}
+END_TEST
+
+START_TEST(one_payload_index_too_many_is_refused) {
+    struct error error = {0};
+    struct arena arena;
+    begin();
+    arena_init(&arena, 1 << 20);
+    for (unsigned i = 0; i <= PAYLOAD_INDEXES_MAX; i++) {
+        char path[16];
+        int n = snprintf(path, sizeof(path), "field%u", i);
+        struct operation operation = {.kind = OPERATION_CREATE_INDEX};
+        operation.field.type = PAYLOAD_INDEX_KEYWORD;
+        ck_assert_int_eq(payload_path_parse(path, (size_t)n, &arena, &operation.field.path, &error),
+                         STATUS_OK);
+        enum status status = fixture_write(collection, &operation, 1, &error);
+        ck_assert_int_eq(status, i < PAYLOAD_INDEXES_MAX ? STATUS_OK : STATUS_INVALID);
+    }
+    arena_free(&arena);
+    end();
+}
+END_TEST
+
+/* ---- Configuration ----------------------------------------------------------------------------
+ */
+
+static enum status change_document(struct catalogue_job *job,
+                                   const struct collection_config *present,
+                                   struct collection_config *changed, struct error *error) {
+    (void)error;
+    static struct vector_config vector;
+    vector = present->vectors[0];
+    vector.m = 32;
+    vector.dimension += *(const unsigned *)job->arena; /* how many dimensions too many */
+    *changed = *present;
+    changed->vectors = &vector;
+    changed->document = "{\"b\":2}";
+    changed->document_length = 7;
+    return STATUS_OK;
+}
+
+START_TEST(an_update_changes_options_and_nothing_else) {
+    struct read read;
+    unsigned added = 0;
+    begin();
+    struct catalogue_job job = {.kind = CATALOGUE_UPDATE,
+                                .name = "main",
+                                .change = change_document,
+                                .arena = (struct arena *)(void *)&added};
+    ck_assert_int_eq(fixture_change(&fixture, &job), STATUS_OK);
+    added = 1;
+    ck_assert_int_eq(fixture_change(&fixture, &job), STATUS_INVALID);
+    job.name = "nobody";
+    ck_assert_int_eq(fixture_change(&fixture, &job), STATUS_NOT_FOUND);
+    for (int i = 0; i < 2; i++) {
+        read_begin(&read, collection);
+        ck_assert_str_eq(reader_config(read.reader)->document, "{\"b\":2}");
+        ck_assert_uint_eq(reader_config(read.reader)->vectors[0].m, 32);
+        ck_assert_uint_eq(reader_config(read.reader)->vectors[0].dimension, FIXTURE_DIMENSION);
+        read_end(&read);
+        if (i == 0) {
+            storage_release_collection(collection);
+            fixture_reopen(&fixture);
+            collection = fixture_acquire(&fixture, "main");
+        }
+    }
+    end();
+}
+END_TEST
+
+START_TEST(a_name_may_have_1020_bytes_and_not_one_more) {
+    char name[COLLECTION_NAME_BYTES_MAX + 2];
+    memset(name, 'x', sizeof(name));
+    name[sizeof(name) - 1] = '\0';
+    begin();
+    ck_assert_int_eq(fixture_create_with(&fixture, name, DISTANCE_DOT, 2), STATUS_INVALID);
+    name[COLLECTION_NAME_BYTES_MAX] = '\0';
+    ck_assert_int_eq(fixture_create_with(&fixture, name, DISTANCE_DOT, 2), STATUS_OK);
+    ck_assert_int_eq(fixture_create_with(&fixture, "y", DISTANCE_DOT, 0), STATUS_INVALID);
+    ck_assert_int_eq(fixture_create_with(&fixture, "y", DISTANCE_DOT, VECTOR_DIMENSION_MAX + 1),
+                     STATUS_INVALID);
+    ck_assert_int_eq(fixture_create_with(&fixture, "y", DISTANCE_DOT, VECTOR_DIMENSION_MAX),
+                     STATUS_OK);
+    end();
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("limits");
+    TCase *tests = tcase_create("tests");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, a_full_queue_refuses_and_what_it_took_is_done);
+    tcase_add_test(tests, a_queue_is_bounded_in_bytes_but_takes_any_single_job);
+    tcase_add_test(tests, jobs_that_wait_are_committed_together_and_fail_alone);
+    tcase_add_test(tests, one_reader_too_many_is_refused);
+    tcase_add_loop_test(tests, a_reader_stops_at_its_deadline_and_when_it_is_cancelled, 0, 2);
+    tcase_add_test(tests, a_snapshot_stays_what_it_was_while_points_change);
+    tcase_add_test(tests, limit_and_offset_saturate);
+    tcase_add_loop_test(tests, a_threshold_keeps_what_is_strictly_better, 0, DISTANCE_COUNT);
+    tcase_add_test(tests, a_vector_of_wrong_name_size_or_number_is_refused);
+    tcase_add_test(tests, one_payload_index_too_many_is_refused);
+    tcase_add_test(tests, an_update_changes_options_and_nothing_else);
+    tcase_add_test(tests, a_name_may_have_1020_bytes_and_not_one_more);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

@@ -131,15 +131,13 @@ enum status flat_scan(struct search *search, enum flat_rows which, struct top_k 
     enum status status = scan_rows(&scan, which);
     if (status != STATUS_OK)
         return status;
-    const struct hit *rows = search->scratch->rows.items;
+    /* Those that are left, and pass. */
+    struct hit *rows = search->scratch->rows.items;
+    size_t count = 0;
     for (size_t i = 0; i < scan.rows_count; i++) {
-        struct hit hit = {.slot = rows[i].slot};
-        if (rows[i].distance > scan.threshold || !search_passes(search, hit.slot))
-            continue;
-        if (search_exact_distance(search, hit.slot, &hit.distance))
-            top_k_offer(top, hit);
-        if (search_is_over(search))
-            return search->status;
+        if (rows[i].distance <= scan.threshold && search_passes(search, rows[i].slot))
+            rows[count++] = rows[i];
     }
-    return STATUS_OK;
+    search_measure(search, rows, count, top);
+    return search->status;
 }

@@ -85,6 +85,8 @@ struct walk {
     struct index_scratch *scratch;
     struct hit *pool;
     size_t count, ef;
+    size_t cursor;         /* all before it in the pool were expanded */
+    uint32_t level;        /* that is walked on */
     struct search *search; /* polled and asked about filters; NULL while building */
     uint64_t scored;
 };
@@ -104,11 +106,11 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level);
 void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max);
 
 /* What walks are made of. _take measures the batch and inserts what belongs into the pool (and is
- * accepted); it returns the lowest place that changed. _next marks the nearest slot from *cursor on
- * that was not expanded yet as expanded; false at the end of the pool. _end takes the marks off. */
+ * accepted). _next marks the nearest slot that was not expanded yet as expanded; false at the end
+ * of the pool. _end takes the marks off. */
 typedef bool hnsw_accepts_fn(void *walk, uint32_t slot);
-size_t hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts);
-bool hnsw_walk_next(struct walk *walk, size_t *cursor, uint32_t *slot);
+void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts);
+bool hnsw_walk_next(struct walk *walk, uint32_t *slot);
 void hnsw_walk_end(struct walk *walk);
 
 /* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c) -------------------------------------

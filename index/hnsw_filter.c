@@ -79,21 +79,20 @@ static bool accepts(void *context, uint32_t slot) {
 }
 
 void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max) {
-    size_t cursor = 0;
     uint32_t slot;
     visited_begin(&walk->scratch->visited);
     visited_add(&walk->scratch->visited, start.slot);
-    walk->count = 0;
+    walk->count = walk->cursor = 0;
+    walk->level = 0;
     add_starts(walk);
     hnsw_walk_take(walk, accepts);
     expand(walk, start.slot);
     if (is_wanted(walk, start.slot))
         search_batch_add(walk->hnsw->store, &walk->scratch->batch, start.slot);
     hnsw_walk_take(walk, accepts);
-    while (walk->scored <= scored_max && hnsw_walk_next(walk, &cursor, &slot)) {
+    while (walk->scored <= scored_max && hnsw_walk_next(walk, &slot)) {
         expand(walk, slot);
-        size_t lowest = hnsw_walk_take(walk, accepts);
-        cursor = lowest < cursor ? lowest : cursor;
+        hnsw_walk_take(walk, accepts);
         walk->search->scored += walk->scratch->batch.count;
         if (search_is_over(walk->search))
             break;

@@ -112,20 +112,12 @@ static enum status find(struct collection *found, const struct hnsw *hnsw,
 
 enum status hnsw_search(struct search *search, const struct hnsw *hnsw, const struct hnsw_way *way,
                         struct top_k *top, bool *is_complete) {
-    const struct hit *rows;
     size_t wanted = top->k + (top->k / 2 > SPARE_MIN ? top->k / 2 : SPARE_MIN);
     struct collection found = {.search = search, .wanted = wanted < way->ef ? wanted : way->ef};
     enum status status = find(&found, hnsw, way, top);
     *is_complete = found.is_enough;
     if (status != STATUS_OK || !found.is_enough)
         return status;
-    rows = search->scratch->rows.items;
-    for (size_t i = 0; i < found.count; i++) {
-        struct hit hit = {.slot = rows[i].slot};
-        if (search_exact_distance(search, hit.slot, &hit.distance))
-            top_k_offer(top, hit);
-        if (search_is_over(search))
-            return search->status;
-    }
-    return STATUS_OK;
+    search_measure(search, search->scratch->rows.items, found.count, top);
+    return search->status;
 }

@@ -89,9 +89,16 @@ static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
     batch->count = count;
 }
 
-size_t hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
+/* Asks for the list of the node that is next in the pool. */
+static inline void prefetch_next(const struct walk *walk, size_t place) {
+    const struct hnsw *hnsw = walk->hnsw;
+    const char *list = (const char *)hnsw_list(hnsw, walk->pool[place].slot, walk->level);
+    for (uint32_t i = 0; i < hnsw_places(hnsw, walk->level); i += LINE / sizeof(uint32_t))
+        __builtin_prefetch(list + i * sizeof(uint32_t));
+}
+
+void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
     struct code_batch *batch = &walk->scratch->batch;
-    size_t lowest = walk->count;
     codes_distances(walk->hnsw->space, walk->query, batch);
     walk->scored += batch->count;
     for (size_t i = 0; i < batch->count; i++) {
@@ -101,35 +108,26 @@ size_t hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
         if (accepts && !accepts(walk, hit.slot))
             continue;
         size_t place = insert(walk, hit);
-        lowest = place < lowest ? place : lowest;
+        if (place <= walk->cursor) {
+            walk->cursor = place;
+            prefetch_next(walk, place); /* while the rest of the batch is inserted */
+        }
     }
-    return lowest;
 }
 
-bool hnsw_walk_next(struct walk *walk, size_t *cursor, uint32_t *slot) {
-    while (*cursor < walk->count && (walk->pool[*cursor].slot & EXPANDED))
-        ++*cursor;
-    if (*cursor == walk->count)
+bool hnsw_walk_next(struct walk *walk, uint32_t *slot) {
+    while (walk->cursor < walk->count && (walk->pool[walk->cursor].slot & EXPANDED))
+        walk->cursor++;
+    if (walk->cursor == walk->count)
         return false;
-    *slot = walk->pool[*cursor].slot;
-    walk->pool[(*cursor)++].slot |= EXPANDED;
+    *slot = walk->pool[walk->cursor].slot;
+    walk->pool[walk->cursor++].slot |= EXPANDED;
     return true;
 }
 
 void hnsw_walk_end(struct walk *walk) {
     for (size_t i = 0; i < walk->count; i++)
         walk->pool[i].slot &= ~EXPANDED;
-}
-
-/* The next node's list comes from memory while the present batch is measured. */
-static inline void prefetch_list(const struct walk *walk, size_t place, uint32_t level) {
-    while (place < walk->count && (walk->pool[place].slot & EXPANDED))
-        place++;
-    if (place == walk->count)
-        return;
-    const char *list = (const char *)hnsw_list(walk->hnsw, walk->pool[place].slot, level);
-    for (uint32_t i = 0; i < hnsw_places(walk->hnsw, level); i += 16)
-        __builtin_prefetch(list + i * sizeof(uint32_t));
 }
 
 struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) {
@@ -158,17 +156,19 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) 
 
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
     struct visited *visited = &walk->scratch->visited;
-    size_t cursor = 0;
     uint32_t slot;
     visited_begin(visited);
     visited_add(visited, start.slot);
     walk->pool[0] = start;
     walk->count = 1;
-    while (hnsw_walk_next(walk, &cursor, &slot)) {
+    walk->cursor = 0;
+    walk->level = level;
+    while (hnsw_walk_next(walk, &slot)) {
         gather(walk, slot, level);
-        prefetch_list(walk, cursor, level);
-        size_t lowest = hnsw_walk_take(walk, NULL);
-        cursor = lowest < cursor ? lowest : cursor;
+        /* Unless a nearer one turns up, this one is next. */
+        if (walk->cursor < walk->count && !(walk->pool[walk->cursor].slot & EXPANDED))
+            prefetch_next(walk, walk->cursor);
+        hnsw_walk_take(walk, NULL);
         if (walk->search) {
             walk->search->scored += walk->scratch->batch.count;
             if (search_is_over(walk->search))

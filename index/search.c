@@ -4,7 +4,10 @@
 #include <time.h>
 
 enum {
-    POLL_DISTANCES = 4096 /* between two looks at the clock: about 0.3 ms */
+    POLL_DISTANCES = 4096, /* between two looks at the clock: about 0.3 ms */
+    FETCHED = 4,           /* vectors asked for before they are measured */
+    FETCHED_BYTES = 4096,  /* of each: what follows comes by itself */
+    LINE = 64,             /* bytes of a cache line */
 };
 
 bool search_begin(struct search *search) {
@@ -39,14 +42,33 @@ bool search_passes(struct search *search, uint32_t slot) {
     return bitmap_test(passed, slot);
 }
 
-bool search_exact_distance(struct search *search, uint32_t slot, float *distance) {
+/* Asks for a vector that will be measured soon: it lies anywhere in memory. */
+static const float *fetch(struct search *search, uint32_t slot) {
     const float *vector = search->owner->vector(search->owner->context, slot);
-    if (!vector)
-        return false;
-    search->scored++;
-    *distance =
-        distance_between(search->distance, search->query->vector, vector, search->space->dimension);
-    return true;
+    size_t bytes = search->space->dimension * sizeof(*vector);
+    for (size_t at = 0; vector && at < bytes && at < FETCHED_BYTES; at += LINE)
+        __builtin_prefetch((const char *)vector + at);
+    return vector;
+}
+
+bool search_measure(struct search *search, const struct hit *rows, size_t count,
+                    struct top_k *top) {
+    const float *vectors[FETCHED];
+    for (size_t i = 0; i < count && i < FETCHED; i++)
+        vectors[i] = fetch(search, rows[i].slot);
+    for (size_t i = 0; i < count && !search_is_over(search); i++) {
+        const float *vector = vectors[i % FETCHED];
+        if (i + FETCHED < count)
+            vectors[i % FETCHED] = fetch(search, rows[i + FETCHED].slot);
+        if (!vector)
+            continue;
+        search->scored++;
+        top_k_offer(
+            top, (struct hit){.slot = rows[i].slot,
+                              .distance = distance_between(search->distance, search->query->vector,
+                                                           vector, search->space->dimension)});
+    }
+    return search->status == STATUS_OK;
 }
 
 static uint64_t monotonic_ns(void) {

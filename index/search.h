@@ -39,8 +39,9 @@ static inline bool search_may_pass(const struct search *search, uint32_t slot) {
 /* True if the filter lets the slot pass; asks it at most once about each. */
 bool search_passes(struct search *search, uint32_t slot);
 
-/* The exact distance of a slot; false if the owner no longer has its vector. */
-bool search_exact_distance(struct search *search, uint32_t slot, float *distance);
+/* Measures the slots of `rows` exactly and offers them to top; those whose vector the owner no
+ * longer has are left out. False if the search is over. */
+bool search_measure(struct search *search, const struct hit *rows, size_t count, struct top_k *top);
 
 /* To be called every few hundred distances: true if the search was cancelled or is late, which is
  * then told by search->status. */

@@ -41,7 +41,11 @@ def conditions(operation):
 
 def last_of_each(points):
     """Known: the last of an id's points in a request wins, and conditions look at what is stored; the
-    in-process mode lets the second of them meet the first."""
+    in-process mode lets the second of them meet the first. A request with a wrong dimension stays, to
+    be refused."""
+    vectors = [point["vector"] for point in points]
+    if len({len(next(iter(vector.values())) if isinstance(vector, dict) else vector) for vector in vectors if vector}) > 1:
+        return points
     return list({point["id"]: point for point in points}.values())
 
 

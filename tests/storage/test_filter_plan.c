@@ -399,6 +399,88 @@ START_TEST(a_range_that_costs_more_than_its_partner_is_left_to_the_payloads) {
 }
 END_TEST
 
+/* A condition on the number n or unique that lists the numbers from first on. */
+static struct condition list_of(const char *path, int64_t first, size_t count) {
+    struct condition condition = {.kind = CONDITION_MATCH, .values_count = count};
+    struct payload_scalar *values = arena_alloc(&arena, count * sizeof(*values));
+    for (size_t i = 0; i < count; i++)
+        values[i] = (struct payload_scalar){.type = PAYLOAD_NUMBER,
+                                            .number = payload_number_from_i64(first + (int64_t)i)};
+    OK(payload_path_parse(path, strlen(path), &arena, &condition.path, &error));
+    condition.values = values;
+    return condition;
+}
+
+static struct condition ids_of(uint64_t first, size_t count) {
+    struct point_id *ids = arena_alloc(&arena, count * sizeof(*ids));
+    for (size_t i = 0; i < count; i++)
+        ids[i] = (struct point_id){.number = first + i};
+    return (struct condition){.kind = CONDITION_HAS_ID, .ids = ids, .ids_count = count};
+}
+
+START_TEST(long_lists_are_left_to_the_payloads_of_few_candidates) {
+    struct filter_plan plan;
+    make_many();
+    MDB_txn *txn = posting_env_begin(&env, MDB_RDONLY);
+    struct plan_source source = source_of(txn);
+    struct condition items[] = {list_of("n", 7, 1), list_of("unique", 0, 60000), ids_of(0, 60000)};
+    struct filter filter = {.must = {items, 3}};
+    OK(filter_plan_create(&filter, &source, &plan, &error));
+    ck_assert(!plan.is_exact);
+    ck_assert_uint_eq(plan.count, MANY / 1000);
+    /* Alone the list is read, as there are more candidates than values. */
+    filter.must = (struct condition_list){&items[1], 1};
+    OK(filter_plan_create(&filter, &source, &plan, &error));
+    ck_assert(plan.is_exact);
+    ck_assert_uint_eq(plan.count, 60000);
+    /* What is denied by a list that was not read is not denied for certain. */
+    filter.must = (struct condition_list){&items[0], 1};
+    filter.must_not = (struct condition_list){&items[1], 2};
+    OK(filter_plan_create(&filter, &source, &plan, &error));
+    ck_assert(!plan.is_exact);
+    ck_assert_uint_eq(plan.count, MANY / 1000);
+    mdb_txn_abort(txn);
+}
+END_TEST
+
+START_TEST(memory_follows_the_depth_of_a_filter_not_its_length) {
+    enum {
+        COUNT = FILTER_CONDITIONS_MAX,
+        SET_BYTES = 3 * 8192 + 256
+    };
+    struct filter_plan plan;
+    struct condition *items = arena_alloc(&arena, COUNT * sizeof(*items));
+    for (int i = 0; i < COUNT; i++)
+        items[i] = list_of("n", i % 500, 2);
+    make_many();
+    MDB_txn *txn = posting_env_begin(&env, MDB_RDONLY);
+    struct plan_source source = source_of(txn);
+    const struct {
+        struct filter filter;
+        size_t sets;
+        uint32_t count;
+    } cases[] = {
+        {{.must = {items, COUNT}}, 3, 0},
+        {{.should = {items, COUNT}}, 3, MANY / 1000 * 501},
+        {{.must_not = {items, COUNT}}, 3, MANY / 1000 * 499},
+        /* Each n from 1 to 499 is listed about 16 times, 0 and 500 half as often. */
+        {{.min_should = {items, COUNT}, .min_count = 10, .has_min_should = true},
+         16,
+         MANY / 1000 * 499},
+    };
+    for (int i = 0; i < MODEL_COUNT_OF(cases); i++) {
+        struct arena small;
+        arena_init(&small, cases[i].sets * SET_BYTES + 16384);
+        source.arena = &small;
+        OK(filter_plan_create(&cases[i].filter, &source, &plan, &error));
+        ck_assert(plan.is_exact);
+        ck_assert_uint_eq(plan.count, cases[i].count);
+        arena_free(&small);
+    }
+    mdb_txn_abort(txn);
+}
+END_TEST
+
 START_TEST(slots_from_slot_end_on_are_not_in_a_plan) {
     struct filter_plan plan;
     make_many();
@@ -546,6 +628,8 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, with_or_without_indexes_the_answer_is_that_of_the_model, 0, 12);
     tcase_add_test(tcase, plans_of_many_points_are_precise_where_the_index_is);
     tcase_add_test(tcase, a_range_that_costs_more_than_its_partner_is_left_to_the_payloads);
+    tcase_add_test(tcase, long_lists_are_left_to_the_payloads_of_few_candidates);
+    tcase_add_test(tcase, memory_follows_the_depth_of_a_filter_not_its_length);
     tcase_add_test(tcase, slots_from_slot_end_on_are_not_in_a_plan);
     tcase_add_test(tcase, ids_are_found_through_the_callback);
     tcase_add_test(tcase, a_plan_ends_when_time_is_up_or_nobody_waits);

@@ -295,6 +295,25 @@ START_TEST(a_payload_posts_its_values_and_marks) {
 }
 END_TEST
 
+START_TEST(each_type_of_index_has_its_name_and_its_class) {
+    static const struct {
+        enum payload_index_type type;
+        const char *name;
+        enum posting_class class;
+    } types[] = {{PAYLOAD_INDEX_KEYWORD, "keyword", POSTING_STRING},
+                 {PAYLOAD_INDEX_INTEGER, "integer", POSTING_NUMBER},
+                 {PAYLOAD_INDEX_FLOAT, "float", POSTING_NUMBER},
+                 {PAYLOAD_INDEX_BOOL, "bool", POSTING_BOOL},
+                 {PAYLOAD_INDEX_UUID, "uuid", POSTING_STRING},
+                 {PAYLOAD_INDEX_DATETIME, "datetime", POSTING_DATETIME}};
+    ck_assert_uint_eq(COUNT_OF(types), PAYLOAD_INDEX_TYPE_COUNT);
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        ck_assert_str_eq(payload_index_type_name(types[i].type), types[i].name);
+        ck_assert_int_eq(payload_index_class(types[i].type), types[i].class);
+    }
+}
+END_TEST
+
 /* One payload for each slot, some strings too long for a key. */
 static size_t make_payload(uint32_t slot, char *payload, size_t size) {
     char text[600];
@@ -473,6 +492,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, strings_keep_their_order_and_long_ones_are_hashed);
     tcase_add_test(tcase, a_range_gives_its_values_in_order);
     tcase_add_loop_test(tcase, a_payload_posts_its_values_and_marks, 0, (int)COUNT_OF(posted));
+    tcase_add_test(tcase, each_type_of_index_has_its_name_and_its_class);
     tcase_add_test(tcase, an_index_is_counted_verified_and_dropped);
     tcase_add_test(tcase, a_full_map_is_no_space_and_leaves_nothing);
     tcase_add_test(tcase, a_full_arena_is_no_memory_at_whatever_point);

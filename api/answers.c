@@ -61,26 +61,28 @@ const struct answer answers_collection = {
          .schema = OBJECT(
              "\"status\",\"optimizer_status\",\"segments_count\",\"config\",\"payload_schema\"",
              "\"status\":{\"type\":\"string\",\"enum\":[\"green\",\"yellow\",\"grey\",\"red\"]},"
-             "\"optimizer_status\":{\"oneOf\":[" STRING
-             "," OBJECT("\"error\"",
-                        "\"error\":" STRING) "]},"
-                                             "\"segments_count\":" COUNT ",\"points_count\":" COUNT
-                                             ",\"indexed_vectors_count\":" COUNT ",\"config\":" REF(
-                                                 "CollectionConfig") ",\"payload_schema\":{"
-                                                                     "\"type\":\"object\","
-                                                                     "\"additionalProperties\""
-                                                                     ":" OBJECT("\"data_type\","
-                                                                                "\"points\"",
-                                                                                "\"data_"
-                                                                                "type\":" STRING
-                                                                                ",\"params\":" ANY
-                                                                                ",\"points\""
-                                                                                ":" COUNT) "},"
-                                                                                           "\"updat"
-                                                                                           "e_"
-                                                                                           "queue\""
-                                                                                           ":" OBJECT("\"length\"",
-                                                                                                      "\"length\":" COUNT))},
+             "\"optimizer_status\":{\"oneOf\":[" STRING "," OBJECT(
+                 "\"error\"",
+                 "\"error\":" STRING) "]},"
+                                      "\"segments_count\":" COUNT ",\"points_count\":" COUNT
+                                      ",\"indexed_vectors_count\":" COUNT ",\"config\":" REF(
+                                          "CollectionConfig") ",\"payload_schema\":{"
+                                                              "\"type\":\"object\","
+                                                              "\"additionalProperties\""
+                                                              ":" OBJECT(
+                                                                  "\"data_type\","
+                                                                  "\"points\"",
+                                                                  "\"data_"
+                                                                  "type\":" STRING
+                                                                  ",\"params\":" ANY ",\"points\""
+                                                                  ":" COUNT) "},"
+                                                                             "\"updat"
+                                                                             "e_"
+                                                                             "queue\""
+                                                                             ":" OBJECT(
+                                                                                 "\"length\"",
+                                                                                 "\"length\""
+                                                                                 ":" COUNT))},
 };
 
 const struct answer answers_exists = {

@@ -26,8 +26,7 @@ static enum status no_memory(struct api_call *call) {
     return error_set(&call->error, STATUS_NO_MEMORY, "out of memory");
 }
 
-/* ---- Answers ------------------------------------------------------------------------------------
- */
+/* ---- Answers --------------------------------------------------------------------------------- */
 
 void call_begin_result(struct api_call *call, struct json_writer *writer) {
     json_writer_init(writer, call->arena);
@@ -59,8 +58,7 @@ enum status call_done(struct api_call *call) {
     return STATUS_OK;
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 static uint64_t deadline_ns(const struct api_call *call) {
     uint64_t timeout_ms = call->api->options.timeout_ms, deadline;
@@ -95,8 +93,7 @@ enum status call_read(struct api_call *call, const void *request, call_read_fn *
     return status == STATUS_OK ? call_done(call) : status;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* A write on its way: lives in the call's arena until done. */
 struct write_call {
@@ -207,8 +204,7 @@ enum status call_write(struct api_call *call, struct operation *operations, size
     return status;
 }
 
-/* ---- Catalogue ----------------------------------------------------------------------------------
- */
+/* ---- Catalogue ------------------------------------------------------------------------------- */
 
 /* Writer thread. */
 static void catalogue_done(struct catalogue_job *job) {

@@ -23,8 +23,7 @@ double call_seconds(const struct api_call *call);
 /* The name of the collection that the path names. */
 const char *call_collection_name(const struct api_call *call);
 
-/* ---- Answers ------------------------------------------------------------------------------------
- */
+/* ---- Answers --------------------------------------------------------------------------------- */
 
 /* Begins {"result":, after which exactly one value is written. */
 void call_begin_result(struct api_call *call, struct json_writer *writer);
@@ -39,8 +38,7 @@ MUST_CHECK enum status call_end_plain(struct api_call *call, struct json_writer 
 /* Answers: hands the call back to the server. It may be freed when this returns. */
 enum status call_done(struct api_call *call);
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 /* One snapshot of the collection that the path names, while a result is written from it. */
 struct call_snapshot {
@@ -57,8 +55,7 @@ typedef enum status call_read_fn(struct api_call *call, const struct call_snapsh
 MUST_CHECK enum status call_read(struct api_call *call, const void *request,
                                  call_read_fn *write_result);
 
-/* ---- Writing ------------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* Prepares and submits the operations as one job: they are committed together or not at all. The
  * answer is an update result, or a list of as many as there are operations. */

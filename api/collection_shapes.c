@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* ---- Defaults, which clients see and do not act on ----------------------------------------------
- */
+/* ---- Defaults, which clients see and do not act on ------------------------------------------- */
 
 static struct hnsw_settings default_hnsw = {
     .has_m = true,
@@ -30,8 +29,7 @@ static struct optimizer_settings default_optimizer = {
 
 static struct wal_settings default_wal = {.wal_capacity_mb = 32, .wal_retain_closed = 1};
 
-/* ---- Parts --------------------------------------------------------------------------------------
- */
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
 /* A number, or "auto", which is the same as leaving it out. */
 static enum status threads_read(struct json_reader *reader, void *member) {
@@ -169,8 +167,7 @@ static const struct json_custom merged_json = {
     .schema = "{\"type\":\"object\",\"nullable\":true,\"additionalProperties\":true}",
 };
 
-/* ---- The document -------------------------------------------------------------------------------
- */
+/* ---- The document ---------------------------------------------------------------------------- */
 
 static const struct json_field document_fields[] = {
     {JSON_OBJECT(struct collection_document, params, params_shape)},
@@ -271,8 +268,7 @@ static const struct json_field patch_fields[] = {
 const struct json_shape collection_patch_shape =
     JSON_SHAPE("UpdateCollection", struct collection_document, patch_fields, .defaults = NULL);
 
-/* ---- For storage --------------------------------------------------------------------------------
- */
+/* ---- For storage ----------------------------------------------------------------------------- */
 
 /* A vector's own settings go before the collection's; what is default is left to the engine, which
  * knows better than the figures that are shown for compatibility. */

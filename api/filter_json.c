@@ -18,8 +18,7 @@ struct reading {
 
 static enum status read_filter(struct reading *reading, struct filter *filter);
 
-/* ---- Conditions ---------------------------------------------------------------------------------
- */
+/* ---- Conditions ------------------------------------------------------------------------------ */
 
 /* A condition while its members come in, in any order. */
 struct draft {
@@ -165,8 +164,7 @@ static const struct member_row *find_member(struct json_text key) {
     return NULL;
 }
 
-/* ---- Clauses ------------------------------------------------------------------------------------
- */
+/* ---- Clauses --------------------------------------------------------------------------------- */
 
 static enum status read_condition(struct reading *reading, struct condition *condition);
 
@@ -285,8 +283,7 @@ static enum status read_clause_member(struct reading *reading, size_t row, unsig
     return clause_rows[row].read(reading, filter);
 }
 
-/* ---- Whole conditions and filters ---------------------------------------------------------------
- */
+/* ---- Whole conditions and filters ------------------------------------------------------------ */
 
 static enum status deeper(struct reading *reading) {
     if (reading->depth == FILTER_DEPTH_MAX)

@@ -21,8 +21,7 @@ enum status filter_values_path(struct json_reader *reader, struct payload_path *
     return status == STATUS_OK ? status : json_reader_no_memory(reader);
 }
 
-/* ---- match --------------------------------------------------------------------------------------
- */
+/* ---- match ----------------------------------------------------------------------------------- */
 
 static enum status read_integer(struct json_reader *reader, struct payload_scalar *scalar) {
     struct json_text text;
@@ -173,8 +172,7 @@ enum status filter_values_match(struct json_reader *reader, void *member) {
     return status;
 }
 
-/* ---- Ranges -------------------------------------------------------------------------------------
- */
+/* ---- Ranges ---------------------------------------------------------------------------------- */
 
 /* Bounds as they are written: which kind of range this is shows only then. */
 struct bounds {
@@ -278,8 +276,7 @@ enum status filter_values_count(struct json_reader *reader, void *member) {
                                : status;
 }
 
-/* ---- Conditions on points -----------------------------------------------------------------------
- */
+/* ---- Conditions on points -------------------------------------------------------------------- */
 
 static int by_id(const void *a, const void *b) {
     return point_id_compare(a, b);

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* ---- Listing ------------------------------------------------------------------------------------
- */
+/* ---- Listing --------------------------------------------------------------------------------- */
 
 enum status handle_collections_list(struct api_call *call, const void *request) {
     const char *const *names;
@@ -46,8 +45,7 @@ enum status handle_collection_exists(struct api_call *call, const void *request)
     return status == STATUS_OK ? call_done(call) : status;
 }
 
-/* ---- Information --------------------------------------------------------------------------------
- */
+/* ---- Information ----------------------------------------------------------------------------- */
 
 static void write_status(const struct collection_status *status, struct json_writer *writer) {
     const char *colour = status->is_damaged          ? "red"
@@ -160,8 +158,7 @@ enum status handle_collection_aliases(struct api_call *call, const void *request
     return call_read(call, request, write_aliases);
 }
 
-/* ---- Changes ------------------------------------------------------------------------------------
- */
+/* ---- Changes --------------------------------------------------------------------------------- */
 
 static enum status check_create(const struct collection_create *request, struct error *error) {
     const struct raw_json *sparse = &request->sparse_vectors;
@@ -202,6 +199,8 @@ static enum status apply_patch(struct catalogue_job *job, const struct collectio
     struct json_reader reader;
     json_reader_init(&reader, present->document, present->document_length, job->arena, error);
     enum status status = json_shape_read(&reader, &collection_document_shape, &document);
+    if (status == STATUS_NO_MEMORY)
+        return status;
     if (status != STATUS_OK || !document.params)
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a configuration");
     json_reader_init(&reader, call->body, call->body_length, job->arena, error);

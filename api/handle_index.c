@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* ---- Shapes -------------------------------------------------------------------------------------
- */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 /* The object form of a schema: options that the types of 1.19 have. What is kept is the text. */
 struct schema_options {
@@ -101,8 +100,7 @@ static const struct json_field index_fields[] = {
 const struct json_shape handle_index_shape =
     JSON_SHAPE("CreateFieldIndex", struct index_request, index_fields, .defaults = NULL);
 
-/* ---- Endpoints ----------------------------------------------------------------------------------
- */
+/* ---- Endpoints ------------------------------------------------------------------------------- */
 
 static enum status submit(struct api_call *call, enum operation_kind kind, const char *name,
                           const struct index_schema *schema) {

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Shapes -------------------------------------------------------------------------------------
- */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 struct retrieve_request {
     struct point_id *ids;
@@ -73,31 +72,31 @@ static struct point_view view_of(struct api_call *call, const struct call_snapsh
                                .vectors = vectors};
 }
 
-/* ---- Retrieve -----------------------------------------------------------------------------------
- */
+/* ---- Retrieve -------------------------------------------------------------------------------- */
 
-static int by_id_then_place(const void *a, const void *b) {
-    const struct point_id *left = *(const struct point_id *const *)a;
-    const struct point_id *right = *(const struct point_id *const *)b;
-    int order = point_id_compare(left, right);
-    return order != 0 ? order : (left > right) - (left < right);
+static int by_id_then_place(const void *a, const void *b, void *context) {
+    const uint32_t *left = a, *right = b;
+    const struct point_id *ids = context;
+    int order = point_id_compare(&ids[*left], &ids[*right]);
+    return order != 0 ? order : (*left > *right) - (*left < *right);
 }
 
 /* Marks the ids that an earlier one equals. NULL when the arena is full. */
 static bool *mark_repeated(const struct retrieve_request *request, struct arena *arena) {
     size_t count = request->ids_count;
-    const struct point_id **sorted = arena_alloc(arena, (count + 1) * sizeof(*sorted));
+    /* Places, not pointers: a body of short ids leaves little memory beside them. */
+    uint32_t *sorted = arena_alloc(arena, (count + 1) * sizeof(*sorted));
     bool *is_repeated = arena_alloc(arena, count + 1);
-    if (!sorted || !is_repeated)
+    if (!sorted || !is_repeated || count > UINT32_MAX)
         return NULL;
-    for (size_t i = 0; i < count; i++) {
-        sorted[i] = &request->ids[i];
+    for (uint32_t i = 0; i < count; i++) {
+        sorted[i] = i;
         is_repeated[i] = false;
     }
-    qsort(sorted, count, sizeof(const struct point_id *), by_id_then_place);
+    qsort_r(sorted, count, sizeof(*sorted), by_id_then_place, request->ids);
     for (size_t i = 1; i < count; i++) {
-        if (point_id_compare(sorted[i - 1], sorted[i]) == 0)
-            is_repeated[sorted[i] - request->ids] = true;
+        if (point_id_compare(&request->ids[sorted[i - 1]], &request->ids[sorted[i]]) == 0)
+            is_repeated[sorted[i]] = true;
     }
     return is_repeated;
 }
@@ -131,8 +130,7 @@ enum status handle_points_retrieve(struct api_call *call, const void *request) {
     return call_read(call, request, write_retrieved);
 }
 
-/* ---- One point ----------------------------------------------------------------------------------
- */
+/* ---- One point ------------------------------------------------------------------------------- */
 
 /* In a path digits are a number first; a text of digits alone cannot be asked for here. */
 static enum status id_from_path(struct api_call *call, struct point_id *id) {
@@ -191,8 +189,7 @@ enum status handle_point_get(struct api_call *call, const void *request) {
     return status == STATUS_OK ? call_read(call, &id, write_point) : status;
 }
 
-/* ---- Scroll and count ---------------------------------------------------------------------------
- */
+/* ---- Scroll and count ------------------------------------------------------------------------ */
 
 static enum status write_scrolled(struct api_call *call, const struct call_snapshot *snapshot,
                                   const void *body, struct json_writer *writer) {

@@ -3,8 +3,7 @@
 #include "api/query_shapes.h"
 #include "index/distance.h"
 
-/* ---- One query ----------------------------------------------------------------------------------
- */
+/* ---- One query ------------------------------------------------------------------------------- */
 
 static enum status check_prefetch(const struct query_request *request, struct error *error) {
     if (!request->has_prefetch)
@@ -99,8 +98,7 @@ static enum status write_points(struct api_call *call, struct reader *reader,
     return status;
 }
 
-/* ---- Endpoints ----------------------------------------------------------------------------------
- */
+/* ---- Endpoints ------------------------------------------------------------------------------- */
 
 static enum status write_search(struct api_call *call, const struct call_snapshot *snapshot,
                                 const void *request, struct json_writer *writer) {

@@ -85,8 +85,7 @@ enum status handle_openapi(struct api_call *call, const void *request) {
     return status == STATUS_OK ? call_done(call) : status;
 }
 
-/* ---- Telemetry: what the web UI shows; nothing of it leaves the process by itself
- * ----------------- */
+/* ---- Telemetry: what the web UI shows; it leaves the process only when asked ----------------- */
 
 enum status handle_telemetry(struct api_call *call, const void *request) {
     const struct api *api = call->api;
@@ -120,8 +119,7 @@ enum status handle_telemetry(struct api_call *call, const void *request) {
     return status == STATUS_OK ? call_done(call) : status;
 }
 
-/* ---- Metrics ------------------------------------------------------------------------------------
- */
+/* ---- Metrics --------------------------------------------------------------------------------- */
 
 static void write_metric(struct json_writer *writer, const char *name, const char *type,
                          const char *help, uint64_t value) {

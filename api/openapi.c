@@ -11,8 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- One operation ------------------------------------------------------------------------------
- */
+/* ---- One operation --------------------------------------------------------------------------- */
 
 /* "get_collections_collection_name_points": unique, since method and path are. */
 static void write_operation_id(struct json_writer *writer, const struct route *route) {
@@ -128,8 +127,7 @@ static void write_operation(struct json_writer *writer, const struct route *rout
     json_write_close(writer, '}');
 }
 
-/* ---- The document -------------------------------------------------------------------------------
- */
+/* ---- The document ---------------------------------------------------------------------------- */
 
 /* A path is written with its first row, all its methods together. */
 static bool is_first_of_path(size_t row) {

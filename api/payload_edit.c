@@ -38,8 +38,7 @@ static bool is_key(const struct json_member *member, const struct path_step *ste
     return compare_texts(member->key, key) == 0;
 }
 
-/* ---- Merging ------------------------------------------------------------------------------------
- */
+/* ---- Merging --------------------------------------------------------------------------------- */
 
 /* A member of the patch, in the order of keys, so that each key of a payload finds it quickly. */
 struct patch_member {
@@ -116,8 +115,7 @@ static enum status write_merged(const struct walk *walk, struct json_text object
     return STATUS_OK;
 }
 
-/* ---- Setting at a path --------------------------------------------------------------------------
- */
+/* ---- Setting at a path ----------------------------------------------------------------------- */
 
 static enum status write_set(const struct walk *walk, struct json_text value, size_t at);
 
@@ -177,8 +175,7 @@ static enum status write_set(const struct walk *walk, struct json_text value, si
     return write_set_elements(walk, value, at);
 }
 
-/* ---- Deleting at a path -------------------------------------------------------------------------
- */
+/* ---- Deleting at a path ---------------------------------------------------------------------- */
 
 static enum status write_without(const struct walk *walk, struct json_text value, size_t at);
 
@@ -238,8 +235,7 @@ static enum status write_without(const struct walk *walk, struct json_text value
     return STATUS_OK;
 }
 
-/* ---- Edits --------------------------------------------------------------------------------------
- */
+/* ---- Edits ----------------------------------------------------------------------------------- */
 
 typedef enum status walk_fn(const struct walk *walk, struct json_text value);
 

@@ -6,8 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 static enum status path_read(struct json_reader *reader, void *member) {
     struct json_text text;
@@ -106,8 +105,7 @@ const struct json_custom payload_select_json = {
               "{\"type\":\"string\"}}},\"additionalProperties\":false}]}",
 };
 
-/* ---- Writing ------------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 struct walk {
     bool is_include;

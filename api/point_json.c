@@ -10,8 +10,7 @@ enum {
     VALUE_PRINTED_MAX = 64, /* bytes of a wrong value in a message */
 };
 
-/* ---- Ids ----------------------------------------------------------------------------------------
- */
+/* ---- Ids ------------------------------------------------------------------------------------- */
 
 static enum status id_fail(struct json_reader *reader, const char *text, size_t length) {
     return json_reader_fail(reader,
@@ -70,8 +69,7 @@ void point_json_write_id(struct json_writer *writer, const struct point_id *id) 
     }
 }
 
-/* ---- Vectors ------------------------------------------------------------------------------------
- */
+/* ---- Vectors --------------------------------------------------------------------------------- */
 
 static enum status vector_read(struct json_reader *reader, void *member) {
     struct floats *vector = member;
@@ -108,7 +106,12 @@ const struct json_custom point_json_vector = {
     .schema = VECTOR_SCHEMA,
 };
 
-static enum status add_vector(struct json_reader *reader, struct point_vectors *vectors,
+struct vector_list {
+    struct named_vector *items;
+    size_t count;
+};
+
+static enum status add_vector(struct json_reader *reader, struct vector_list *vectors,
                               size_t *capacity, const char *name) {
     struct floats values = {0};
     if (vectors->count == *capacity) {
@@ -127,7 +130,7 @@ static enum status add_vector(struct json_reader *reader, struct point_vectors *
 }
 
 /* A map of vectors by name, or what looks like one: a sparse vector, a text to embed. */
-static enum status read_named(struct json_reader *reader, struct point_vectors *vectors) {
+static enum status read_named(struct json_reader *reader, struct vector_list *vectors) {
     struct json_text key;
     size_t capacity = 0;
     bool more;
@@ -152,12 +155,15 @@ static enum status read_named(struct json_reader *reader, struct point_vectors *
 }
 
 static enum status vectors_read(struct json_reader *reader, void *member) {
-    struct point_vectors *vectors = member;
+    struct point_input *point = member;
+    struct vector_list vectors = {0};
     size_t capacity = 0;
-    *vectors = (struct point_vectors){0};
-    if (json_reader_peek(reader) == JSON_TYPE_OBJECT)
-        return read_named(reader, vectors);
-    return add_vector(reader, vectors, &capacity, "");
+    enum status status = json_reader_peek(reader) == JSON_TYPE_OBJECT
+                             ? read_named(reader, &vectors)
+                             : add_vector(reader, &vectors, &capacity, "");
+    point->vectors = vectors.items;
+    point->vectors_count = vectors.count;
+    return status;
 }
 
 const struct json_custom point_json_vectors = {
@@ -186,42 +192,39 @@ const struct json_custom point_json_payload = {
     .schema = "{\"type\":\"object\",\"additionalProperties\":true,\"nullable\":true}",
 };
 
-/* ---- Points -------------------------------------------------------------------------------------
- */
-
-static const struct json_field point_fields[] = {
-    {JSON_CUSTOM(struct point_struct, id, point_json_id), .required = true},
-    {JSON_CUSTOM(struct point_struct, vector, point_json_vectors), .alias = "vectors",
-     .required = true},
-    {JSON_CUSTOM(struct point_struct, payload, point_json_payload)},
-};
-const struct json_shape point_json_point_shape =
-    JSON_SHAPE("PointStruct", struct point_struct, point_fields, .defaults = NULL);
-
-static const struct json_field point_vectors_fields[] = {
-    {JSON_CUSTOM(struct point_struct, id, point_json_id), .required = true},
-    {JSON_CUSTOM(struct point_struct, vector, point_json_vectors), .alias = "vectors",
-     .required = true},
-};
-const struct json_shape point_json_point_vectors_shape =
-    JSON_SHAPE("PointVectors", struct point_struct, point_vectors_fields, .defaults = NULL);
-
-struct point_input *point_json_inputs(const struct point_struct *points, size_t count,
-                                      struct arena *arena) {
-    struct point_input *inputs = arena_alloc(arena, count * sizeof(*inputs));
-    for (size_t i = 0; inputs && i < count; i++)
-        inputs[i] = (struct point_input){
-            .id = points[i].id,
-            .vectors = points[i].vector.items,
-            .vectors_count = points[i].vector.count,
-            .payload = points[i].payload.text,
-            .payload_length = points[i].payload.length,
-        };
-    return inputs;
+/* Part of a struct point_input. */
+static enum status point_payload_read(struct json_reader *reader, void *member) {
+    struct point_input *point = member;
+    struct raw_json payload = {0};
+    enum status status = payload_read(reader, &payload);
+    point->payload = payload.text;
+    point->payload_length = payload.length;
+    return status;
 }
 
-/* ---- Views --------------------------------------------------------------------------------------
- */
+static const struct json_custom point_payload_json = {
+    .read = point_payload_read,
+    .schema = "{\"$ref\":\"#/components/schemas/Payload\"}",
+};
+
+/* ---- Points ---------------------------------------------------------------------------------- */
+
+static const struct json_field point_fields[] = {
+    {JSON_CUSTOM(struct point_input, id, point_json_id), .required = true},
+    {JSON_CUSTOM_WHOLE("vector", point_json_vectors), .alias = "vectors", .required = true},
+    {JSON_CUSTOM_WHOLE("payload", point_payload_json)},
+};
+const struct json_shape point_json_point_shape =
+    JSON_SHAPE("PointStruct", struct point_input, point_fields, .defaults = NULL);
+
+static const struct json_field point_vectors_fields[] = {
+    {JSON_CUSTOM(struct point_input, id, point_json_id), .required = true},
+    {JSON_CUSTOM_WHOLE("vector", point_json_vectors), .alias = "vectors", .required = true},
+};
+const struct json_shape point_json_point_vectors_shape =
+    JSON_SHAPE("PointVectors", struct point_input, point_vectors_fields, .defaults = NULL);
+
+/* ---- Views ----------------------------------------------------------------------------------- */
 
 static enum status select_read(struct json_reader *reader, void *member) {
     struct vector_select *select = member;
@@ -310,6 +313,8 @@ static enum status write_parts(const struct point_view *view, const struct point
     if (view->vectors->all || view->vectors->names) {
         json_write_key(writer, "vector");
         write_vectors(view, row, writer);
+        if (status == STATUS_OK)
+            status = reader_failure(view->reader, view->error);
     }
     json_write_close(writer, '}');
     return status;

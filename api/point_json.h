@@ -12,18 +12,13 @@ enum {
     POINT_JSON_DIMENSION_MAX = 65536,
 };
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 /* A struct point_id; a text is borrowed from the body or lies in the arena. */
 extern const struct json_custom point_json_id;
 
-/* Vectors of a point, as they are sent: a struct point_vectors. One array (or base64) is the
- * vector of name "". */
-struct point_vectors {
-    struct named_vector *items;
-    size_t count;
-};
+/* The vectors of a point as they are sent, read into a struct point_input as a whole. One array (or
+ * base64) is the vector of name "". */
 extern const struct json_custom point_json_vectors;
 
 /* One dense vector: a struct floats. */
@@ -38,19 +33,7 @@ extern const struct json_shape point_json_point_shape;
 /* The same for an update of vectors: it takes no payload. */
 extern const struct json_shape point_json_point_vectors_shape;
 
-/* A point as it is read; the parts of a struct point_input. */
-struct point_struct {
-    struct point_id id;
-    struct point_vectors vector;
-    struct raw_json payload;
-};
-
-/* Copies what was read into a list of inputs of the arena. NULL when it is full. */
-struct point_input *point_json_inputs(const struct point_struct *points, size_t count,
-                                      struct arena *arena);
-
-/* ---- Writing ------------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* with_vector: true, false or a list of names. */
 struct vector_select {

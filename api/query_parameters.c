@@ -6,8 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- Kinds of values ----------------------------------------------------------------------------
- */
+/* ---- Kinds of values ------------------------------------------------------------------------- */
 
 typedef enum status value_read_fn(const char *name, const char *value, void *member,
                                   struct error *error);
@@ -97,8 +96,7 @@ static enum status read_consistency(const char *name, const char *value, void *m
                      name, value);
 }
 
-/* ---- The table ----------------------------------------------------------------------------------
- */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 #define SET(name) (1u << PARAMETERS_##name)
 

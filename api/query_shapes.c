@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* ---- What is asked for --------------------------------------------------------------------------
- */
+/* ---- What is asked for ----------------------------------------------------------------------- */
 
 /* A text may be an id or the base64 of a vector. */
 static enum status read_text_target(struct json_reader *reader, struct query_target *target) {
@@ -124,8 +123,7 @@ static const struct json_custom target_json = {
               "]}}}]}",
 };
 
-/* ---- What this version has no use for -----------------------------------------------------------
- */
+/* ---- What this version has no use for -------------------------------------------------------- */
 
 /* An empty list is as good as none. */
 static enum status prefetch_read(struct json_reader *reader, void *member) {
@@ -153,8 +151,7 @@ static const struct json_custom lookup_json = {
     .schema = "{\"type\":\"object\",\"nullable\":true}",
 };
 
-/* ---- params -------------------------------------------------------------------------------------
- */
+/* ---- params ---------------------------------------------------------------------------------- */
 
 struct quantization_params {
     bool ignore;
@@ -208,8 +205,7 @@ static const struct json_field params_fields[] = {
 static const struct json_shape params_shape =
     JSON_SHAPE("SearchParams", struct read_params, params_fields, .defaults = NULL);
 
-/* ---- Requests -----------------------------------------------------------------------------------
- */
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 /* params begins a struct read_params, which is what the row allocates. */
 #define COMMON_ROWS                                                                \

@@ -73,8 +73,7 @@ const struct route routes[] = {
 };
 const size_t routes_count = sizeof(routes) / sizeof(routes[0]);
 
-/* ---- Matching -----------------------------------------------------------------------------------
- */
+/* ---- Matching -------------------------------------------------------------------------------- */
 
 struct segments {
     const char *values[ROUTE_SEGMENTS_MAX];

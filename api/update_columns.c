@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 struct vector_list {
     struct floats *values;
@@ -90,8 +89,7 @@ static const struct json_field columns_fields[] = {
 const struct json_shape update_columns_shape =
     JSON_SHAPE("Batch", struct upsert_columns, columns_fields, .defaults = NULL);
 
-/* ---- Points -------------------------------------------------------------------------------------
- */
+/* ---- Points ---------------------------------------------------------------------------------- */
 
 static enum status check_lengths(const struct upsert_columns *columns, struct error *error) {
     for (size_t i = 0; i < columns->vectors.count; i++) {

@@ -7,11 +7,10 @@
 
 #include <string.h>
 
-/* ---- Shapes -------------------------------------------------------------------------------------
- */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 struct upsert_request {
-    struct point_struct *points;
+    struct point_input *points;
     size_t points_count;
     struct upsert_columns *batch;
     const struct filter *update_filter;
@@ -82,7 +81,7 @@ const struct json_shape update_payload_keys_shape =
     JSON_SHAPE("DeletePayload", struct payload_keys_request, payload_keys_fields, .defaults = NULL);
 
 struct vectors_request {
-    struct point_struct *points;
+    struct point_input *points;
     size_t points_count;
     const struct filter *update_filter;
 };
@@ -108,8 +107,7 @@ static const struct json_field vector_names_fields[] = {
 const struct json_shape update_vector_names_shape =
     JSON_SHAPE("DeleteVectors", struct vector_names_request, vector_names_fields, .defaults = NULL);
 
-/* ---- Operations ---------------------------------------------------------------------------------
- */
+/* ---- Operations ------------------------------------------------------------------------------ */
 
 static enum status no_memory(struct error *error) {
     return error_set(error, STATUS_NO_MEMORY, "out of memory");
@@ -155,7 +153,7 @@ static enum status read_mode(const char *text, enum upsert_mode *mode, struct er
 static enum status build_upsert(const void *body, struct arena *arena, struct operation *operation,
                                 struct error *error) {
     const struct upsert_request *request = body;
-    struct point_input *points;
+    struct point_input *points = request->points;
     size_t count = request->points_count;
     *operation =
         (struct operation){.kind = OPERATION_UPSERT, .update_filter = request->update_filter};
@@ -166,12 +164,8 @@ static enum status build_upsert(const void *body, struct arena *arena, struct op
         return error_set(error, STATUS_FORMAT, "expected either `points` or `batch`");
     if (request->batch)
         status = update_columns_points(request->batch, arena, &points, &count, error);
-    else
-        points = point_json_inputs(request->points, count, arena);
     if (status != STATUS_OK)
         return status;
-    if (!points)
-        return no_memory(error);
     operation->points = points;
     operation->points_count = count;
     return count > 0 ? STATUS_OK : empty_request(error);
@@ -255,20 +249,21 @@ static enum status build_clear_payload(const void *body, struct arena *arena,
 static enum status build_update_vectors(const void *body, struct arena *arena,
                                         struct operation *operation, struct error *error) {
     const struct vectors_request *request = body;
+    (void)arena;
     if (request->points_count == 0)
         return empty_request(error);
     for (size_t i = 0; i < request->points_count; i++) {
-        if (request->points[i].vector.count == 0)
+        if (request->points[i].vectors_count == 0)
             return error_set(error, STATUS_VALIDATION,
                              "points[%zu].vector: must specify vectors to update for point", i);
     }
     *operation = (struct operation){
         .kind = OPERATION_UPDATE_VECTORS,
-        .points = point_json_inputs(request->points, request->points_count, arena),
+        .points = request->points,
         .points_count = request->points_count,
         .update_filter = request->update_filter,
     };
-    return operation->points ? STATUS_OK : no_memory(error);
+    return STATUS_OK;
 }
 
 static enum status build_delete_vectors(const void *body, struct arena *arena,
@@ -295,8 +290,7 @@ const struct update_row update_rows[UPDATE_KIND_COUNT] = {
     [UPDATE_DELETE_VECTORS] = {"delete_vectors", &update_vector_names_shape, build_delete_vectors},
 };
 
-/* ---- points/batch -------------------------------------------------------------------------------
- */
+/* ---- points/batch ---------------------------------------------------------------------------- */
 
 static enum status read_item(struct json_reader *reader, struct json_text key,
                              struct batch_item *item) {

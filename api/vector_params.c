@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-/* ---- hnsw_config --------------------------------------------------------------------------------
- */
+/* ---- hnsw_config ----------------------------------------------------------------------------- */
 
 static const struct json_field hnsw_fields[] = {
     {JSON_OPTIONAL(struct hnsw_settings, m), .max = COLLECTION_M_MAX},
@@ -22,8 +21,7 @@ static const struct json_field hnsw_fields[] = {
 const struct json_shape vector_params_hnsw_shape =
     JSON_SHAPE("HnswConfig", struct hnsw_settings, hnsw_fields, .defaults = NULL);
 
-/* ---- quantization_config ------------------------------------------------------------------------
- */
+/* ---- quantization_config --------------------------------------------------------------------- */
 
 struct scalar_settings {
     const char *type;
@@ -173,8 +171,7 @@ const struct json_custom vector_params_quantization_json = {
               "\"turbo\":{\"type\":\"object\"}}},{\"type\":\"string\",\"enum\":[\"Disabled\"]}]}",
 };
 
-/* ---- One vector ---------------------------------------------------------------------------------
- */
+/* ---- One vector ------------------------------------------------------------------------------ */
 
 static enum status distance_read(struct json_reader *reader, void *member) {
     enum distance *distance = member;
@@ -244,8 +241,7 @@ static enum status check_options(struct json_reader *reader, const struct vector
     return STATUS_OK;
 }
 
-/* ---- All vectors --------------------------------------------------------------------------------
- */
+/* ---- All vectors ----------------------------------------------------------------------------- */
 
 /* True if the object that comes next describes one vector: it has a `size` that is no object. */
 static enum status is_unnamed(struct json_reader *reader, bool *unnamed) {
@@ -355,8 +351,7 @@ const struct json_custom vector_params_json = {
               "\"additionalProperties\":" PARAMS_SCHEMA "}]}",
 };
 
-/* ---- Changes ------------------------------------------------------------------------------------
- */
+/* ---- Changes --------------------------------------------------------------------------------- */
 
 static struct vector_params *find_params(struct vectors_params *vectors, struct json_text name) {
     for (size_t i = 0; i < vectors->count; i++) {

@@ -26,8 +26,7 @@ static const double powers_of_ten[POWERS_COUNT] = {
     1e52, 1e53, 1e54, 1e55, 1e56, 1e57, 1e58, 1e59, 1e60, 1e61, 1e62, 1e63, 1e64,
 };
 
-/* ---- Scanning -----------------------------------------------------------------------------------
- */
+/* ---- Scanning -------------------------------------------------------------------------------- */
 
 static bool is_digit(char c) {
     return (unsigned char)(c - '0') < 10;
@@ -131,8 +130,7 @@ const char *json_number_scan(const char *at, const char *end, struct json_number
     return at;
 }
 
-/* ---- Values -------------------------------------------------------------------------------------
- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 /* strtod() and strtof() need a NUL that the text may not have. The number is written anew as
  * 0.DIGITSeEXPONENT; of very many digits those that are cut off become one that says "a little

@@ -3,8 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- UTF-8 --------------------------------------------------------------------------------------
- */
+/* ---- UTF-8 ----------------------------------------------------------------------------------- */
 
 static bool is_continuation(char c) {
     return ((unsigned char)c & 0xc0) == 0x80;
@@ -50,8 +49,7 @@ static char *put_utf8(char *out, uint32_t code) {
     return out;
 }
 
-/* ---- Escapes ------------------------------------------------------------------------------------
- */
+/* ---- Escapes --------------------------------------------------------------------------------- */
 
 static int hex_value(char c) {
     if (c >= '0' && c <= '9')
@@ -101,8 +99,7 @@ static size_t escape_read(const char *at, const char *end, uint32_t *code) {
     return 12;
 }
 
-/* ---- Strings ------------------------------------------------------------------------------------
- */
+/* ---- Strings --------------------------------------------------------------------------------- */
 
 /* True if one of the eight bytes is not plain: a quote, a backslash, a control character or not
  * ASCII. It may say so wrongly of bytes above such a one, which costs time only. */

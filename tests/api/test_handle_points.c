@@ -38,8 +38,7 @@ static void teardown(void) {
     session_close(&session);
 }
 
-/* ---- Ids ----------------------------------------------------------------------------------------
- */
+/* ---- Ids ------------------------------------------------------------------------------------- */
 
 /* As sent, as shown, and as asked for in a path. */
 static const struct {
@@ -124,8 +123,7 @@ START_TEST(a_text_id_has_255_bytes_at_most) {
 }
 END_TEST
 
-/* ---- Upsert -------------------------------------------------------------------------------------
- */
+/* ---- Upsert ---------------------------------------------------------------------------------- */
 
 START_TEST(a_payload_comes_back_as_it_was_sent) {
     static const struct step steps[] = {
@@ -284,8 +282,7 @@ START_TEST(a_wrong_write_is_refused_and_changes_nothing) {
 }
 END_TEST
 
-/* ---- Edits --------------------------------------------------------------------------------------
- */
+/* ---- Edits ----------------------------------------------------------------------------------- */
 
 START_TEST(payloads_are_edited_by_ids_and_by_filter) {
     static const struct step steps[] = {
@@ -385,8 +382,7 @@ START_TEST(without_wait_a_write_is_acknowledged_and_applied_soon) {
 }
 END_TEST
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 START_TEST(retrieving_keeps_the_order_and_leaves_out_what_is_missing) {
     static const struct step steps[] = {

@@ -53,8 +53,7 @@ static void teardown(void) {
     session_close(&session);
 }
 
-/* ---- Against a scan -----------------------------------------------------------------------------
- */
+/* ---- Against a scan -------------------------------------------------------------------------- */
 
 struct expected {
     int id;
@@ -128,8 +127,7 @@ START_TEST(hits_are_those_of_a_scan_equal_scores_by_id) {
 }
 END_TEST
 
-/* ---- Forms --------------------------------------------------------------------------------------
- */
+/* ---- Forms ----------------------------------------------------------------------------------- */
 
 #define ONES      "[1,1,1,1,1,1,1,1]"
 #define ONES_64   "AACAPwAAgD8AAIA/AACAPwAAgD8AAIA/AACAPwAAgD8="
@@ -251,8 +249,7 @@ START_TEST(thresholds_offsets_and_limits_hold_at_their_edges) {
 }
 END_TEST
 
-/* ---- Refused ------------------------------------------------------------------------------------
- */
+/* ---- Refused --------------------------------------------------------------------------------- */
 
 #define LATER(query, name) \
     { QUERY, "{\"query\":" query "}", 400, name ": this form is not supported by this version" }

@@ -36,8 +36,7 @@ static void assert_written(const char *expected) {
                   "%.*s, not %s", (int)writer.length, writer.text, expected);
 }
 
-/* ---- Floats -------------------------------------------------------------------------------------
- */
+/* ---- Floats ---------------------------------------------------------------------------------- */
 
 /* Significant digits of a text. */
 static int count_digits(const char *text) {
@@ -155,8 +154,7 @@ START_TEST(what_is_not_finite_is_null) {
 }
 END_TEST
 
-/* ---- Structure and strings ----------------------------------------------------------------------
- */
+/* ---- Structure and strings ------------------------------------------------------------------- */
 
 START_TEST(commas_stand_between_members_and_nowhere_else) {
     json_write_open(&writer, '{');

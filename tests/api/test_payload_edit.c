@@ -45,8 +45,7 @@ static void assert_edit(const struct payload_edit *edit, const char *payload,
                   result.text, expected);
 }
 
-/* ---- set ----------------------------------------------------------------------------------------
- */
+/* ---- set ------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *payload, *key, *patch, *expected;
@@ -89,8 +88,7 @@ START_TEST(setting_merges_at_the_top_or_at_a_path) {
 }
 END_TEST
 
-/* ---- delete -------------------------------------------------------------------------------------
- */
+/* ---- delete ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *payload, *paths[3], *expected;
@@ -123,8 +121,7 @@ START_TEST(deleting_removes_what_lies_at_the_paths) {
 }
 END_TEST
 
-/* ---- overwrite, clear ---------------------------------------------------------------------------
- */
+/* ---- overwrite, clear ------------------------------------------------------------------------ */
 
 START_TEST(overwriting_leaves_only_the_document) {
     const struct payload_edit edit = {.kind = PAYLOAD_EDIT_OVERWRITE,
@@ -141,8 +138,7 @@ START_TEST(clearing_leaves_no_payload) {
 }
 END_TEST
 
-/* ---- Limits -------------------------------------------------------------------------------------
- */
+/* ---- Limits ---------------------------------------------------------------------------------- */
 
 START_TEST(a_payload_cannot_be_nested_deeper_than_it_could_be_read) {
     struct payload_edit edit = {.kind = PAYLOAD_EDIT_SET, .has_key = true, .key = path_of("b.c")};

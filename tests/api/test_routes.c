@@ -152,8 +152,7 @@ START_TEST(a_full_arena_is_told_apart_too) {
 }
 END_TEST
 
-/* ---- Query strings ------------------------------------------------------------------------------
- */
+/* ---- Query strings --------------------------------------------------------------------------- */
 
 static const struct {
     enum parameter_set set;

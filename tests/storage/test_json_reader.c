@@ -26,8 +26,7 @@ static void begin(const char *text) {
     json_reader_init(&reader, text, strlen(text), &arena, &error);
 }
 
-/* ---- Whole texts --------------------------------------------------------------------------------
- */
+/* ---- Whole texts ----------------------------------------------------------------------------- */
 
 static enum status read_all(const char *text, size_t length) {
     const char *raw;
@@ -87,8 +86,7 @@ START_TEST(a_thousand_levels_are_refused_too) {
 }
 END_TEST
 
-/* ---- Errors name the path -----------------------------------------------------------------------
- */
+/* ---- Errors name the path -------------------------------------------------------------------- */
 
 static const struct {
     const char *text;
@@ -126,8 +124,7 @@ START_TEST(a_long_path_is_cut_not_overrun) {
 }
 END_TEST
 
-/* ---- Scalars ------------------------------------------------------------------------------------
- */
+/* ---- Scalars --------------------------------------------------------------------------------- */
 
 START_TEST(scalars_are_read_by_their_kind) {
     uint64_t positive;
@@ -169,8 +166,7 @@ START_TEST(numbers_out_of_range_are_refused) {
 }
 END_TEST
 
-/* ---- Strings ------------------------------------------------------------------------------------
- */
+/* ---- Strings --------------------------------------------------------------------------------- */
 
 static const struct {
     const char *text;
@@ -224,8 +220,7 @@ START_TEST(special_bytes_are_found_at_every_offset) {
 }
 END_TEST
 
-/* ---- Arrays of floats ---------------------------------------------------------------------------
- */
+/* ---- Arrays of floats ------------------------------------------------------------------------ */
 
 static enum status read_floats(const char *text, size_t max, float **values, size_t *count) {
     begin(text);
@@ -332,8 +327,7 @@ START_TEST(a_wrong_number_of_a_vector_is_named) {
 }
 END_TEST
 
-/* ---- Memory -------------------------------------------------------------------------------------
- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 START_TEST(a_full_arena_is_an_error_not_a_crash) {
     static const char text[] = "{\"a\\n\":\"b\\n\",\"v\":[1,2,3,4,5,6,7,8]}";

@@ -39,7 +39,7 @@ float distance_between(enum distance distance, const float *a, const float *b, s
     case DISTANCE_COUNT:
         break;
     }
-    assert(!"not a distance");
+    assert(0 && "not a distance");
     return 0;
 }
 

@@ -21,7 +21,8 @@ libyaml-dev|the configuration file
 libssl-dev|comparing API keys
 LIST
     # A library where the distribution has one (llhttp 9), else the C sources that node's package ships.
-    if apt-cache show libllhttp-dev 2>/dev/null | grep -q '^Package:'; then
+    # (Without -q: grep would leave early, and pipefail would take apt-cache's broken pipe for a no.)
+    if apt-cache show libllhttp-dev 2>/dev/null | grep '^Package:' >/dev/null; then
         echo 'libllhttp-dev|the HTTP parser'
     else
         echo 'node-llhttp|the HTTP parser, as C sources'

@@ -78,9 +78,14 @@ struct point_row {
     size_t payload_length;
 };
 
-/* The point's vector, dimension numbers, or NULL if it has none of this name. */
+/* The point's vector, dimension numbers, or NULL if it has none of this name, or if it could not be
+ * read: reader_failure tells the two apart. */
 const float *reader_vector(struct reader *reader, const struct point_row *row,
                            const struct vector_config *vector);
+
+/* The first failure of reader_vector (damaged data); STATUS_OK if there was none. To be asked
+ * before an answer with vectors is sent. */
+MUST_CHECK enum status reader_failure(const struct reader *reader, struct error *error);
 
 /* STATUS_NOT_FOUND without a message if there is no such point. */
 MUST_CHECK enum status reader_point(struct reader *reader, const struct point_id *id,

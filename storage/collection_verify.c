@@ -96,8 +96,8 @@ static enum status collect_postings(struct verify *verify, const struct stored_r
 
 static enum status check_row(struct verify *verify, const struct stored_row *row,
                              struct error *error) {
-    uint32_t slot;
-    bool is_found;
+    uint32_t slot = SLOT_NONE;
+    bool is_found = false;
     enum status status = point_rows_find(&verify->reader->rows, &row->id, &slot, &is_found, error);
     if (status == STATUS_OK && (!is_found || slot != row->slot))
         status = error_set(error, STATUS_CORRUPT, "a row whose id names another slot");
@@ -118,7 +118,7 @@ static enum status check_rows(struct verify *verify, struct error *error) {
         return lmdb_env_fail(error, code, "read the rows");
     enum status status = STATUS_OK;
     while (status == STATUS_OK && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        struct stored_row row;
+        struct stored_row row = {0};
         verify->rows++;
         status = key.mv_size == ROW_SLOT_KEY
                      ? row_keys_read_row(row_keys_slot_of(key.mv_data), &value, &row, error)

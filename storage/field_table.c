@@ -1,6 +1,7 @@
 #include "storage/field_table.h"
 #include "storage/lmdb_env.h"
 
+#include <assert.h>
 #include <string.h>
 
 static enum status no_memory(struct error *error) {
@@ -31,11 +32,12 @@ static enum status add_record(struct field_table *table, const struct field_reco
                               struct arena *arena, struct error *error) {
     if (table->count + table->dropping_count >= PAYLOAD_INDEXES_MAX)
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: too many payload indexes");
+    assert(table->fields && table->dropping);
     if (record->state == FIELD_STATE_DROPPING) {
         table->dropping[table->dropping_count++] = record->number;
         return STATUS_OK;
     }
-    struct payload_index_field field;
+    struct payload_index_field field = {0};
     enum status status = field_from_record(record, arena, &field, error);
     if (status != STATUS_OK)
         return status;
@@ -60,7 +62,7 @@ enum status field_table_load(struct field_table *table, const struct point_rows 
     code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (code == 0 && status == STATUS_OK && key.mv_size == ROW_FIELD_KEY &&
            *(const char *)key.mv_data == 'f') {
-        struct field_record record;
+        struct field_record record = {0};
         if (!table->fields) {
             table->fields = arena_alloc(arena, PAYLOAD_INDEXES_MAX * sizeof(*table->fields));
             table->dropping = arena_alloc(arena, PAYLOAD_INDEXES_MAX * sizeof(*table->dropping));

@@ -335,7 +335,7 @@ uint64_t lmdb_env_used_bytes(struct lmdb_env *env) {
 }
 
 uint64_t lmdb_env_free_bytes(struct lmdb_env *env) {
-    MDB_txn *txn; /* LMDB shows its list of free pages to readers only */
+    MDB_txn *txn = NULL; /* LMDB shows its list of free pages to readers only */
     MDB_cursor *cursor;
     MDB_val key, data;
     MDB_stat stat_info;

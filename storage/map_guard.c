@@ -49,9 +49,10 @@ static void on_fatal_signal(int signal_number, siginfo_t *info, void *context) {
     static const char message[] = "fatal: the data file of a collection is damaged; it will be "
                                   "quarantined at the next start\n";
     int fd = atomic_load(&report_fd);
-    ssize_t written = fd < 0 ? 0 : write(fd, &number, sizeof(number));
-    written = write(STDERR_FILENO, message, sizeof(message) - 1);
-    (void)written;
+    if (fd >= 0 && write(fd, &number, sizeof(number)) < 0)
+        _exit(2); /* the next start meets the file again, and says so again */
+    if (write(STDERR_FILENO, message, sizeof(message) - 1) < 0)
+        _exit(1);
     if (fd >= 0)
         fsync(fd);
     _exit(1);

@@ -152,18 +152,33 @@ enum status reader_read_vector(struct reader *reader, const struct collection_ve
                               &vector->layout, row->slot, row->born, &reader->cache, values, error);
 }
 
-const float *reader_vector(struct reader *reader, const struct point_row *row,
-                           const struct vector_config *config) {
+static enum status find_vector(struct reader *reader, const struct point_row *row,
+                               const struct vector_config *config, const float **values) {
     const struct collection_vector *vector =
         collection_vector_of(reader->collection, config->number);
-    struct stored_row stored;
+    struct stored_row stored = {0};
     bool is_found;
+    enum status status = point_rows_get(&reader->rows, row->slot, &stored, &is_found, NULL);
+    if (status == STATUS_OK && (!is_found || !vector))
+        return STATUS_CORRUPT; /* the snapshot gave us this row, with this configuration */
+    if (status != STATUS_OK || !row_keys_row_has_vector(&stored, config->number))
+        return status;
+    return reader_read_vector(reader, vector, &stored, values, NULL);
+}
+
+const float *reader_vector(struct reader *reader, const struct point_row *row,
+                           const struct vector_config *vector) {
     const float *values = NULL;
-    if (!vector ||
-        point_rows_get(&reader->rows, row->slot, &stored, &is_found, NULL) != STATUS_OK ||
-        !is_found || !row_keys_row_has_vector(&stored, config->number))
-        return NULL;
-    return reader_read_vector(reader, vector, &stored, &values, NULL) == STATUS_OK ? values : NULL;
+    enum status status = find_vector(reader, row, vector, &values);
+    if (status != STATUS_OK && reader->failure == STATUS_OK)
+        reader->failure = status;
+    return status == STATUS_OK ? values : NULL;
+}
+
+enum status reader_failure(const struct reader *reader, struct error *error) {
+    if (reader->failure == STATUS_OK)
+        return STATUS_OK;
+    return error_set(error, reader->failure, "Stored data is corrupt: a vector");
 }
 
 /* ---- Filters ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ struct reader {
     struct vector_cache cache;
     struct field_table fields; /* read when the first filter comes */
     bool has_fields;
-    bool is_counted; /* in the storage's active readers */
+    enum status failure; /* of reader_vector */
 };
 
 /* STATUS_TIMEOUT or _CANCELLED if it is time to stop. */

@@ -287,9 +287,11 @@ enum status storage_acquire_collection(struct storage *storage, const char *name
         pthread_cond_wait(&storage->opened, &storage->registry_mutex);
         entry = registry_find(storage, name);
     }
-    if (!entry)
-        status = error_set(error, STATUS_NOT_FOUND, "Collection `%s` doesn't exist!", name);
-    else if (entry->damage)
+    if (!entry) {
+        pthread_mutex_unlock(&storage->registry_mutex);
+        return error_set(error, STATUS_NOT_FOUND, "Collection `%s` doesn't exist!", name);
+    }
+    if (entry->damage)
         status =
             error_set(error, STATUS_CORRUPT, "Collection `%s` is damaged: %s", name, entry->damage);
     else if (!entry->collection)
@@ -308,7 +310,7 @@ void storage_release_collection(struct collection *collection) {
 enum status storage_verify_collection(struct storage *storage, const char *name,
                                       storage_problem_fn *report, void *context,
                                       struct error *error) {
-    struct collection *collection;
+    struct collection *collection = NULL;
     enum status status = storage_acquire_collection(storage, name, &collection, error);
     if (status == STATUS_CORRUPT)
         report(context, error->message);

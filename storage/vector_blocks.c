@@ -92,7 +92,7 @@ enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_la
 enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
                                uint32_t slot, uint64_t born, struct vector_cache *cache,
                                const float **vector, struct error *error) {
-    uint64_t found;
+    uint64_t found = 0;
     enum status status = vector_blocks_peek(txn, dbi, layout, slot, cache, vector, &found, error);
     if (status == STATUS_OK && found != born)
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: an old vector");

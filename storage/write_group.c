@@ -50,7 +50,7 @@ static enum status apply(struct write_context *context, const struct operation *
     case OPERATION_DROP_INDEX:
         return field_work_drop(context, &operation->field.path, error);
     }
-    assert(!"an operation of unknown kind");
+    assert(false && "an operation of unknown kind");
     return STATUS_INVALID;
 }
 

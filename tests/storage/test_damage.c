@@ -110,8 +110,9 @@ static void check_rows(struct reader *reader, const struct point_page *page) {
              "a payload");
         const float *values = reader_vector(reader, row, &reader_config(reader)->vectors[0]);
         fixture_vector(i, 1, expected, FIXTURE_DIMENSION);
-        if (!values)
-            _exit(EXIT_REPORTED);
+        struct error error = {0};
+        may_fail(reader_failure(reader, &error), &error);
+        must(values != NULL, "a vector's presence");
         must(memcmp(values, expected, sizeof(expected)) == 0, "a vector");
     }
 }

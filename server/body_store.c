@@ -47,12 +47,7 @@ struct body_block *body_store_take(struct body_store *store, size_t size) {
 }
 
 void body_store_give(struct body_store *store, struct body_block *block) {
-    size_t kept = atomic_fetch_add_explicit(&store->kept_bytes, block->size, memory_order_relaxed);
-    if (kept > BODY_STORE_KEPT_MAX || block->size > BODY_STORE_KEPT_MAX - kept) {
-        atomic_fetch_sub_explicit(&store->kept_bytes, block->size, memory_order_relaxed);
-        free(block);
-        return;
-    }
+    atomic_fetch_add_explicit(&store->kept_bytes, block->size, memory_order_relaxed);
     struct body_block *top = atomic_load_explicit(&store->returned, memory_order_relaxed);
     do
         block->next = top;
@@ -61,10 +56,12 @@ void body_store_give(struct body_store *store, struct body_block *block) {
 }
 
 void body_store_trim(struct body_store *store) {
-    if (store->idle_ticks < BODY_STORE_IDLE_TICKS) {
+    size_t kept = atomic_load_explicit(&store->kept_bytes, memory_order_relaxed);
+    bool is_idle = store->idle_ticks >= BODY_STORE_IDLE_TICKS;
+    if (!is_idle)
         store->idle_ticks++;
+    if (!is_idle && kept <= store->kept_max)
         return;
-    }
     collect(store);
     if (store->kept)
         free(detach(store, &store->kept));

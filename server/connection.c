@@ -29,8 +29,10 @@ static void move_to(struct connection *connection, enum connection_state state) 
 static void on_closed(uv_handle_t *handle) {
     struct connection *connection = handle->data;
     struct server *server = connection->server;
-    if (connection->job)
+    if (connection->job && connection->job->was_handed_over)
         workers_release_later(server->workers, connection->job, true);
+    else if (connection->job)
+        job_release(connection->job);
     job_totals_give(&server->totals, connection->unread_length);
     free(connection->unread);
     http_parser_free(&connection->parser);
@@ -75,7 +77,10 @@ static void finish_answer(struct connection *connection) {
     connection->requests++;
     metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
                          uv_hrtime() - job->call.started_ns);
-    workers_release_later(server->workers, job, job_is_large(job));
+    if (job->was_handed_over)
+        workers_release_later(server->workers, job, job_is_large(job));
+    else
+        job_release(job);
 
     if (!connection->stays && connection->is_last) {
         connection_close(connection);
@@ -272,6 +277,15 @@ static void begin_request(struct connection *connection) {
     }
 }
 
+/* From here on the job is a worker's, unless the queue is full. */
+static bool hand_over(struct server *server, struct job *job) {
+    job->was_handed_over = true;
+    if (workers_submit(server->workers, job))
+        return true;
+    job->was_handed_over = false;
+    return false;
+}
+
 static void finish_request(struct connection *connection) {
     struct server *server = connection->server;
     struct job *job = connection->job;
@@ -280,7 +294,7 @@ static void finish_request(struct connection *connection) {
         workers_return(server->workers, job);
     } else if (connection->runs_on_loop) {
         api_run(&job->call);
-    } else if (workers_submit(server->workers, job)) {
+    } else if (hand_over(server, job)) {
         metrics_add(server->metrics, METRICS_jobs_run, 1);
     } else {
         metrics_add(server->metrics, METRICS_requests_refused, 1);

@@ -1,6 +1,7 @@
 #include "server/job.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +10,8 @@ enum {
     PIECE_BYTES_MIN = 16 * 1024, /* of a chunked body; they double up to */
     PIECE_BYTES_MAX = 1024 * 1024,
     BUDGET_STEP = 16 * 1024,
+    INPUT_BYTES_MAX = 256 * 1024, /* beside the body: path, query, a refusal */
+    SPARE_JOBS_MAX = 256,
     LARGE_BYTES = 128 * 1024,
 };
 
@@ -23,6 +26,7 @@ static void on_done(struct api_call *call) {
     job->totals->done(job->totals->context, job);
 }
 
+/* By the last owner, whichever thread that is. */
 static void on_free(struct api_call *call) {
     struct job *job = call->context;
     struct job_totals *totals = job->totals;
@@ -31,17 +35,54 @@ static void on_free(struct api_call *call) {
         if (piece->block)
             body_store_give(&totals->bodies, piece->block);
     arena_free(&job->arena);
-    free(job);
-    /* Last: whoever waits for zero may free totals. */
+    (void)job_stack_put(&totals->spent, job);
+    /* Last: whoever waits for zero may then free what is spent. */
     atomic_fetch_sub_explicit(&totals->jobs, 1, memory_order_release);
 }
 
+void job_totals_collect(struct job_totals *totals) {
+    struct job *next;
+    for (struct job *job = job_stack_take_all(&totals->spent); job; job = next) {
+        next = job->next;
+        arena_free(&job->input);
+        if (totals->spare_count >= SPARE_JOBS_MAX) {
+            free(job);
+            continue;
+        }
+        job->next = totals->spare;
+        totals->spare = job;
+        totals->spare_count++;
+    }
+}
+
+void job_totals_free(struct job_totals *totals) {
+    job_totals_collect(totals);
+    while (totals->spare) {
+        struct job *job = totals->spare;
+        totals->spare = job->next;
+        free(job);
+    }
+    body_store_free(&totals->bodies);
+}
+
+static struct job *take_spare(struct job_totals *totals) {
+    job_totals_collect(totals);
+    struct job *job = totals->spare;
+    if (!job)
+        return malloc(sizeof(*job));
+    totals->spare = job->next;
+    totals->spare_count--;
+    return job;
+}
+
 struct job *job_create(struct job_totals *totals, struct connection *connection) {
-    struct job *job = calloc(1, sizeof(*job));
+    struct job *job = take_spare(totals);
     if (!job)
         return NULL;
+    memset(job, 0, offsetof(struct job, head)); /* which is written before it is read */
+    arena_init(&job->input, INPUT_BYTES_MAX);
     arena_init(&job->arena, totals->arena_bytes_fixed);
-    api_call_init(&job->call, totals->api, &job->arena);
+    api_call_init(&job->call, totals->api, &job->input);
     job->call.context = job;
     job->call.done = on_done;
     job->call.free_call = on_free;
@@ -69,7 +110,8 @@ void job_totals_give(struct job_totals *totals, size_t bytes) {
  * that announces much and sends little takes nothing from the others. */
 static enum status add_piece(struct job *job, size_t capacity) {
     job->arena.limit += capacity * (1 + API_ARENA_FACTOR);
-    struct job_piece *piece = arena_alloc(&job->arena, sizeof(*piece));
+    job->input.limit += capacity + sizeof(struct job_piece);
+    struct job_piece *piece = arena_alloc(&job->input, sizeof(*piece));
     if (!piece)
         return STATUS_NO_MEMORY;
     *piece = (struct job_piece){.capacity = capacity};
@@ -77,7 +119,7 @@ static enum status add_piece(struct job *job, size_t capacity) {
         piece->block = body_store_take(&job->totals->bodies, capacity);
         piece->bytes = piece->block ? piece->block->bytes : NULL;
     } else {
-        piece->bytes = arena_alloc(&job->arena, capacity);
+        piece->bytes = arena_alloc(&job->input, capacity);
     }
     if (!piece->bytes)
         return STATUS_NO_MEMORY;
@@ -159,6 +201,7 @@ static enum status join_body(struct job *job) {
 }
 
 void job_run(struct job *job) {
+    job->call.arena = &job->arena;
     if (join_body(job) != STATUS_OK) {
         api_fail(&job->call, STATUS_NO_MEMORY, "no memory for the body");
         on_done(&job->call);

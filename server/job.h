@@ -5,6 +5,10 @@
  *     loop (job_create, body comes in) -> worker (api_run) -> writer (writes only)
  *          -> loop (the answer is sent) -> api_call_release -> freed by whoever let go last
  *
+ * What the loop allocates for a job comes back to the loop to be freed, in `input`; what workers
+ * and writers allocate, in `arena`, is freed by a worker. Otherwise they would meet in the
+ * allocator's locks, and whoever holds one may lose its core for milliseconds.
+ *
  * The exceptions: call.is_cancelled is atomic, and `connection` and `head` are the loop's at all
  * times. After a write was answered before it was applied, a writer may still work in the arena
  * while the loop sends the answer, so the loop does not touch the arena any more.
@@ -15,6 +19,7 @@
 #include "api/api.h"
 #include "server/body_store.h"
 #include "server/http_response.h"
+#include "server/job_stack.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,6 +37,9 @@ struct job_totals {
     atomic_size_t body_bytes; /* of the budget, in use */
     atomic_size_t jobs;       /* alive */
     struct body_store bodies;
+    struct job_stack spent; /* let go of by their last owner; the loop frees them */
+    struct job *spare;      /* empty jobs to be used again; the loop's */
+    size_t spare_count;
     void (*done)(void *context, struct job *job); /* the answer stands; worker or writer thread */
     void *context;
 };
@@ -46,14 +54,16 @@ struct job_piece {
 
 struct job {
     struct api_call call;
-    struct arena arena;
+    struct arena input;   /* the loop's: what was read of the request, and refusals */
+    struct arena arena;   /* the call's, once a worker runs it */
+    bool was_handed_over; /* to a worker */
     struct job_totals *totals;
     struct job_piece *first_piece, *last_piece;
     size_t body_length;                /* received so far */
     size_t budget_bytes;               /* taken out of totals->body_bytes */
     struct connection *connection;     /* loop only; NULL once the client has left */
-    char head[HTTP_RESPONSE_HEAD_MAX]; /* loop only; of the answer */
     struct job *next;                  /* link of the queue the job is in; its owner's */
+    char head[HTTP_RESPONSE_HEAD_MAX]; /* loop only; of the answer. Last: it is not cleared */
 };
 
 /* NULL: out of memory. Loop thread, like all of the below but job_run. */
@@ -75,6 +85,12 @@ void job_run(struct job *job);
 
 /* Lets go of the job, for its server. Any thread. */
 void job_release(struct job *job);
+
+/* Frees what was let go of; now and then. Loop thread. */
+void job_totals_collect(struct job_totals *totals);
+
+/* Frees the spare jobs too; when no job is alive. */
+void job_totals_free(struct job_totals *totals);
 
 /* True if the job holds so much memory that it should not wait to be freed. */
 bool job_is_large(const struct job *job);

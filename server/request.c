@@ -39,7 +39,7 @@ static enum request_verdict answer_options(struct server *server, const struct h
     if (head->path.bytes[0] == '*')
         snprintf(methods, sizeof(methods), "GET, HEAD, POST, PUT, PATCH, DELETE");
     else
-        match = routes_match("OPTIONS", head->path.bytes, head->path.length, &job->arena, &route,
+        match = routes_match("OPTIONS", head->path.bytes, head->path.length, &job->input, &route,
                              &arguments, methods);
     if (match == ROUTE_NOT_FOUND)
         return answer_text(job, 404, "");
@@ -125,7 +125,7 @@ static enum request_verdict judge_body(struct server *server, const struct http_
 static bool keep_query(const struct http_head *head, struct job *job) {
     if (!head->query.bytes)
         return true;
-    job->call.query = arena_text(&job->arena, head->query.bytes, head->query.length);
+    job->call.query = arena_text(&job->input, head->query.bytes, head->query.length);
     job->call.query_length = head->query.length;
     return job->call.query != NULL;
 }
@@ -148,7 +148,7 @@ enum request_verdict request_judge(struct server *server, const struct http_head
 
     char allow[64] = "";
     enum route_match match =
-        routes_match(head->method, head->path.bytes, head->path.length, &job->arena,
+        routes_match(head->method, head->path.bytes, head->path.length, &job->input,
                      &job->call.route, &job->call.arguments, allow);
     if (match != ROUTE_FOUND)
         job->call.route = NULL;

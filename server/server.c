@@ -155,6 +155,7 @@ static void on_tick(uv_timer_t *handle) {
     while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
         connection_expire(timer);
     workers_release_waiting(server->workers);
+    job_totals_collect(&server->totals);
     body_store_trim(&server->totals.bodies);
     if (server->accept_is_pending && !server->is_draining)
         server->accept_is_pending = !listener_take(server);
@@ -295,6 +296,9 @@ enum status server_create(const struct config *config, struct server **created,
     server->reserve_fd = -1;
     server->connections_max = connections_allowed(config);
     server->totals.body_bytes_max = body_budget(config);
+    server->totals.bodies.kept_max = server->totals.body_bytes_max / 2;
+    if (server->totals.bodies.kept_max > BODY_STORE_KEPT_MAX)
+        server->totals.bodies.kept_max = BODY_STORE_KEPT_MAX;
     server->totals.arena_bytes_fixed = config->request_memory_mb * MEBIBYTE;
     server->totals.done = on_done;
     server->totals.context = server;
@@ -371,7 +375,7 @@ void server_free(struct server *server) {
     if (server->reserve_fd >= 0)
         close(server->reserve_fd);
     workers_free(server->workers);
-    body_store_free(&server->totals.bodies);
+    job_totals_free(&server->totals);
     metrics_free(server->metrics);
     auth_free(server->auth);
     free(server);

@@ -42,19 +42,24 @@ START_TEST(does_not_spend_a_large_block_on_a_small_body) {
 }
 END_TEST
 
-START_TEST(keeps_64_mib_and_not_one_block_more) {
+START_TEST(frees_what_is_too_much_one_by_one) {
     struct body_block *blocks[5];
+    store.kept_max = 64 * MIB;
     for (int i = 0; i < 5; i++)
         blocks[i] = body_store_take(&store, 16 * MIB);
     for (int i = 0; i < 5; i++)
         body_store_give(&store, blocks[i]);
-    ck_assert_uint_eq(store.kept_bytes, BODY_STORE_KEPT_MAX);
+    ck_assert_uint_eq(store.kept_bytes, 80 * MIB);
+    body_store_trim(&store);
+    ck_assert_uint_eq(store.kept_bytes, 64 * MIB);
+    body_store_trim(&store);
+    ck_assert_uint_eq(store.kept_bytes, 64 * MIB);
 }
 END_TEST
 
 START_TEST(a_size_that_no_memory_has_is_refused) {
     ck_assert_ptr_null(body_store_take(&store, SIZE_MAX));
-    ck_assert_ptr_null(body_store_take(&store, SIZE_MAX / 2));
+    ck_assert_ptr_null(body_store_take(&store, SIZE_MAX / 2 + 1));
 }
 END_TEST
 
@@ -62,6 +67,7 @@ START_TEST(frees_what_it_keeps_one_by_one_after_a_while_without_use) {
     struct body_block *first = body_store_take(&store, MIB), *second = body_store_take(&store, MIB);
     body_store_give(&store, first);
     body_store_give(&store, second);
+    store.kept_max = 64 * MIB;
     for (int i = 0; i < BODY_STORE_IDLE_TICKS; i++)
         body_store_trim(&store);
     ck_assert_uint_eq(store.kept_bytes, 2 * MIB);
@@ -111,7 +117,7 @@ Suite *test_suite(void) {
     tcase_add_checked_fixture(tests, NULL, tear_down);
     tcase_add_test(tests, gives_a_block_that_came_back_to_the_next_that_it_fits);
     tcase_add_test(tests, does_not_spend_a_large_block_on_a_small_body);
-    tcase_add_test(tests, keeps_64_mib_and_not_one_block_more);
+    tcase_add_test(tests, frees_what_is_too_much_one_by_one);
     tcase_add_test(tests, a_size_that_no_memory_has_is_refused);
     tcase_add_test(tests, frees_what_it_keeps_one_by_one_after_a_while_without_use);
     tcase_add_test(tests, takes_blocks_back_from_several_threads);

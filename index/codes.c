@@ -210,6 +210,13 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
     set_weights(space, query, meta.scale, meta.length);
 }
 
+static void load_metas(struct code_batch *batch) {
+    for (size_t i = 0; i < batch->count; i++) {
+        batch->scales[i] = batch->metas[i]->scale;
+        batch->lengths[i] = batch->metas[i]->length;
+    }
+}
+
 void codes_distances(const struct code_space *space, const struct code_query *query,
                      struct code_batch *batch) {
     size_t count = batch->count;
@@ -217,6 +224,7 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     if (count == 0)
         return;
     if (space->metric == CODE_METRIC_L1) {
+        load_metas(batch);
         space->kernels->l1_rows(&query->kernel, batch->rows, batch->scales, count,
                                 batch->distances);
         for (size_t i = 0; i < count; i++)
@@ -225,6 +233,7 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     }
     int32_t dots[CODES_BATCH_MAX];
     space->kernels->dot_rows(&query->kernel, batch->rows, count, dots);
+    load_metas(batch); /* after the rows, while which they had time to come from memory */
     for (size_t i = 0; i < count; i++) {
         float distance = query->base +
                          query->square_weight * batch->lengths[i] * batch->lengths[i] +

@@ -88,11 +88,12 @@ struct code_batch {
     size_t count; /* at most CODES_BATCH_MAX */
     uint32_t slots[CODES_BATCH_MAX];
     const uint8_t *rows[CODES_BATCH_MAX];
-    float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX];
-    float distances[CODES_BATCH_MAX]; /* finite or -infinity, never NaN */
+    const struct code_meta *metas[CODES_BATCH_MAX];
+    float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX]; /* from metas, by codes_distances */
+    float distances[CODES_BATCH_MAX];                        /* finite or -infinity, never NaN */
 };
 
-/* Fills in batch->distances. */
+/* Fills in batch->scales, lengths and distances. */
 void codes_distances(const struct code_space *space, const struct code_query *query,
                      struct code_batch *batch);
 

@@ -3,8 +3,9 @@
 
 enum {
     POOL_MAX = 2 * VECTOR_INDEX_EF_MAX,
-    SPARE_MIN = 10, /* candidates measured beyond k, and at least half of k */
-    STARTS = 8,     /* nodes of level 1 from which level 0 is entered */
+    SPARE_MIN = 10,      /* candidates measured beyond k, and at least half of k */
+    STARTS = 8,          /* nodes of level 1 from which level 0 is entered */
+    PREFETCHED_MAX = 64, /* slots whose life is asked for before it is looked at */
     PILOT_EF = 64,
     TWINS_MAX = 4096 /* followed from one slot: beyond, equal vectors are not all compared by id */
 };
@@ -31,6 +32,10 @@ static void add(struct collection *found, struct hit hit) {
 static bool collect(const struct hnsw *hnsw, const struct walk *walk, struct collection *found) {
     struct scratch_hits *rows = &found->search->scratch->rows;
     uint32_t limit = found->search->scratch->visited.capacity;
+    for (size_t i = 0; i < walk->count && i < found->wanted && i < PREFETCHED_MAX; i++) {
+        slots_prefetch(found->search->slots, walk->pool[i].slot);
+        __builtin_prefetch(store_node(hnsw->store, walk->pool[i].slot));
+    }
     for (size_t i = 0; i < walk->count && found->count < found->wanted; i++) {
         found->looked = i + 1;
         struct hit hit = walk->pool[i];

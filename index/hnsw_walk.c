@@ -77,14 +77,13 @@ static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
     for (size_t i = 0; i < count; i++) {
         uint32_t neighbour = batch->slots[i];
         const uint8_t *row = store_code(store, neighbour);
-        const struct code_meta *meta = store_meta(store, neighbour);
         batch->rows[i] = row;
+        batch->metas[i] = store_meta(store, neighbour);
+        __builtin_prefetch(batch->metas[i]);
         if (i < PREFETCHED) {
             for (size_t byte = 0; byte < store->code_bytes && byte < PREFETCHED_BYTES; byte += LINE)
                 __builtin_prefetch(row + byte);
         }
-        batch->scales[i] = meta->scale;
-        batch->lengths[i] = meta->length;
     }
     batch->count = count;
 }

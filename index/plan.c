@@ -38,6 +38,7 @@ static double now_ns(void) {
 static double measure(const struct code_space *space, struct code_query *query,
                       const uint8_t *memory, bool is_scattered) {
     struct code_batch *batch = calloc(1, sizeof(*batch));
+    const struct code_meta meta = {.scale = 0.01f, .length = 1};
     uint32_t rows = (uint32_t)(TRIAL_BYTES / space->width), at = 0;
     double best = 0;
     for (int run = 0; batch && run < TRIAL_RUNS; run++) {
@@ -50,8 +51,7 @@ static double measure(const struct code_space *space, struct code_query *query,
             for (size_t i = 0; i < batch->count; i++) {
                 at = is_scattered ? (at * 1664525u + 1013904223u) : at + 1;
                 batch->rows[i] = memory + (size_t)(at % rows) * space->width;
-                batch->scales[i] = 0.01f;
-                batch->lengths[i] = 1;
+                batch->metas[i] = &meta;
             }
             codes_distances(space, query, batch);
             if (!is_scattered)

@@ -53,8 +53,7 @@ static inline void search_batch_add(const struct store *store, struct code_batch
     size_t i = batch->count++;
     batch->slots[i] = slot;
     batch->rows[i] = store_code(store, slot);
-    batch->scales[i] = store_meta(store, slot)->scale;
-    batch->lengths[i] = store_meta(store, slot)->length;
+    batch->metas[i] = store_meta(store, slot);
 }
 
 #endif

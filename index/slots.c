@@ -94,6 +94,10 @@ bool slots_visible(const struct slots *slots, uint32_t number, uint64_t operatio
     return born != 0 && born <= operation && (died == 0 || died > operation);
 }
 
+void slots_prefetch(const struct slots *slots, uint32_t number) {
+    __builtin_prefetch(find(slots, number));
+}
+
 uint64_t slots_died_at(const struct slots *slots, uint32_t number) {
     const struct slot *slot = find(slots, number);
     return slot ? atomic_load_explicit(&slot->died, memory_order_acquire) : 0;

@@ -45,6 +45,9 @@ void slots_died(struct slots *slots, uint32_t slot, uint64_t operation);
 /* True if a reader as of `operation` sees the slot. Any thread; slot may be any number. */
 bool slots_visible(const struct slots *slots, uint32_t slot, uint64_t operation);
 
+/* Asks for what slots_visible will read. Any thread; slot may be any number. */
+void slots_prefetch(const struct slots *slots, uint32_t slot);
+
 /* The operation that killed the slot; 0 if it lives or was never born. Any thread. */
 uint64_t slots_died_at(const struct slots *slots, uint32_t slot);
 

@@ -103,8 +103,7 @@ START_TEST(bounds_hold_the_true_distance) {
         codes_query_bound(&space, &query);
         batch.count = 1;
         batch.rows[0] = row.code;
-        batch.scales[0] = row.meta.scale;
-        batch.lengths[0] = row.meta.length;
+        batch.metas[0] = &row.meta;
         codes_distances(&space, &query, &batch);
         codes_floors(&space, &query, &batch, &row.error, &floor);
         struct code_bounds bounds =
@@ -150,8 +149,7 @@ START_TEST(a_row_as_query_is_its_decoded_vector) {
     codes_query_row(&space, rows[0].code, rows[0].meta, &query);
     batch.count = 1;
     batch.rows[0] = rows[1].code;
-    batch.scales[0] = rows[1].meta.scale;
-    batch.lengths[0] = rows[1].meta.length;
+    batch.metas[0] = &rows[1].meta;
     codes_distances(&space, &query, &batch);
     float expected = distance_between(distance, decoded[0], decoded[1], 128);
     ck_assert_float_eq_tol(batch.distances[0], expected, 1e-3f * fabsf(expected) + 1e-4f);

@@ -57,7 +57,7 @@ static const struct option options[] = {
     {"storage.writer_threads", "writer-threads", "0", NULL, "Threads that commit; 0: two.", 0, 64,
      MEMBER(writer_threads)},
     {"storage.builder_threads", "builder-threads", "0", NULL,
-     "Threads that build graphs; 0: one less than cores.", 0, 256, MEMBER(builder_threads)},
+     "Threads that build graphs, at low priority; 0: one a core.", 0, 256, MEMBER(builder_threads)},
     {"storage.recover_damaged", "recover-damaged", "false", NULL,
      "Start although the folder holds what cannot be read; it is set aside.", 0, 0,
      MEMBER(recover_damaged)},

@@ -14,7 +14,8 @@
 
 enum {
     MEBIBYTE = 1024 * 1024,
-    READERS_BESIDE_WORKERS = 16, /* builders, metrics and whoever else looks */
+    VERIFY_ARENA_BYTES = 256 * MEBIBYTE, /* names of collections */
+    READERS_BESIDE_WORKERS = 16,         /* builders, metrics and whoever else looks */
     /* Larger blocks are the system's again when they are freed, and the allocator's locks, which
      * the loop takes too, are not held while that happens. */
     MALLOC_MAPPED_BYTES = MEBIBYTE,
@@ -227,31 +228,34 @@ static int serve(const struct config *config) {
     return exit_status;
 }
 
-/* Opens each collection, which reads and checks what it holds. */
+static void print_problem(void *context, const char *problem) {
+    printf("%s: %s\n", (const char *)context, problem);
+}
+
+/* Reads every record of every collection and says what does not fit. */
 static int verify(const struct config *config) {
     struct error error;
     struct storage *storage;
     struct arena arena;
     const char *const *names;
-    size_t count, damaged = 0;
+    size_t count = 0, damaged = 0;
     if (open_storage(config, &storage, &error) != STATUS_OK)
         return fail(&error);
-    arena_init(&arena, (size_t)256 * MEBIBYTE);
+    arena_init(&arena, VERIFY_ARENA_BYTES);
     enum status status = storage_list_collections(storage, &arena, &names, &count, &error);
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-        struct collection *collection;
-        if (storage_acquire_collection(storage, names[i], &collection, &error) == STATUS_OK) {
-            storage_release_collection(collection);
-            printf("%s: good\n", names[i]);
+        char *name = (char *)(uintptr_t)names[i];
+        if (storage_verify_collection(storage, name, print_problem, name, &error) == STATUS_OK) {
+            printf("%s: good\n", name);
         } else {
             damaged++;
-            printf("%s: %s\n", names[i], error.message);
+            printf("%s: %s\n", name, error.message);
         }
     }
-    if (status != STATUS_OK)
-        fail(&error);
-    else
+    if (status == STATUS_OK)
         printf("%zu collections, %zu damaged\n", count, damaged);
+    else
+        fail(&error);
     arena_free(&arena);
     storage_close(storage, 0);
     return status == STATUS_OK && damaged == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -18,6 +18,7 @@
 
 enum {
     MEBIBYTE = 1024 * 1024,
+    LOOP_NICE = -5,
     BODY_BUDGET_MB_MAX = 512,  /* when it is not configured */
     STORAGE_SHARE_OF_STOP = 4, /* a quarter of the time to stop is kept for closing storage */
 };
@@ -338,6 +339,8 @@ int server_run(struct server *server, struct api *api, unsigned *time_left_ms) {
     signal(SIGPIPE, SIG_IGN);
     server->totals.api = api;
     loop_clock_init(&server->clock);
+    /* Where it is allowed (root): the loop does little, but every client waits for it. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOOP_NICE);
     uv_signal_start(&server->terminate, on_signal, SIGTERM);
     uv_signal_start(&server->interrupt, on_signal, SIGINT);
     uv_timer_start(&server->tick, on_tick, TIMER_WHEEL_TICK_MS, TIMER_WHEEL_TICK_MS);

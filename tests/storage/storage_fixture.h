@@ -21,6 +21,11 @@
 
 #define FIXTURE __attribute__((unused)) static
 
+/* The fixture's own memory; test_allocations.c makes that of all others fail. */
+#ifndef FIXTURE_CALLOC
+#define FIXTURE_CALLOC calloc
+#endif
+
 enum {
     FIXTURE_DIMENSION = 8,
     FIXTURE_ARENA_MAX = 256 * 1024 * 1024,
@@ -220,10 +225,10 @@ enum {
 
 FIXTURE void batch_make(struct batch *batch, const uint64_t *numbers, size_t count,
                         uint64_t version, size_t dimension) {
-    batch->points = calloc(count, sizeof(*batch->points));
-    batch->vectors = calloc(count, sizeof(*batch->vectors));
-    batch->values = calloc(count * dimension, sizeof(float));
-    batch->payloads = calloc(count, BATCH_PAYLOAD_MAX);
+    batch->points = FIXTURE_CALLOC(count, sizeof(*batch->points));
+    batch->vectors = FIXTURE_CALLOC(count, sizeof(*batch->vectors));
+    batch->values = FIXTURE_CALLOC(count * dimension, sizeof(float));
+    batch->payloads = FIXTURE_CALLOC(count, BATCH_PAYLOAD_MAX);
     for (size_t i = 0; i < count; i++) {
         float *values = batch->values + i * dimension;
         char *payload = batch->payloads + i * BATCH_PAYLOAD_MAX;
@@ -251,7 +256,7 @@ FIXTURE void batch_free(struct batch *batch) {
 
 FIXTURE enum status fixture_upsert(struct collection *collection, uint64_t first, size_t count,
                                    uint64_t version, struct error *error) {
-    uint64_t *numbers = calloc(count, sizeof(*numbers));
+    uint64_t *numbers = FIXTURE_CALLOC(count, sizeof(*numbers));
     struct batch batch;
     for (size_t i = 0; i < count; i++)
         numbers[i] = first + i;
@@ -264,7 +269,7 @@ FIXTURE enum status fixture_upsert(struct collection *collection, uint64_t first
 
 FIXTURE enum status fixture_remove_points(struct collection *collection, uint64_t first,
                                           size_t count, struct error *error) {
-    struct point_id *ids = calloc(count, sizeof(*ids));
+    struct point_id *ids = FIXTURE_CALLOC(count, sizeof(*ids));
     for (size_t i = 0; i < count; i++)
         ids[i] = fixture_id(first + i);
     const struct operation operation = {.kind = OPERATION_DELETE,

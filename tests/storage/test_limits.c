@@ -366,6 +366,47 @@ START_TEST(one_payload_index_too_many_is_refused) {
 }
 END_TEST
 
+/* ---- Size -------------------------------------------------------------------------------------
+ */
+
+/* More pages than a transaction of LMDB keeps in memory, more postings than are collected at once.
+ */
+START_TEST(one_operation_may_change_very_many_points) {
+    enum {
+        MANY = 60000
+    };
+    struct error error = {0};
+    struct arena arena;
+    struct payload_scalar value = {.type = PAYLOAD_BOOL, .boolean = true};
+    struct condition condition = {.kind = CONDITION_MATCH, .values = &value, .values_count = 1};
+    const struct filter filter = {.must = {.items = &condition, .count = 1}};
+    begin();
+    arena_init(&arena, 1 << 20);
+    struct operation create = {.kind = OPERATION_CREATE_INDEX};
+    ck_assert_int_eq(payload_path_parse("even", 4, &arena, &create.field.path, &error), STATUS_OK);
+    create.field.type = PAYLOAD_INDEX_BOOL;
+    condition.path = create.field.path;
+    if (_i == 1)
+        ck_assert_int_eq(fixture_write(collection, &create, 1, &error), STATUS_OK);
+    ck_assert_msg(fixture_upsert(collection, 0, MANY, 1, &error) == STATUS_OK, "%s", error.message);
+    ck_assert_msg(fixture_upsert(collection, 0, MANY, 2, &error) == STATUS_OK, "%s", error.message);
+    struct operation operation = {.kind = OPERATION_DELETE, .selector = {.filter = &filter}};
+    ck_assert_msg(fixture_write(collection, &operation, 1, &error) == STATUS_OK, "%s",
+                  error.message);
+    ck_assert_uint_eq(fixture_count(collection), MANY / 2);
+    struct read read;
+    uint64_t count;
+    read_begin(&read, collection);
+    ck_assert_int_eq(reader_count(read.reader, &filter, &count, &read.error), STATUS_OK);
+    ck_assert_uint_eq(count, 0);
+    for (uint64_t id = 1; id < MANY; id += 998)
+        fixture_expect_point(read.reader, id, 2);
+    read_end(&read);
+    arena_free(&arena);
+    end();
+}
+END_TEST
+
 /* ---- Configuration ----------------------------------------------------------------------------
  */
 
@@ -444,6 +485,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tests, a_threshold_keeps_what_is_strictly_better, 0, DISTANCE_COUNT);
     tcase_add_test(tests, a_vector_of_wrong_name_size_or_number_is_refused);
     tcase_add_test(tests, one_payload_index_too_many_is_refused);
+    tcase_add_loop_test(tests, one_operation_may_change_very_many_points, 0, 2);
     tcase_add_test(tests, an_update_changes_options_and_nothing_else);
     tcase_add_test(tests, a_name_may_have_1020_bytes_and_not_one_more);
     suite_add_tcase(suite, tests);

@@ -1,0 +1,9 @@
+/* Prints which kernels an ARM machine takes: "neon" only if they agree with the plain C. */
+#include "index/kernels.h"
+
+#include <stdio.h>
+
+int main(void) {
+    puts(kernels_get()->name);
+    return 0;
+}

@@ -170,7 +170,10 @@ def run_script(name, path, variables):
         outcome.failures.append(f"{name}: {error}")
     finally:
         if server is not None:
-            server.close()
+            try:
+                server.close()
+            except RuntimeError as error:
+                outcome.failures.append(f"{name}: {error}")
     return outcome
 
 

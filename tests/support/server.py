@@ -185,9 +185,13 @@ class Server(Client):
 
     def close(self):
         try:
-            if self.process is not None:
-                # Coverage is written at an orderly exit only.
-                self.stop() if os.environ.get("NIGH_GRACEFUL") == "1" else self.kill()
+            if self.is_running() and os.environ.get("NIGH_GRACEFUL") == "1":
+                # Coverage and leaks are told at an orderly exit only.
+                status = self.stop()
+                if status != 0:
+                    raise RuntimeError(f"the server ended with status {status}:\n{self.log_tail()}")
+            elif self.process is not None:
+                self.kill()
         finally:
             if self.owns_folder:
                 shutil.rmtree(self.folder, ignore_errors=True)

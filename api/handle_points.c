@@ -20,6 +20,7 @@ static const struct json_field retrieve_fields[] = {
     {JSON_CUSTOM(struct retrieve_request, with_payload, payload_select_json)},
     {JSON_CUSTOM(struct retrieve_request, with_vector, point_json_vector_select),
      .alias = "with_vectors"},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape handle_points_retrieve_shape =
     JSON_SHAPE("PointRequest", struct retrieve_request, retrieve_fields, .defaults = NULL);
@@ -43,6 +44,7 @@ static const struct json_field scroll_fields[] = {
     {JSON_CUSTOM(struct scroll_request, with_vector, point_json_vector_select),
      .alias = "with_vectors"},
     {JSON_MEMBER(struct scroll_request, order_by)},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape handle_points_scroll_shape =
     JSON_SHAPE("ScrollRequest", struct scroll_request, scroll_fields, .inner = "scroll_request",
@@ -57,6 +59,7 @@ struct count_request {
 static const struct json_field count_fields[] = {
     {JSON_CUSTOM(struct count_request, filter, filter_json)},
     {JSON_MEMBER(struct count_request, exact)},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape handle_points_count_shape =
     JSON_SHAPE("CountRequest", struct count_request, count_fields,

@@ -173,6 +173,36 @@ const struct json_custom point_json_vectors = {
               "\"additionalProperties\":{\"$ref\":\"#/components/schemas/DenseVector\"}}]}",
 };
 
+static enum status shard_key_read_one(struct json_reader *reader) {
+    struct json_text text;
+    uint64_t number;
+    if (json_reader_peek(reader) == JSON_TYPE_STRING)
+        return json_read_text(reader, &text);
+    if (json_reader_peek(reader) == JSON_TYPE_NUMBER)
+        return json_read_u64(reader, &number);
+    return json_reader_fail(reader, "a shard key is a string or a whole number");
+}
+
+static enum status shard_key_read(struct json_reader *reader, void *member) {
+    bool more;
+    (void)member;
+    if (json_reader_peek(reader) != JSON_TYPE_ARRAY)
+        return shard_key_read_one(reader);
+    enum status status = json_open_array(reader);
+    while (status == STATUS_OK && (status = json_next_item(reader, &more)) == STATUS_OK && more)
+        status = shard_key_read_one(reader);
+    return status;
+}
+
+const struct json_custom point_json_shard_key = {
+    .name = "ShardKeySelector",
+    .read = shard_key_read,
+    .schema =
+        "{\"nullable\":true,\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\",\"minimum\":0},"
+        "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\"}]}}]"
+        "}",
+};
+
 static enum status payload_read(struct json_reader *reader, void *member) {
     struct raw_json *payload = member;
     if (json_reader_peek(reader) != JSON_TYPE_OBJECT)

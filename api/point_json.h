@@ -24,6 +24,9 @@ extern const struct json_custom point_json_vectors;
 /* One dense vector: a struct floats. */
 extern const struct json_custom point_json_vector;
 
+/* A key of shards, or a list of them: checked and ignored, one node has one shard. */
+extern const struct json_custom point_json_shard_key;
+
 /* An object, kept as its text: a struct raw_json. */
 extern const struct json_custom point_json_payload;
 

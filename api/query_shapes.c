@@ -210,6 +210,7 @@ static const struct json_shape params_shape =
 /* params begins a struct read_params, which is what the row allocates. */
 #define COMMON_ROWS                                                                \
     {JSON_CUSTOM(struct query_request, filter, filter_json)},                      \
+        {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},                    \
         {.name = "params",                                                         \
          .kind = JSON_KIND_OBJECT,                                                 \
          .offset = offsetof(struct query_request, params),                         \
@@ -259,9 +260,9 @@ static enum status search_vector_read(struct json_reader *reader, void *member) 
     enum status status = json_open_object(reader);
     while (status == STATUS_OK && (status = json_next_key(reader, &key, &more)) == STATUS_OK &&
            more) {
-        if (is_key(key, "name"))
+        if (is_key(key, "name") && !request->using)
             status = json_read_string(reader, &request->using);
-        else if (is_key(key, "vector"))
+        else if (is_key(key, "vector") && !request->query.vector.values)
             status = point_json_vector.read(reader, &request->query.vector);
         else
             return fail_form(reader, key);

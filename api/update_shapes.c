@@ -22,6 +22,7 @@ static const struct json_field upsert_fields[] = {
     {JSON_OBJECT(struct upsert_request, batch, update_columns_shape)},
     {JSON_CUSTOM(struct upsert_request, update_filter, filter_json)},
     {JSON_MEMBER(struct upsert_request, update_mode)},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape update_upsert_shape =
     JSON_SHAPE("PointInsertOperations", struct upsert_request, upsert_fields, .defaults = NULL);
@@ -35,6 +36,7 @@ struct selector_request {
 static const struct json_field selector_fields[] = {
     {JSON_LIST_OF(struct selector_request, points, point_json_id)},
     {JSON_CUSTOM(struct selector_request, filter, filter_json)},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape update_selector_shape =
     JSON_SHAPE("PointsSelector", struct selector_request, selector_fields, .defaults = NULL);
@@ -62,6 +64,7 @@ static const struct json_field payload_fields[] = {
     {JSON_CUSTOM(struct payload_request, payload, point_json_payload), .required = true},
     SELECTOR_ROWS(struct payload_request),
     {JSON_MEMBER(struct payload_request, key)},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape update_payload_shape =
     JSON_SHAPE("SetPayload", struct payload_request, payload_fields, .defaults = NULL);
@@ -76,6 +79,7 @@ static const struct json_field payload_keys_fields[] = {
     {JSON_LIST_OF(struct payload_keys_request, keys, json_shape_string), .required = true,
      .max = PAYLOAD_SELECT_PATHS_MAX},
     SELECTOR_ROWS(struct payload_keys_request),
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape update_payload_keys_shape =
     JSON_SHAPE("DeletePayload", struct payload_keys_request, payload_keys_fields, .defaults = NULL);
@@ -89,6 +93,7 @@ struct vectors_request {
 static const struct json_field vectors_fields[] = {
     {JSON_LIST(struct vectors_request, points, point_json_point_vectors_shape), .required = true},
     {JSON_CUSTOM(struct vectors_request, update_filter, filter_json)},
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape update_vectors_shape =
     JSON_SHAPE("UpdateVectors", struct vectors_request, vectors_fields, .defaults = NULL);
@@ -103,6 +108,7 @@ static const struct json_field vector_names_fields[] = {
     {JSON_LIST_OF(struct vector_names_request, vector, json_shape_string), .required = true,
      .min = 1, .max = COLLECTION_VECTORS_MAX},
     SELECTOR_ROWS(struct vector_names_request),
+    {JSON_CUSTOM_WHOLE("shard_key", point_json_shard_key)},
 };
 const struct json_shape update_vector_names_shape =
     JSON_SHAPE("DeleteVectors", struct vector_names_request, vector_names_fields, .defaults = NULL);

@@ -362,8 +362,15 @@ static struct vector_params *find_params(struct vectors_params *vectors, struct 
     return NULL;
 }
 
+/* The names that a map of changes had so far. */
+struct names_seen {
+    struct json_text names[COLLECTION_VECTORS_MAX];
+    size_t count;
+};
+
 static enum status patch_read(struct json_reader *reader, void *member) {
     struct vectors_params *vectors = member;
+    struct names_seen seen = {.count = 0};
     struct json_text key;
     bool more;
     enum status status = json_open_object(reader);
@@ -371,6 +378,14 @@ static enum status patch_read(struct json_reader *reader, void *member) {
            more) {
         struct vector_params ignored = {.size = 0};
         struct vector_params *params = find_params(vectors, key);
+        for (size_t i = 0; i < seen.count; i++) {
+            if (seen.names[i].length == key.length &&
+                memcmp(seen.names[i].text, key.text, key.length) == 0)
+                return json_reader_fail(reader, "duplicate vector name");
+        }
+        if (seen.count == COLLECTION_VECTORS_MAX)
+            return json_reader_fail(reader, "more than %d vectors", COLLECTION_VECTORS_MAX);
+        seen.names[seen.count++] = key;
         if (!params && vectors->items)
             return error_set(reader->error, STATUS_INVALID, "Not existing vector name error: %.*s",
                              key.length < VECTOR_NAME_MAX ? (int)key.length : VECTOR_NAME_MAX,

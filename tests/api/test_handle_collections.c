@@ -128,6 +128,7 @@ START_TEST(a_patch_changes_what_it_names_and_nothing_else) {
         {"PATCH /collections/x", "{\"hnsw_config\":{\"ef_construct\":1}}", 422,
          "[hnsw_config.ef_construct: value 1 invalid, must be from 4 to 10000]"},
         {"GET /collections/x", NULL, 200, "\"ef_construct\":77"},
+        {"PATCH /collections/x", "{\"vectors\":{\"b\":{},\"b\":{}}}", 400, "duplicate vector name"},
         {"PATCH /collections/x", "", 400, "Format error in JSON body"},
     };
     RUN(steps);

@@ -289,6 +289,11 @@ static const struct step refused[] = {
      "Bad request: lookup_from"},
     {QUERY, "{\"query\":1,\"filter\":{\"must\":[{\"kay\":\"n\"}]}}", 400, "unknown field `kay`"},
     {QUERY, "{\"query\":1,\"query\":2}", 400, "duplicate field `query`"},
+    {QUERY, "{\"query\":1,\"shard_key\":true}", 400, "shard_key: a shard key is a string"},
+    {SEARCH, "{\"vector\":{\"name\":\"\",\"name\":\"\",\"vector\":" ONES "},\"limit\":1}", 400,
+     "name"},
+    {SEARCH, "{\"vector\":{\"name\":\"\",\"vector\":" ONES ",\"vector\":" ONES "},\"limit\":1}",
+     400, "vector"},
     {QUERY, "", 400, "the body is empty"},
     {QUERY, "[]", 400, "expected an object"},
 };

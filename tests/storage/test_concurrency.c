@@ -253,6 +253,145 @@ START_TEST(an_index_built_on_a_live_collection_never_changes_an_answer) {
 }
 END_TEST
 
+/* ---- Many writers, each with points of its own ------------------------------------------------
+ */
+
+enum {
+    OWN_IDS = 60,
+    OWN_STEPS = 220,
+    OWN_WRITERS = 8,
+};
+
+struct own_point {
+    uint64_t payload, vector; /* versions; payload 0: no such point */
+};
+
+struct owner {
+    struct shared *shared;
+    uint64_t first, random, version;
+    struct own_point points[OWN_IDS];
+};
+
+static uint64_t draw(struct owner *owner, uint64_t below) {
+    owner->random ^= owner->random << 13;
+    owner->random ^= owner->random >> 7;
+    owner->random ^= owner->random << 17;
+    return (owner->random >> 11) % below;
+}
+
+static enum status edit_to_context(const struct operation *operation, const char *payload,
+                                   size_t length, struct arena *arena, const char **edited,
+                                   size_t *edited_length, struct error *error) {
+    (void)payload, (void)length, (void)error;
+    const char *text = operation->edit_context;
+    *edited = arena_text(arena, text, strlen(text));
+    *edited_length = strlen(text);
+    return STATUS_OK;
+}
+
+/* One operation on a few of the owner's points. Those that need the point to exist are sent also
+ * for points that do not: they must be refused, alone in their group. */
+static void own_step(struct owner *owner) {
+    struct error error = {0};
+    struct batch batch;
+    uint64_t numbers[8];
+    size_t count = 1 + draw(owner, 8), missing = 0;
+    uint64_t start = draw(owner, OWN_IDS - 8);
+    uint64_t version = ++owner->version;
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = owner->first + start + i;
+        missing += owner->points[start + i].payload == 0;
+    }
+    batch_make(&batch, numbers, count, version, FIXTURE_DIMENSION);
+    struct point_id ids[8];
+    for (size_t i = 0; i < count; i++)
+        ids[i] = batch.points[i].id;
+    struct operation operation = batch.operation;
+    uint64_t kind = draw(owner, 8);
+    if (kind == 0) {
+        operation = (struct operation){.kind = OPERATION_DELETE,
+                                       .selector = {.ids = ids, .ids_count = count}};
+    } else if (kind == 1) {
+        operation.kind = OPERATION_UPDATE_VECTORS;
+    } else if (kind == 2) {
+        count = 1;
+        missing = owner->points[start].payload == 0;
+        operation = (struct operation){.kind = OPERATION_EDIT_PAYLOAD,
+                                       .selector = {.ids = ids, .ids_count = 1},
+                                       .edit = edit_to_context,
+                                       .edit_context = batch.payloads};
+    }
+    enum status status = fixture_write(owner->shared->collection, &operation, 1, &error);
+    bool is_refused = (kind == 1 || kind == 2) && missing > 0;
+    ck_assert_msg(status == (is_refused ? STATUS_NOT_FOUND : STATUS_OK), "%s", error.message);
+    for (size_t i = 0; i < count && !is_refused; i++) {
+        struct own_point *point = &owner->points[start + i];
+        point->payload = kind == 0 ? 0 : kind == 1 ? point->payload : version;
+        point->vector = kind == 0 ? 0 : kind == 2 ? point->vector : version;
+    }
+    batch_free(&batch);
+}
+
+static void check_own(struct owner *owner) {
+    struct read read;
+    read_begin(&read, owner->shared->collection);
+    for (uint64_t i = 0; i < OWN_IDS; i++) {
+        struct point_row row;
+        struct point_id id = fixture_id(owner->first + i);
+        enum status status = reader_point(read.reader, &id, &row, &read.error);
+        const struct own_point *point = &owner->points[i];
+        ck_assert_int_eq(status, point->payload == 0 ? STATUS_NOT_FOUND : STATUS_OK);
+        if (status != STATUS_OK)
+            continue;
+        float expected[FIXTURE_DIMENSION];
+        ck_assert_uint_eq(payload_version(&row), point->payload);
+        fixture_vector(id.number, point->vector, expected, FIXTURE_DIMENSION);
+        const float *values =
+            reader_vector(read.reader, &row, &reader_config(read.reader)->vectors[0]);
+        ck_assert_ptr_nonnull(values);
+        ck_assert_mem_eq(values, expected, sizeof(expected));
+    }
+    read_end(&read);
+}
+
+static void *own_loop(void *argument) {
+    struct owner *owner = argument;
+    for (unsigned i = 0; i < OWN_STEPS; i++) {
+        own_step(owner);
+        if (i % 4 == 0)
+            check_own(owner);
+    }
+    return NULL;
+}
+
+START_TEST(each_of_many_writers_finds_what_it_wrote) {
+    static struct shared shared;
+    static struct owner owners[OWN_WRITERS];
+    pthread_t threads[OWN_WRITERS];
+    memset(&shared, 0, sizeof(shared));
+    memset(owners, 0, sizeof(owners));
+    fixture_prepare(&shared.fixture);
+    shared.fixture.options.map_bytes = 256 * 1024;
+    fixture_open(&shared.fixture);
+    fixture_create(&shared.fixture, "owned");
+    shared.collection = fixture_acquire(&shared.fixture, "owned");
+    for (unsigned i = 0; i < OWN_WRITERS; i++) {
+        owners[i] = (struct owner){
+            .shared = &shared, .first = (uint64_t)i * 1000, .random = 99991 + 7 * (uint64_t)i};
+        pthread_create(&threads[i], NULL, own_loop, &owners[i]);
+    }
+    for (unsigned i = 0; i < OWN_WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    storage_release_collection(shared.collection);
+    fixture_reopen(&shared.fixture);
+    shared.collection = fixture_acquire(&shared.fixture, "owned");
+    for (unsigned i = 0; i < OWN_WRITERS; i++)
+        check_own(&owners[i]);
+    storage_release_collection(shared.collection);
+    fixture_end(&shared.fixture);
+}
+END_TEST
+
 /* ---- Creating and deleting while others read and write ----------------------------------------
  */
 
@@ -305,6 +444,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, an_id_updated_in_a_loop_is_found_exactly_once_in_every_answer);
     tcase_add_test(tests, the_map_grows_under_readers_and_none_of_them_fails);
     tcase_add_test(tests, an_index_built_on_a_live_collection_never_changes_an_answer);
+    tcase_add_test(tests, each_of_many_writers_finds_what_it_wrote);
     tcase_add_test(tests, a_collection_can_be_deleted_and_made_again_while_it_is_used);
     suite_add_tcase(suite, tests);
     return suite;

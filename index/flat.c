@@ -115,19 +115,16 @@ static enum status scan_rows(struct scan *scan, enum flat_rows which) {
     return take_batch(scan, batch) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-enum status flat_scan(struct search *search, enum flat_rows which, struct top_k *top) {
-    struct scratch_hits *uppers = &search->scratch->pool;
-    if (which == FLAT_WAITING &&
-        atomic_load_explicit(&search->store->waiting_count, memory_order_acquire) == 0)
-        return STATUS_OK;
-    if (!scratch_reserve_hits(uppers, top->k))
-        return STATUS_NO_MEMORY;
+/* One pass that looks for `extra` more than k rows. */
+static enum status scan_once(struct search *search, enum flat_rows which, size_t extra,
+                             struct top_k *top) {
     struct scan scan;
-    codes_query_bound(search->space, &search->scratch->query);
     scan.search = search;
     scan.rows_count = 0;
     scan.threshold = INFINITY;
-    top_k_init(&scan.uppers, uppers->items, top->k);
+    if (!scratch_reserve_hits(&search->scratch->pool, top->k + extra))
+        return STATUS_NO_MEMORY;
+    top_k_init(&scan.uppers, search->scratch->pool.items, top->k + extra);
     enum status status = scan_rows(&scan, which);
     if (status != STATUS_OK)
         return status;
@@ -140,4 +137,22 @@ enum status flat_scan(struct search *search, enum flat_rows which, struct top_k 
     }
     search_measure(search, rows, count, top);
     return search->status;
+}
+
+enum status flat_scan(struct search *search, enum flat_rows which, struct top_k *top) {
+    assert(top->count == 0);
+    if (which == FLAT_WAITING &&
+        atomic_load_explicit(&search->store->waiting_count, memory_order_acquire) == 0)
+        return STATUS_OK;
+    codes_query_bound(search->space, &search->scratch->query);
+    enum status status = STATUS_OK;
+    size_t extra = 0;
+    bool is_short = true;
+    while (is_short && status == STATUS_OK) {
+        top->count = search->missing = 0;
+        status = scan_once(search, which, extra, top);
+        is_short = search->missing > extra;
+        extra = search->missing;
+    }
+    return status;
 }

@@ -16,9 +16,9 @@ enum flat_rows {
     FLAT_LINKED,  /* those that it holds */
 };
 
-/* Offers the k nearest of the rows that are visible and pass to `top`, which may hold hits already
- * (of other slots). scratch->query is the search's vector. STATUS_OK, _NO_MEMORY, _CANCELLED or
- * _TIMEOUT. */
+/* Offers the k nearest of the rows that are visible and pass to `top`, which is empty. Rows whose
+ * vector the owner no longer has are replaced by the next. scratch->query is the search's vector.
+ * STATUS_OK, _NO_MEMORY, _CANCELLED or _TIMEOUT. */
 MUST_CHECK enum status flat_scan(struct search *search, enum flat_rows rows, struct top_k *top);
 
 #endif

@@ -120,9 +120,10 @@ enum status hnsw_search(struct search *search, const struct hnsw *hnsw, const st
     size_t wanted = top->k + (top->k / 2 > SPARE_MIN ? top->k / 2 : SPARE_MIN);
     struct collection found = {.search = search, .wanted = wanted < way->ef ? wanted : way->ef};
     enum status status = find(&found, hnsw, way, top);
-    *is_complete = found.is_enough;
+    *is_complete = false;
     if (status != STATUS_OK || !found.is_enough)
         return status;
     search_measure(search, search->scratch->rows.items, found.count, top);
+    *is_complete = top->count == top->k; /* or the owner lacks vectors */
     return search->status;
 }

@@ -131,9 +131,13 @@ static double filtered_walk_ns(const struct plan_question *question, double shar
     return (double)question->ef * step;
 }
 
-struct plan_answer plan_choose(const struct plan_question *question) {
+void plan_prepare(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, measure_prices);
+}
+
+struct plan_answer plan_choose(const struct plan_question *question) {
+    plan_prepare();
     double rows = (double)(question->rows > 0 ? question->rows : 1);
     double share = question->has_filter ? (double)question->passing / rows : 1;
     double ef = (double)question->ef;

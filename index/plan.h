@@ -28,6 +28,9 @@ struct plan_answer {
     uint64_t scored_max; /* distances of a walk that cost as much as the exact scan */
 };
 
+/* Measures the prices now if nobody did: for threads on which no client waits. */
+void plan_prepare(void);
+
 struct plan_answer plan_choose(const struct plan_question *question);
 
 #endif

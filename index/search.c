@@ -60,8 +60,10 @@ bool search_measure(struct search *search, const struct hit *rows, size_t count,
         const float *vector = vectors[i % FETCHED];
         if (i + FETCHED < count)
             vectors[i % FETCHED] = fetch(search, rows[i + FETCHED].slot);
-        if (!vector)
+        if (!vector) {
+            search->missing++;
             continue;
+        }
         search->scored++;
         top_k_offer(
             top, (struct hit){.slot = rows[i].slot,

@@ -32,6 +32,8 @@ enum status vector_index_create(const struct vector_index_options *options, stru
                          VECTOR_DIMENSION_MAX);
     if (options->m > VECTOR_INDEX_M_MAX)
         return error_set(error, STATUS_INVALID, "m must be at most %d", VECTOR_INDEX_M_MAX);
+    if (options->profile != INDEX_PROFILE_LEAN)
+        return error_set(error, STATUS_INVALID, "not a profile of this version");
     struct vector_index *index = calloc(1, sizeof(*index));
     if (!index)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
@@ -121,6 +123,7 @@ static struct plan_answer choose_plan(const struct vector_index *index, const st
             atomic_load_explicit(&index->hnsw.scored_per_ef, memory_order_relaxed) / 256.0,
         .has_filter = filter != NULL};
     if (query->exact || query->k > VECTOR_INDEX_EF_MAX ||
+        atomic_load_explicit(&index->hnsw.entry, memory_order_relaxed) == HNSW_NO_ENTRY ||
         (!filter && rows <= index->options.full_scan_rows))
         return (struct plan_answer){.plan = INDEX_PLAN_EXACT};
     return plan_choose(&question);
@@ -208,6 +211,7 @@ enum status vector_index_link(struct vector_index *index, uint32_t count,
                               struct index_scratch *scratch, uint32_t *linked,
                               struct error *error) {
     enum status status = STATUS_OK;
+    plan_prepare();
     uint32_t place = epoch_enter(&index->epoch);
     *linked = 0;
     for (bool is_linked = true; is_linked && *linked < count && status == STATUS_OK;) {
@@ -247,6 +251,7 @@ enum status vector_index_save(struct vector_index *index, uint64_t operation, ui
                               vector_index_write_fn *write, void *context, struct error *error) {
     struct image image = {.hnsw = &index->hnsw,
                           .distance = index->options.distance,
+                          .profile = index->options.profile,
                           .operation = operation,
                           .incarnation = incarnation};
     return image_save(&image, write, context, error);
@@ -254,7 +259,9 @@ enum status vector_index_save(struct vector_index *index, uint64_t operation, ui
 
 enum status vector_index_load(struct vector_index *index, const void *bytes, size_t length,
                               uint64_t *operation, uint64_t *incarnation, struct error *error) {
-    struct image image = {.hnsw = &index->hnsw, .distance = index->options.distance};
+    struct image image = {.hnsw = &index->hnsw,
+                          .distance = index->options.distance,
+                          .profile = index->options.profile};
     enum status status = image_load(&image, bytes, length, error);
     *operation = image.operation;
     *incarnation = image.incarnation;

@@ -30,10 +30,16 @@ enum {
 struct vector_index;
 struct index_scratch;
 
+/* How the graph looks at neighbours. The value is part of images: it never changes its meaning. */
+enum index_profile {
+    INDEX_PROFILE_LEAN, /* gathers one-byte codes: the least memory */
+};
+
 struct vector_index_options {
-    uint32_t dimension;      /* 1 .. VECTOR_DIMENSION_MAX */
-    enum distance distance;  /* fixed for life */
-    uint32_t m;              /* links a node makes on the upper levels; level 0 holds 2 m. 0: 16 */
+    uint32_t dimension;         /* 1 .. VECTOR_DIMENSION_MAX */
+    enum index_profile profile; /* fixed for life */
+    enum distance distance;     /* fixed for life */
+    uint32_t m; /* links a node makes on the upper levels; level 0 holds 2 m. 0: 16; at least 4 */
     uint32_t ef_construct;   /* candidates looked at when a node is linked; at least 200 is used */
     uint32_t full_scan_rows; /* sets of at most so many live rows are scanned exactly. */
 };
@@ -117,7 +123,7 @@ MUST_CHECK enum status vector_index_search(struct vector_index *index,
                                            struct index_scratch *scratch,
                                            struct index_answer *answer, struct error *error);
 
-/* Links up to `count` waiting slots into the graph, oldest first; *linked tells how many (0: none
+/* Links up to `count` waiting slots into the graph, lowest first; *linked tells how many (0: none
  * was waiting). Several builders may call at once. STATUS_NO_MEMORY leaves them waiting. */
 MUST_CHECK enum status vector_index_link(struct vector_index *index, uint32_t count,
                                          struct index_scratch *scratch, uint32_t *linked,

@@ -134,6 +134,30 @@ START_TEST(asks_a_lazy_filter_at_most_once_about_a_slot) {
 }
 END_TEST
 
+static const float *forgetful(void *context, uint32_t slot) {
+    struct fixture *fixture = context;
+    return slot % 4 == 1 ? NULL : fixture_row(fixture, slot);
+}
+
+START_TEST(replaces_rows_that_the_owner_no_longer_has) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = 20, .distance = DISTANCE_EUCLID};
+    fixture_create(&fixture, &options, 400);
+    fixture_fill_clusters(&fixture, 0, 400, 2);
+    fixture_put(&fixture, 0, 400, 1);
+    fixture.owner.vector = forgetful;
+    for (uint32_t k = 1; k <= 500; k += 49) {
+        struct index_query query = {
+            .vector = fixture_row(&fixture, 1), .k = k, .operation = 1, .exact = true};
+        struct index_answer answer = fixture_search(&fixture, &query);
+        ck_assert_uint_eq(answer.count, k < 300 ? k : 300);
+        for (size_t i = 0; i < answer.count; i++)
+            ck_assert_uint_ne(answer.hits[i].slot % 4, 1);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(survives_numbers_that_leave_f32) {
     struct fixture fixture;
     static const float sizes[] = {0, 1e-45f, 1e-38f, 1, 1e19f, 1e30f, FLT_MAX};
@@ -197,6 +221,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, breaks_ties_by_the_owners_order, 0, DISTANCE_COUNT);
     tcase_add_test(tcase, sees_what_the_readers_operation_sees);
     tcase_add_test(tcase, asks_a_lazy_filter_at_most_once_about_a_slot);
+    tcase_add_test(tcase, replaces_rows_that_the_owner_no_longer_has);
     tcase_add_loop_test(tcase, survives_numbers_that_leave_f32, 0, DISTANCE_COUNT);
     tcase_add_loop_test(tcase, scans_65536_dimensions, 0, DISTANCE_COUNT);
     tcase_add_loop_test(tcase, refuses_a_dimension_out_of_range, 0, 3);

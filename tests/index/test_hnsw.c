@@ -41,6 +41,27 @@ START_TEST(finds_97_of_100_with_the_default_ef) {
 }
 END_TEST
 
+static const char *const sets[] = {"scalar", "avx2", "avx512", "neon"};
+
+/* The kernels are chosen at their first use, and each test has its own process. */
+START_TEST(finds_97_of_100_with_each_instruction_set) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = (enum distance)(_i / 4)};
+    setenv("NIGH__INDEX__ISA", sets[_i % 4], 1);
+    fixture_create(&fixture, &options, ROWS / 2);
+    fixture_fill_clusters(&fixture, 0, ROWS / 2, 11);
+    fixture_put(&fixture, 0, ROWS / 2, 1);
+    fixture_link(&fixture, 2);
+    struct index_query query = {.ef = 96, .operation = 1};
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
+    query.exact = true;
+    ck_assert_double_eq(fixture_mean_recall(&fixture, &query, 11, QUERIES, 10), 1);
+    fixture_free(&fixture);
+}
+END_TEST
+
 /* Two builders must not leave holes that no ef can close. */
 START_TEST(two_builders_leave_no_holes) {
     struct fixture fixture;
@@ -310,6 +331,7 @@ Suite *test_suite(void) {
     TCase *tcase = tcase_create("hnsw");
     tcase_set_timeout(tcase, 240);
     tcase_add_loop_test(tcase, finds_97_of_100_with_the_default_ef, 0, 2 * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, finds_97_of_100_with_each_instruction_set, 0, 4 * DISTANCE_COUNT);
     tcase_add_test(tcase, two_builders_leave_no_holes);
     tcase_add_test(tcase, finds_a_slot_before_it_is_linked);
     tcase_add_test(tcase, gives_k_hits_however_many_have_died);

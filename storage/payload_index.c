@@ -54,14 +54,19 @@ static bool post(struct collecting *collecting, enum posting_class class, const 
 
 static void post_string(struct collecting *collecting, const struct payload_value *value) {
     uint8_t bytes[POSTING_VALUE_MAX];
-    char *decoded = arena_alloc(collecting->batch->arena, value->length);
-    if (!decoded) {
-        collecting->status = error_set(collecting->error, STATUS_NO_MEMORY,
-                                       "out of memory for the postings of a write");
-        return;
+    const char *string = value->text + 1; /* what stands between the quotes, if it has no escapes */
+    size_t length, string_length = value->length - 2;
+    if (memchr(string, '\\', string_length)) {
+        char *decoded = arena_alloc(collecting->batch->arena, value->length);
+        if (!decoded) {
+            collecting->status = error_set(collecting->error, STATUS_NO_MEMORY,
+                                           "out of memory for the postings of a write");
+            return;
+        }
+        string_length = payload_string_decode(value, decoded);
+        string = decoded;
     }
-    size_t length, decoded_length = payload_string_decode(value, decoded);
-    enum posting_class class = posting_string(decoded, decoded_length, bytes, &length);
+    enum posting_class class = posting_string(string, string_length, bytes, &length);
     post(collecting, class, bytes, length);
 }
 
@@ -77,7 +82,7 @@ static bool post_typed(struct collecting *collecting, const struct payload_value
     int64_t microseconds;
     switch (collecting->class) {
     case POSTING_STRING:
-        if (value->type != PAYLOAD_STRING)
+        if (value->type != PAYLOAD_STRING || value->length < 2)
             return false;
         post_string(collecting, value);
         return true;

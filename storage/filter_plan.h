@@ -9,8 +9,9 @@
  * walk than the candidates cost to verify is left to the payloads. Cardinalities come from the
  * counts in the chunks' headers, one row for 65,536 slots.
  *
- * Memory: the request's arena: two bitmaps for each level of the filter at most, and the result.
- * Threads: that of the transaction. Errors: those of postings.h, STATUS_TIMEOUT, _CANCELLED.
+ * Memory: the request's arena: the result and up to three bitmaps more for each level of the
+ * filter, a min_should one for each binary digit of its length; never one a condition. Threads:
+ * that of the transaction. Errors: those of postings.h, STATUS_TIMEOUT, _CANCELLED.
  */
 #ifndef FILTER_PLAN_H
 #define FILTER_PLAN_H
@@ -48,7 +49,7 @@ struct plan_source {
 struct filter_plan {
     uint64_t *words;   /* bit per slot, whole words; bits from slot_end on are 0 */
     uint32_t slot_end; /* that of the source */
-    uint32_t count;    /* bits set */
+    uint32_t count;    /* bits set; if not exact, no more than a bound on how many match */
     bool is_exact;     /* words is precisely what matches; else some that match not may be set */
 };
 

@@ -9,9 +9,9 @@
  * walk than the candidates cost to verify is left to the payloads. Cardinalities come from the
  * counts in the chunks' headers, one row for 65,536 slots.
  *
- * Memory: the request's arena: the result and up to three bitmaps more for each level of the
- * filter, a min_should one for each binary digit of its length; never one a condition. Threads:
- * that of the transaction. Errors: those of postings.h, STATUS_TIMEOUT, _CANCELLED.
+ * Memory: the request's arena: the result, and up to three bitmaps for each level of the filter, a
+ * min_should one for each binary digit of its length; never one a condition.
+ * Threads: that of the transaction. Errors: those of postings.h, STATUS_TIMEOUT, _CANCELLED.
  */
 #ifndef FILTER_PLAN_H
 #define FILTER_PLAN_H

@@ -109,7 +109,7 @@ static void write_responses(struct json_writer *writer, const struct route *rout
 static void write_operation(struct json_writer *writer, const struct route *route) {
     char method[16];
     size_t length = 0;
-    for (; route->method[length] && length < sizeof(method) - 1; length++)
+    for (; length < sizeof(method) - 1 && route->method[length]; length++)
         method[length] = (char)tolower((unsigned char)route->method[length]);
     method[length] = '\0';
     json_write_key(writer, method);

@@ -251,22 +251,22 @@ static enum status delete_at_path(const struct walk *walk, struct json_text valu
     return write_without(walk, value, 0);
 }
 
-static enum status run_walk(struct walk *walk, walk_fn *step, struct json_text value,
+static enum status run_walk(const struct walk *walk, walk_fn *step, struct json_text value,
                             struct json_text *result) {
     struct json_writer writer;
+    struct walk writing = *walk;
     json_writer_init(&writer, walk->arena);
-    walk->writer = &writer;
-    enum status status = step(walk, value);
+    writing.writer = &writer;
+    enum status status = step(&writing, value);
     if (status == STATUS_OK && json_writer_finish(&writer) != STATUS_OK)
         status = error_set(walk->error, STATUS_NO_MEMORY, "out of memory");
     *result = (struct json_text){writer.text, writer.length};
-    walk->writer = NULL; /* it ends here, the walk may not */
     return status;
 }
 
 enum status payload_edit_merge(struct json_text object, struct json_text patch, struct arena *arena,
                                struct json_text *merged, struct error *error) {
-    struct walk walk = {.patch = patch, .arena = arena, .error = error};
+    const struct walk walk = {.patch = patch, .arena = arena, .error = error};
     return run_walk(&walk, merge_all, object, merged);
 }
 

@@ -41,14 +41,9 @@ static enum status id_read(struct json_reader *reader, void *member) {
     return STATUS_OK;
 }
 
-static void id_write(struct json_writer *writer, const void *member) {
-    point_json_write_id(writer, member);
-}
-
 const struct json_custom point_json_id = {
     .name = "PointId",
     .read = id_read,
-    .write = id_write,
     .schema = "{\"oneOf\":[{\"type\":\"integer\",\"format\":\"uint64\",\"minimum\":0},"
               "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}]}",
 };
@@ -90,11 +85,6 @@ static enum status vector_read(struct json_reader *reader, void *member) {
     return status;
 }
 
-static void vector_write(struct json_writer *writer, const void *member) {
-    const struct floats *vector = member;
-    json_write_floats(writer, vector->values, vector->count);
-}
-
 #define VECTOR_SCHEMA                                                               \
     "{\"oneOf\":[{\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,\"items\":{" \
     "\"type\":\"number\",\"format\":\"float\"}},{\"type\":\"string\",\"format\":\"byte\"}]}"
@@ -102,7 +92,6 @@ static void vector_write(struct json_writer *writer, const void *member) {
 const struct json_custom point_json_vector = {
     .name = "DenseVector",
     .read = vector_read,
-    .write = vector_write,
     .schema = VECTOR_SCHEMA,
 };
 
@@ -210,15 +199,9 @@ static enum status payload_read(struct json_reader *reader, void *member) {
     return json_read_raw(reader, &payload->text, &payload->length);
 }
 
-static void payload_write(struct json_writer *writer, const void *member) {
-    const struct raw_json *payload = member;
-    json_write_raw(writer, payload->text, payload->length);
-}
-
 const struct json_custom point_json_payload = {
     .name = "Payload",
     .read = payload_read,
-    .write = payload_write,
     .schema = "{\"type\":\"object\",\"additionalProperties\":true,\"nullable\":true}",
 };
 

@@ -438,7 +438,7 @@ START_TEST(a_collection_can_be_deleted_and_made_again_while_it_is_used) {
 END_TEST
 
 Suite *test_suite(void) {
-    Suite *suite = suite_create("concurrency");
+    Suite *suite = suite_create("readers and writers");
     TCase *tests = tcase_create("tests");
     tcase_set_timeout(tests, 240);
     tcase_add_test(tests, an_id_updated_in_a_loop_is_found_exactly_once_in_every_answer);

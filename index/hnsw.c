@@ -15,7 +15,12 @@ void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *
     atomic_init(&hnsw->default_ef, HNSW_EF_UNCALIBRATED);
     atomic_init(&hnsw->scored_per_ef, hnsw->m * 256); /* until walks have told */
     pthread_mutex_init(&hnsw->entry_lock, NULL);
-    pthread_rwlock_init(&hnsw->gate, NULL);
+    /* A repair that waits goes first: builders who take turns would never let it in. */
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&hnsw->gate, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
     pthread_mutex_init(&hnsw->claim_lock, NULL);
 }
 

@@ -83,6 +83,10 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
     }
     hnsw_walk_level(walk, start, 0);
     struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
+    /* All that is near is being unlinked: the entry will do. If it leaves too, the repair that
+     * waits for us at the gate ties the slot to another. */
+    if (found.count == 0)
+        found.hits[found.count++] = (struct hit){.slot = hnsw_entry_slot(entry)};
     uint32_t equal = hnsw_twins_find(hnsw, slot, &found);
     if (equal != SLOT_NONE) {
         hnsw_twins_add(hnsw, equal, slot);

@@ -27,6 +27,10 @@ static void add(struct collection *found, struct hit hit) {
         search->scratch->rows.items[found->count++] = hit;
 }
 
+static bool is_twin(const struct hnsw *hnsw, uint32_t slot) {
+    return store_kind(hnsw->store, slot) == STORE_TWIN;
+}
+
 /* Collects from the pool, each slot with its twins: they are as near. All twins of a slot are
  * taken, for which of them comes first is only known when they are measured. */
 static bool collect(const struct hnsw *hnsw, const struct walk *walk, struct collection *found) {
@@ -43,11 +47,11 @@ static bool collect(const struct hnsw *hnsw, const struct walk *walk, struct col
             return false;
         add(found, hit);
         uint32_t twin = hnsw_twins_first(hnsw, hit.slot);
-        for (int n = 0; twin != SLOT_NONE && n < TWINS_MAX; n++) {
+        /* A twin may be linked anew meanwhile: what it holds then is no chain. */
+        for (int n = 0; n < TWINS_MAX && twin < limit && is_twin(hnsw, twin); n++) {
             if (found->count == rows->capacity && !scratch_reserve_hits(rows, rows->capacity * 2))
                 return false;
-            if (twin < limit)
-                add(found, (struct hit){.slot = twin, .distance = hit.distance});
+            add(found, (struct hit){.slot = twin, .distance = hit.distance});
             twin = hnsw_twins_next(hnsw, twin);
         }
     }

@@ -23,9 +23,10 @@ void visited_free(struct visited *visited);
 /* Begins a new walk: nothing is visited. */
 void visited_begin(struct visited *visited);
 
-/* Marks the slot (below capacity); true if it was not marked yet. */
+/* Marks the slot; true if it was not marked yet. A slot beyond capacity, born after the walk began,
+ * counts as marked. */
 static inline bool visited_add(struct visited *visited, uint32_t slot) {
-    if (visited->marks[slot] == visited->present)
+    if (slot >= visited->capacity || visited->marks[slot] == visited->present)
         return false;
     visited->marks[slot] = visited->present;
     return true;

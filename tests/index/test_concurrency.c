@@ -20,7 +20,9 @@ enum {
 
 struct stage {
     struct fixture fixture;
-    _Atomic uint64_t published; /* the operation readers begin at */
+    _Atomic uint64_t published;          /* the operation readers begin at */
+    _Atomic uint64_t reading[SEARCHERS]; /* that a searcher reads as of; 0: none */
+    _Atomic uint32_t searchers;
     atomic_bool is_over;
     _Atomic uint64_t searches;
 };
@@ -31,18 +33,41 @@ static enum status ignore(void *context, const void *bytes, size_t length, struc
     return STATUS_OK;
 }
 
+/* Reads as of the published operation, and says so before anyone could think it past. */
+static uint64_t begin_reading(struct stage *stage, uint32_t me) {
+    uint64_t operation;
+    do {
+        operation = atomic_load(&stage->published);
+        atomic_store(&stage->reading[me], operation);
+    } while (atomic_load(&stage->published) != operation);
+    return operation;
+}
+
+/* Waits until nobody reads as of an earlier operation: only then may what died be repaired. */
+static void wait_for_readers(struct stage *stage, uint64_t operation) {
+    for (uint32_t i = 0; i < SEARCHERS; i++) {
+        for (;;) {
+            uint64_t reading = atomic_load(&stage->reading[i]);
+            if (reading == 0 || reading >= operation)
+                break;
+            usleep(50);
+        }
+    }
+}
+
 /* Rows never change here: a slot holds the row of its number through all its lives. */
 static void *search(void *context) {
     struct stage *stage = context;
     struct fixture mine = stage->fixture; /* its own scratch */
-    uint64_t state = (uint64_t)(uintptr_t)&mine;
+    uint32_t me = atomic_fetch_add(&stage->searchers, 1);
+    uint64_t state = me;
     ck_assert_int_eq(index_scratch_create(&mine.scratch, &mine.error), STATUS_OK);
     while (!atomic_load(&stage->is_over)) {
         uint32_t row = (uint32_t)(fixture_random(&state) * SLOTS);
         struct index_query query = {.vector = fixture_row(&mine, row),
                                     .k = 10,
                                     .ef = 48,
-                                    .operation = atomic_load(&stage->published),
+                                    .operation = begin_reading(stage, me),
                                     .exact = row % 8 == 0};
         struct index_answer answer = fixture_search(&mine, &query);
         ck_assert_uint_eq(answer.count, 10);
@@ -55,6 +80,7 @@ static void *search(void *context) {
         /* Never dies, so it must be there: the nearest of itself. */
         if (row % 20 == 0 && query.exact)
             ck_assert_float_eq(answer.hits[0].distance, 0);
+        atomic_store(&stage->reading[me], 0);
         atomic_fetch_add(&stage->searches, 1);
     }
     index_scratch_free(mine.scratch);
@@ -88,6 +114,7 @@ static void change(struct stage *stage, uint64_t round, struct index_scratch *sc
             slots_died(fixture->slots, dead[count++] = slot, operation);
     }
     atomic_store(&stage->published, operation);
+    wait_for_readers(stage, operation);
     ck_assert_int_eq(vector_index_repair(fixture->index, dead, count, scratch, &fixture->error),
                      STATUS_OK);
     uint64_t epoch = vector_index_epoch_advance(fixture->index);

@@ -108,8 +108,11 @@ static enum status read_scalars(struct json_reader *reader, struct condition *co
             return json_reader_fail(reader, "strings and numbers may not be mixed");
         count++;
     }
+    if (status == STATUS_OK)
+        filter_sort_values(values, count); /* or each payload is compared with a whole long list */
     condition->values = values;
     condition->values_count = count;
+    condition->values_sorted = status == STATUS_OK;
     return status;
 }
 

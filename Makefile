@@ -45,6 +45,8 @@ OPTIMISE = -O0
 else ifeq ($(MODE),fuzz)
 SANITIZE = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPTIMISE = -O1 -fno-math-errno
+else ifeq ($(MODE),pic)
+SANITIZE = -fPIC
 else ifeq ($(MODE),fault)
 CPPFLAGS += -DNIGH_FAULTS=1
 endif
@@ -110,12 +112,22 @@ $(OUT)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 
 # One instruction set a file: nothing else may use these instructions.
 ifeq ($(ARCH),x86)
-$(OUT)/index/kernels_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c -mbmi2 -O3
-$(OUT)/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
+$(OUT)/index/kernels_avx2.o $(OUT)/pic/index/kernels_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -mbmi2 -O3
+$(OUT)/index/kernels_avx512.o $(OUT)/pic/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
 endif
 # Loops over batches of rows, in the base instruction set.
-$(OUT)/index/codes.o: CFLAGS += -O3
+$(OUT)/index/codes.o $(OUT)/pic/index/codes.o: CFLAGS += -O3
 $(OUT)/server/main.o $(OUT)/server/version.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
+
+# The index as a shared library, for bench/index_bench.py.
+$(OUT)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(run)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -c $< -o $@
+
+$(OUT)/libnigh_index.so: $(patsubst $(OUT)/%,$(OUT)/pic/%,$(call objects,index)) $(OUT)/pic/bench/index_lib.o
+	$(say) LINK $@
+	$(run)$(CC) -shared -Wl,-z,relro,-z,now $(SANITIZE) $^ $(INDEX_LIBS) -o $@
 
 $(OUT)/libindex.a: $(call objects,index)
 $(OUT)/libstorage.a: $(call objects,storage)

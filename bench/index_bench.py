@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """nigh's index in process against hnswlib (M 16, efC 200, f32), interleaved in one run.
 
-    index_bench.py LIBRARY DATA [ROWS]     LIBRARY: the shared library of bench/index_lib.c
-                                           DATA: a prefix; DATA.f32, DATA-queries.f32, DATA-truth.i32
+    index_bench.py --build build --size short|middle|full [--data FOLDER] [--set NAME]
 
-One thread, one query a call, CPU seconds of the thread, median of 5: the machine may be shared.
+FOLDER has NAME.f32, NAME-queries.f32 and NAME-truth.i32 (packages; without --data the cut of
+tests/data). The library is that of bench/index_lib.c; make builds it.
+
+One thread, one query a call, CPU seconds of the thread, the median: the machine may be shared.
 Queries a second are interpolated at recall@10 of 0.90, 0.95 and 0.99. It prints and asserts nothing.
 NIGH_BENCH_PROTOTYPE names the folder of another engine to be raced: its engine.py must have the
-class Idx. NIGH_BENCH_DIMENSION is the width of the vectors (384).
+class Idx. --size says how often each measurement is taken.
 """
+import argparse
 import ctypes
 import os
+import subprocess
 import sys
 import time
 
@@ -18,8 +22,9 @@ import numpy as np
 
 EFS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 RECALLS = (0.90, 0.95, 0.99)
-ROUNDS = 5
+ROUNDS = {"short": 1, "middle": 3, "full": 5}
 K = 10
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Nigh:
@@ -117,10 +122,19 @@ def interpolate(points, wanted):
 
 
 def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    library, data = sys.argv[1:3]
-    dimension = int(os.environ.get("NIGH_BENCH_DIMENSION", "384"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--size", choices=ROUNDS, default="middle")
+    parser.add_argument("--data")
+    parser.add_argument("--set", default="packages")
+    parser.add_argument("--dimension", type=int, default=384)
+    options = parser.parse_args()
+    library = os.path.abspath(os.path.join(options.build, "libnigh_index.so"))
+    subprocess.run(["make", "-s", "-C", ROOT, "BUILD=" + os.path.dirname(library), library],
+                   check=True)
+    data = (os.path.join(options.data, options.set) if options.data
+            else os.path.join(ROOT, "tests", "data", "packages-2k"))
+    dimension = options.dimension
     rows = np.fromfile(data + ".f32", np.float32).reshape(-1, dimension)
     queries = np.fromfile(data + "-queries.f32", np.float32).reshape(-1, dimension)
     truth = np.fromfile(data + "-truth.i32", np.int32).reshape(len(queries), -1)
@@ -134,7 +148,7 @@ def main():
 
     seconds = {name: {ef: [] for ef in EFS} for name in engines}
     recalls = {name: {} for name in engines}
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS[options.size]):
         for ef in EFS:
             for name, engine in engines.items():
                 ids, took = engine.search(queries, ef)

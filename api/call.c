@@ -1,6 +1,7 @@
 #include "api/call.h"
 
 #include "api/api_error.h"
+#include "storage/log.h"
 
 #include <assert.h>
 #include <string.h>
@@ -137,9 +138,13 @@ static void write_done(struct write_job *job) {
     call_done(call);
 }
 
-/* Writer thread: the client was answered before; only the memory was kept for the job. */
+/* Writer thread: the client was answered before; only the memory was kept for the job. A failure
+ * that nobody waits for would be seen by nobody. */
 static void write_done_unwatched(struct write_job *job) {
     struct write_call *write = job->context;
+    if (job->status != STATUS_OK)
+        log_event(LOG_LEVEL_WARN, "a write of %s that was acknowledged before it was applied: %s",
+                  call_collection_name(write->call), job->error.message);
     api_call_release(write->call);
 }
 

@@ -105,7 +105,8 @@ enum status handle_telemetry(struct api_call *call, const void *request) {
     json_write_key(&writer, "app");
     json_write_open(&writer, '{');
     json_write_key_string(&writer, "name", "nigh");
-    json_write_key_string(&writer, "version", api->options.version);
+    json_write_key_string(&writer, "version", API_VERSION);
+    json_write_key_string(&writer, "nigh", api->options.version);
     json_write_key_string(&writer, "startup", started);
     json_write_close(&writer, '}');
     json_write_key(&writer, "collections");

@@ -27,7 +27,7 @@ START_TEST(the_service_endpoints_answer_in_their_form) {
         {"GET /cluster", NULL, 200, "{\"result\":{\"status\":\"disabled\"},\"status\":\"ok\""},
         {"GET /aliases", NULL, 200, "{\"result\":{\"aliases\":[]},\"status\":\"ok\""},
         {"GET /telemetry?details_level=3&anonymize=false", NULL, 200,
-         "\"app\":{\"name\":\"nigh\",\"version\":\"0.0.0\",\"startup\":\""},
+         "\"app\":{\"name\":\"nigh\",\"version\":\"1.19.0\",\"nigh\":\"0.0.0\",\"startup\":\""},
         {"GET /telemetry?details_level=x", NULL, 400, "Deserialize error in query parameters"},
         {"PUT /collections/x", "{\"vectors\":{\"size\":1,\"distance\":\"Dot\"}}", 200, NULL},
         {"GET /metrics", NULL, 200, "app_info{name=\"nigh\",version=\"0.0.0\"} 1\n"},

@@ -45,8 +45,6 @@ OPTIMISE = -O0
 else ifeq ($(MODE),fuzz)
 SANITIZE = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPTIMISE = -O1 -fno-math-errno
-else ifeq ($(MODE),pic)
-SANITIZE = -fPIC
 else ifeq ($(MODE),fault)
 CPPFLAGS += -DNIGH_FAULTS=1
 endif

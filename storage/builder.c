@@ -132,10 +132,11 @@ static enum remains repair_piece(struct collection *collection, struct index_scr
 /* ---- Saving -----------------------------------------------------------------------------------
  */
 
-/* In a quiet moment, or when the last time is long ago: a collection that is never quiet would
- * build its graph anew after a crash. */
-static bool is_time_to_save(const struct collection *collection, uint64_t now) {
-    if (now - atomic_load(&collection->written_ns) >= BUILDER_QUIET_MS * 1000000ULL)
+/* In a quiet moment with nothing left to link, or when the last time is long ago: a collection that
+ * is never quiet would build its graph anew after a crash. */
+static bool is_time_to_save(struct collection *collection, uint64_t now) {
+    if (now - atomic_load(&collection->written_ns) >= BUILDER_QUIET_MS * 1000000ULL &&
+        !collection_has_waiting(collection, 0))
         return true;
     uint64_t interval = BUILDER_SAVE_MS * 1000000ULL;
     if (interval < BUILDER_SAVE_SHARE * collection->save_cost_ns)
@@ -144,9 +145,9 @@ static bool is_time_to_save(const struct collection *collection, uint64_t now) {
 }
 
 static enum remains save_if_due(struct collection *collection) {
-    uint64_t published = atomic_load(&collection->published), now = collection_now_ns();
+    uint64_t now = collection_now_ns();
     if (collection->vectors_count == 0 ||
-        published < atomic_load(&collection->saved_operation) + BUILDER_SAVE_OPERATIONS)
+        atomic_load(&collection->unsaved_changes) < BUILDER_SAVE_CHANGES)
         return REMAINS_NOTHING;
     /* What is left of the disk is for data. */
     if (!is_time_to_save(collection, now) || storage_disk_is_low(collection->storage))

@@ -24,10 +24,10 @@ enum {
     BUILDER_NICE = 10,
     BUILDER_LINK_SLOTS = 64, /* linked at a time: about 10 ms */
     BUILDER_PAUSE_MS = 100,
-    BUILDER_QUIET_MS = 2000,      /* no write for so long: time to save the graphs */
-    BUILDER_SAVE_MS = 60000,      /* ... as it is after so long without a save */
-    BUILDER_SAVE_SHARE = 20,      /* ... but saving takes at most a 20th of the time */
-    BUILDER_SAVE_OPERATIONS = 64, /* fewer operations since the last save are not worth another */
+    BUILDER_QUIET_MS = 2000,     /* no write for so long: time to save the graphs */
+    BUILDER_SAVE_MS = 60000,     /* ... as it is after so long without a save */
+    BUILDER_SAVE_SHARE = 20,     /* ... but saving takes at most a 20th of the time */
+    BUILDER_SAVE_CHANGES = 1024, /* fewer changed slots since the last save are not worth another */
 };
 
 struct builder_pool {

@@ -56,11 +56,17 @@ static enum status save_vector(struct collection *collection, struct collection_
 enum status checkpoint_save(struct collection *collection, struct error *error) {
     /* Read before the images are made: they hold at least what this operation brought. */
     uint64_t operation = atomic_load_explicit(&collection->published, memory_order_acquire);
+    uint64_t changes = atomic_exchange(&collection->unsaved_changes, 0), waiting = 0;
     enum status status = STATUS_OK;
-    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++)
+    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++) {
+        struct vector_index_info info;
+        vector_index_info(collection->vectors[i].index, &info);
+        waiting += info.waiting_count; /* to be linked, and then to be saved again */
         status = save_vector(collection, &collection->vectors[i], operation, error);
+    }
     if (status == STATUS_OK)
         atomic_store(&collection->saved_operation, operation);
+    atomic_fetch_add(&collection->unsaved_changes, status == STATUS_OK ? waiting : changes);
     return status;
 }
 

@@ -79,6 +79,7 @@ struct collection {
     atomic_flag is_maintained;            /* a builder repairs, frees or saves */
     struct repaired_batch *repaired;      /* wait for searches to end, oldest first; builder */
     atomic_uint_fast64_t saved_operation; /* what the graph files cover */
+    atomic_uint_fast64_t unsaved_changes; /* births, deaths and links that they do not have */
     uint64_t saved_ns,
         save_cost_ns;             /* when they were last written, and how long it took; builder */
     atomic_uint_fast64_t link_ns; /* moving average of the cost of linking a slot */

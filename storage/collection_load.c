@@ -165,6 +165,11 @@ static enum status load_all(struct load *load, struct error *error) {
         return status;
     atomic_store(&collection->points, collection->state.points);
     atomic_store(&collection->published, collection->state.operation);
+    for (size_t i = 0; i < collection->vectors_count; i++) {
+        struct vector_index_info info;
+        vector_index_info(collection->vectors[i].index, &info);
+        atomic_fetch_add(&collection->unsaved_changes, info.waiting_count);
+    }
     atomic_store(&collection->saved_operation, collection->vectors_count > 0 ? saved : 0);
     return STATUS_OK;
 }

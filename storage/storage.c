@@ -167,7 +167,8 @@ void storage_close(struct storage *storage, unsigned timeout_ms) {
             continue;
         struct error error = {0};
         bool is_worth_it =
-            atomic_load(&collection->published) > atomic_load(&collection->saved_operation);
+            atomic_load(&collection->published) > atomic_load(&collection->saved_operation) ||
+            atomic_load(&collection->unsaved_changes) > 0;
         if (is_worth_it && collection_now_ns() < until &&
             checkpoint_save(collection, &error) != STATUS_OK)
             log_event(LOG_LEVEL_WARN, "graph files of %s: %s", collection->path, error.message);

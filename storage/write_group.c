@@ -306,6 +306,7 @@ static void publish(struct write_context *context) {
     atomic_store(&collection->points, context->state.points);
     atomic_store_explicit(&collection->published, context->state.operation, memory_order_release);
     atomic_store(&collection->written_ns, collection_now_ns());
+    atomic_fetch_add(&collection->unsaved_changes, context->changes.slots_count);
     (void)FAULT_POINT("group.published");
 }
 

@@ -151,12 +151,11 @@ def batches_are_seen_whole():
 
     upsert(client, name, batch(0))
     client.must("PUT", f"/collections/{name}/index?wait=true", {"field_name": "version", "field_schema": "integer"})
-    version = [0]
-    reads = [0]
+    version, reads = [0], [0]  # the last version that was acknowledged
 
     def write():
+        upsert(client, name, batch(version[0] + 1))
         version[0] += 1
-        upsert(client, name, batch(version[0]))
 
     def reader_of(kind):
         reader = Client(SERVER.port)

@@ -64,16 +64,17 @@ def cases(is_all):
         for first in firsts:
             rows.append(Case("fdatasync", error, first=first, **data))
     rows.append(Case("fdatasync", "EINTR", **data))
-    for call in ("open", "mmap", "ftruncate", "fsync", "rename", "mkdir"):
+    for call in ("open", "mmap", "ftruncate", "fsync", "mkdir"):
         for error in {"open": ("EMFILE", "ENOSPC"), "mmap": ("ENOMEM",), "mkdir": ("ENOSPC",)}.get(call, ("EIO",)):
             for first in firsts if is_all else (1, 2):
                 rows.append(Case(call, error, load="create", first=first, **({"target": "file"} if call in ("fsync", "ftruncate") else {})))
     rows.append(Case("unlink", "EIO", load="drop"))
+    for call, error in (("rename", "EIO"), ("fsync", "EIO"), ("write", "ENOSPC"), ("write", "short"), ("open", "EMFILE")):
+        rows.append(Case(call, error, load="stop", path="graph"))
     for error in ("EMFILE", "ENFILE", "EINTR", "ECONNABORTED", "ENOMEM"):
         rows.append(Case("accept", error, load="connect"))
     rows.append(Case("accept", "EMFILE", load="connect", count=20))
     for call, error in (("read", "ECONNRESET"), ("read", "EINTR"), ("read", "EAGAIN"), ("read", "short"),
-                        ("write", "EPIPE"), ("write", "EAGAIN"), ("write", "EINTR"), ("write", "short"),
                         ("writev", "EPIPE"), ("writev", "EAGAIN"), ("writev", "short")):
         rows.append(Case(call, error, load="read", target="socket"))
     rows.append(Case("read", "short", load="write", target="socket", count=200))
@@ -159,6 +160,14 @@ class Load:
             report.check("timed out" not in str(lost), f"no answer: {lost}")
         self.read()
 
+    def stop(self):
+        """Graph files are written at a graceful stop; they are a cache, so nothing may depend on them."""
+        self.write()
+        self.client.close()
+        report.equal(self.server.stop(), 0, "exit status after SIGTERM")
+        self.server.launch()
+        self.server.wait_ready()
+
     def settle(self):
         """What there is, is what the model allows; asked until the server answers again."""
         deadline = time.monotonic() + RECOVERY_SECONDS_MAX
@@ -243,6 +252,7 @@ class Bench:
                     break
         finally:
             failed = preload.disarm()
+        time.sleep(0.02)  # a process that dies closes its sockets first
         if not self.server.is_running() and case.call == "epoll_ctl":
             # libuv aborts the process if it cannot watch a socket: nothing of ours may prevent it.
             # What is left to prove is that nothing is lost.
@@ -276,12 +286,12 @@ def shims_work():
         server.client().call("GET", "/healthz")
         after = preload.seen("write") + preload.seen("writev") + preload.seen("read")
         report.check(after > before, "the library sees no reads and writes of the server")
-        preload.arm("read", "ECONNRESET", target="socket")
+        preload.arm("read", "ECONNRESET", target="socket", count=FOREVER)
         try:
             answer = server.client().call("GET", "/healthz")
-            raise AssertionError(f"the read was to fail, and the answer is {answer}")
+            raise AssertionError(f"every read was to fail, and the answer is {answer}")
         except Lost:
-            report.equal(preload.disarm(), 1, "failed reads")
+            report.check(preload.disarm() > 0, "a request was lost though no read failed")
     finally:
         if server:
             server.close()

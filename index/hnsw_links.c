@@ -30,7 +30,7 @@ static void choose_rivals(const struct hnsw *hnsw, struct index_scratch *scratch
                           struct rivals *rivals) {
     const struct store *store = hnsw->store;
     const _Atomic uint32_t *list = hnsw_list(hnsw, rivals->owner, rivals->level);
-    uint32_t places = hnsw_places(hnsw, rivals->level), slots[HNSW_PLACES_MAX + 1];
+    uint32_t places = hnsw_places(hnsw, rivals->level);
     struct code_batch *batch = &scratch->pair_batch;
     batch->count = 0;
     for (uint32_t i = 0; i < places; i++)
@@ -40,14 +40,12 @@ static void choose_rivals(const struct hnsw *hnsw, struct index_scratch *scratch
                     *store_meta(store, rivals->owner), &scratch->node);
     codes_distances(hnsw->space, &scratch->node, batch);
     rivals->count = batch->count;
-    for (size_t i = 0; i < batch->count; i++) {
+    for (size_t i = 0; i < batch->count; i++)
         rivals->hits[i] = (struct hit){.slot = (uint32_t)i, .distance = batch->distances[i]};
-        slots[i] = batch->slots[i];
-    }
     hnsw_links_sort(rivals->hits, rivals->count);
     for (size_t i = 0; i < rivals->count; i++) {
         rivals->places[i] = rivals->hits[i].slot;
-        rivals->hits[i].slot = slots[rivals->places[i]];
+        rivals->hits[i].slot = batch->slots[rivals->places[i]];
     }
     const struct hnsw_candidates candidates = {.hits = rivals->hits, .count = rivals->count};
     hnsw_select(hnsw, scratch, &candidates, places, rivals->is_chosen);

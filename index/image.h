@@ -16,7 +16,7 @@
  * sections of IMAGE_SECTION_SLOTS slots each, in order of slots; count = slots of the section:
  *    present bits, linked bits, twin bits (8 bytes for each 64 slots)
  *    levels (count bytes), code metas (8 count), errors (4 count), twin-of (4 count)
- *    level-0 lists (4 places count), codes
+ *    level-0 lists (4 places for each linked slot), codes (of each present slot)
  *    upper lists: for each linked slot of level > 0, in order, level lists of m places
  *    zeros up to a multiple of 8 after each of these; XXH3 of the section (8)
  */

@@ -1,6 +1,9 @@
 /* A collection from its creation to its reopening, seen through the public headers. */
+#include "storage/collection_internal.h"
 #include "tests/storage/storage_fixture.h"
 #include "tests/support/run_suite.h"
+
+#include <sys/wait.h>
 
 START_TEST(an_upserted_point_is_read_queried_scrolled_counted_and_deleted) {
     struct fixture fixture;
@@ -82,6 +85,97 @@ START_TEST(everything_is_there_after_a_reopening) {
 }
 END_TEST
 
+/* ---- A graph file that is behind ---------------------------------------------------------------
+ */
+
+enum {
+    BEHIND_POINTS = 3000,
+    BEHIND_ROUNDS = 12,
+    BEHIND_BATCH = 400,
+};
+
+/* Moves points around until slots are used again, and dies without closing. */
+static void change_and_die(struct fixture *fixture) {
+    struct error error = {0};
+    fixture_open(fixture);
+    struct collection *collection = fixture_acquire(fixture, "cats");
+    for (uint64_t round = 0; round < BEHIND_ROUNDS; round++) {
+        if (fixture_upsert(collection, round * 150, BEHIND_BATCH, round + 2, &error) != STATUS_OK)
+            _exit(1);
+        /* Builders repair and free meanwhile. */
+        for (int i = 0; i < 500 && round > 4 && slot_pool_dead_count(&collection->pool) > 0; i++)
+            usleep(10000);
+    }
+    if (fixture_remove_points(collection, 2500, 300, &error) != STATUS_OK ||
+        fixture_upsert(collection, 5000, 100, 1, &error) != STATUS_OK)
+        _exit(1);
+    _exit(collection->state.next_slot < BEHIND_POINTS + BEHIND_ROUNDS * BEHIND_BATCH ? 0 : 2);
+}
+
+static uint64_t behind_version(uint64_t id) {
+    uint64_t version = 1;
+    for (uint64_t round = 0; round < BEHIND_ROUNDS; round++)
+        if (id >= round * 150 && id < round * 150 + BEHIND_BATCH)
+            version = round + 2;
+    return version;
+}
+
+static void print_problem(void *context, const char *problem) {
+    (void)context;
+    ck_abort_msg("verify: %s", problem);
+}
+
+START_TEST(a_graph_file_that_is_behind_is_caught_up_with) {
+    struct fixture fixture;
+    struct error error = {0};
+    int status;
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "cats");
+    struct collection *collection = fixture_acquire(&fixture, "cats");
+    ck_assert_int_eq(fixture_upsert(collection, 0, BEHIND_POINTS, 1, &error), STATUS_OK);
+    while (collection_has_waiting(collection, 0))
+        usleep(1000);
+    storage_release_collection(collection);
+    fixture_close(&fixture);
+    pid_t child = fork();
+    if (child == 0)
+        change_and_die(&fixture);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(status == 0, "status %x (200: no slot was used again)", (unsigned)status);
+
+    fixture_open(&fixture);
+    collection = fixture_acquire(&fixture, "cats");
+    ck_assert_uint_eq(fixture_count(collection), BEHIND_POINTS - 300 + 100);
+    for (int linked = 0; linked < 2; linked++) {
+        struct read read;
+        read_begin(&read, collection);
+        for (uint64_t id = 0; id < 5100; id += 13) {
+            if ((id >= 2500 && id < 2800) || (id >= BEHIND_POINTS && id < 5000))
+                continue;
+            float target[FIXTURE_DIMENSION];
+            struct query_hits hits;
+            uint64_t version = behind_version(id);
+            fixture_expect_point(read.reader, id, version);
+            fixture_vector(id, version, target, FIXTURE_DIMENSION);
+            const struct query query = {.vector = &reader_config(read.reader)->vectors[0],
+                                        .values = target,
+                                        .limit = 1,
+                                        .exact = id % 2 == 0};
+            ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_OK);
+            ck_assert_uint_eq(hits.count, 1);
+            ck_assert_uint_eq(hits.hits[0].row.id.number, id);
+        }
+        read_end(&read);
+        while (collection_has_waiting(collection, 0))
+            usleep(1000);
+    }
+    storage_release_collection(collection);
+    ck_assert_int_eq(
+        storage_verify_collection(fixture.storage, "cats", print_problem, NULL, &error), STATUS_OK);
+    fixture_end(&fixture);
+}
+END_TEST
+
 START_TEST(names_are_taken_once_and_free_again_after_deletion) {
     struct fixture fixture;
     bool existed;
@@ -120,6 +214,7 @@ Suite *test_suite(void) {
     tcase_set_timeout(basic, 60);
     tcase_add_test(basic, an_upserted_point_is_read_queried_scrolled_counted_and_deleted);
     tcase_add_loop_test(basic, everything_is_there_after_a_reopening, 0, 2);
+    tcase_add_test(basic, a_graph_file_that_is_behind_is_caught_up_with);
     tcase_add_test(basic, names_are_taken_once_and_free_again_after_deletion);
     suite_add_tcase(suite, basic);
     return suite;

@@ -1,0 +1,199 @@
+/* Environments: the gate in front of a growing map, reopening, and what is refused. */
+#include "storage/collection_internal.h"
+#include "storage/lmdb_env.h"
+#include "tests/storage/storage_fixture.h"
+#include "tests/support/run_suite.h"
+
+#include <fcntl.h>
+
+enum {
+    MIB = 1024 * 1024,
+    HELD_MS = 1000,
+    VALUE_BYTES = 3000,
+};
+
+static char folder[64];
+static struct lmdb_env env;
+static const char *const names[] = {"one"};
+
+static enum status open_env(uint64_t map_bytes_max, struct error *error) {
+    const struct lmdb_env_options options = {.path = folder,
+                                             .names = names,
+                                             .names_count = 1,
+                                             .map_bytes = MIB,
+                                             .map_bytes_max = map_bytes_max,
+                                             .readers_max = 8};
+    return lmdb_env_open(&env, &options, error);
+}
+
+static void begin(uint64_t map_bytes_max) {
+    struct error error = {0};
+    log_configure(LOG_LEVEL_ERROR, false);
+    strcpy(folder, "/tmp/nigh-env-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_msg(open_env(map_bytes_max, &error) == STATUS_OK, "%s", error.message);
+}
+
+static void end(void) {
+    lmdb_env_close(&env);
+    fixture_remove(folder);
+}
+
+static int put(uint32_t number) {
+    static char value[VALUE_BYTES];
+    MDB_txn *txn;
+    struct error error = {0};
+    ck_assert_int_eq(lmdb_env_write_begin(&env, &txn, &error), STATUS_OK);
+    memset(value, (int)('a' + number % 26), sizeof(value));
+    MDB_val key = {sizeof(number), &number}, data = {sizeof(value), value};
+    int code = mdb_put(txn, env.dbis[0], &key, &data, 0);
+    if (code == 0)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return code;
+}
+
+static void check_value(MDB_txn *txn, uint32_t number) {
+    MDB_val key = {sizeof(number), &number}, data;
+    ck_assert_int_eq(mdb_get(txn, env.dbis[0], &key, &data), 0);
+    ck_assert_uint_eq(data.mv_size, VALUE_BYTES);
+    for (size_t i = 0; i < data.mv_size; i++)
+        if (((const char *)data.mv_data)[i] != (char)('a' + number % 26))
+            ck_abort_msg("byte %zu of value %u", i, number);
+}
+
+/* A reader that stays inside, and looks at its data until it leaves. */
+static void *hold_reader(void *argument) {
+    struct waiter *inside = argument;
+    struct error error = {0};
+    MDB_txn *txn;
+    ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
+    waiter_signal(inside);
+    for (int i = 0; i < HELD_MS / 10; i++) {
+        check_value(txn, 1);
+        usleep(10000);
+    }
+    lmdb_env_read_end(&env, txn);
+    return NULL;
+}
+
+struct visits {
+    atomic_bool is_over;
+    unsigned served, late;
+};
+
+/* Readers that come and go, and give up after 50 ms at the gate. */
+static void *visit(void *argument) {
+    struct visits *visits = argument;
+    while (!atomic_load(&visits->is_over)) {
+        struct error error = {0};
+        MDB_txn *txn;
+        enum status status =
+            lmdb_env_read_begin(&env, collection_now_ns() + 50000000, &txn, &error);
+        ck_assert(status == STATUS_OK || status == STATUS_TIMEOUT);
+        visits->served += status == STATUS_OK;
+        visits->late += status != STATUS_OK;
+        if (status != STATUS_OK)
+            continue;
+        check_value(txn, 1);
+        lmdb_env_read_end(&env, txn);
+        usleep(1000);
+    }
+    return NULL;
+}
+
+START_TEST(growth_waits_for_a_long_reader_and_lets_others_in_between) {
+    struct error error = {0};
+    struct waiter inside;
+    struct visits visits = {0};
+    pthread_t holder, visitor;
+    begin(0);
+    ck_assert_int_eq(put(1), 0);
+    waiter_init(&inside);
+    pthread_create(&holder, NULL, hold_reader, &inside);
+    waiter_wait(&inside);
+    pthread_create(&visitor, NULL, visit, &visits);
+    uint64_t begun = collection_now_ns();
+    ck_assert_int_eq(lmdb_env_grow(&env, &error), STATUS_OK);
+    uint64_t waited_ms = (collection_now_ns() - begun) / 1000000;
+    atomic_store(&visits.is_over, true);
+    pthread_join(holder, NULL);
+    pthread_join(visitor, NULL);
+    ck_assert_uint_ge(waited_ms, HELD_MS / 2);
+    ck_assert_uint_gt(visits.served, 10);
+    ck_assert_uint_gt(visits.late, 0);
+    ck_assert_uint_eq(env.map_bytes, 2 * MIB);
+    end();
+}
+END_TEST
+
+START_TEST(a_full_map_grows_up_to_its_bound) {
+    struct error error = {0};
+    uint32_t number = 0;
+    int code;
+    begin(3 * MIB);
+    for (int growths = 0; growths < 2; growths++) {
+        while ((code = put(number)) == 0)
+            number++;
+        ck_assert_int_eq(code, MDB_MAP_FULL);
+        ck_assert_int_eq(lmdb_env_grow(&env, &error), STATUS_OK);
+    }
+    ck_assert_uint_eq(env.map_bytes, 3 * MIB);
+    while ((code = put(number)) == 0)
+        number++;
+    ck_assert_int_eq(code, MDB_MAP_FULL);
+    ck_assert_int_eq(lmdb_env_grow(&env, &error), STATUS_NO_SPACE);
+    MDB_txn *txn;
+    ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
+    for (uint32_t i = 0; i < number; i++)
+        check_value(txn, i);
+    lmdb_env_read_end(&env, txn);
+    ck_assert_uint_gt(lmdb_env_used_bytes(&env), 2 * MIB);
+    end();
+}
+END_TEST
+
+START_TEST(what_was_committed_is_there_after_reopening) {
+    struct error error = {0};
+    MDB_txn *txn;
+    begin(0);
+    for (uint32_t i = 0; i < 50; i++)
+        ck_assert_int_eq(put(i), 0);
+    ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
+    lmdb_env_read_end(&env, txn); /* pooled: it must not outlive the environment */
+    ck_assert_int_eq(lmdb_env_reopen(&env, &error), STATUS_OK);
+    ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
+    for (uint32_t i = 0; i < 50; i++)
+        check_value(txn, i);
+    lmdb_env_read_end(&env, txn);
+    ck_assert_int_eq(put(50), 0);
+    end();
+}
+END_TEST
+
+START_TEST(a_file_that_is_no_environment_is_refused) {
+    struct error error = {0};
+    char path[128], zeros[8192] = {0};
+    begin(0);
+    lmdb_env_close(&env);
+    snprintf(path, sizeof(path), "%s/data.mdb", folder);
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(file_write_all(fd, zeros, sizeof(zeros)), 0);
+    close(fd);
+    ck_assert_int_eq(open_env(0, &error), STATUS_CORRUPT);
+    fixture_remove(folder);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("environments");
+    TCase *tests = tcase_create("tests");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, growth_waits_for_a_long_reader_and_lets_others_in_between);
+    tcase_add_test(tests, a_full_map_grows_up_to_its_bound);
+    tcase_add_test(tests, what_was_committed_is_there_after_reopening);
+    tcase_add_test(tests, a_file_that_is_no_environment_is_refused);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

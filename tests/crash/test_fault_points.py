@@ -121,6 +121,9 @@ def kill_at(point, number, seed, preload=None):
         bulk = Bulk(world, server.client())
         bulk.create()
         world.write(server, 0.3, lambda: end_gently(server))
+        server.start()
+        world.check(server.client(), queries=1)  # what was under way at the stop is settled now
+        end_gently(server)
         server.environment["NIGH_FAULT"] = fault
         if launch_until_dead_or_serving(server):
             world.is_over = False

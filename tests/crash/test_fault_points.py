@@ -50,6 +50,7 @@ class Bulk(threading.Thread):
         self.client.must("PUT", f"/collections/{self.NAME}", {"vectors": {"size": 1, "distance": "Dot"}})
 
     def run(self):
+        self.client.close()  # the server was started again since
         try:
             while not self.world.is_over:
                 ids = list(range(self.next, self.next + BULK_POINTS))

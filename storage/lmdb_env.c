@@ -241,15 +241,19 @@ static void gate_close(struct lmdb_env *env) {
 /* ---- Transactions -----------------------------------------------------------------------------
  */
 
-static int pool_take(struct lmdb_env *env, MDB_txn **txn) {
+/* *taken is NULL on failure: whoever cleans up must not end what never began. */
+static int pool_take(struct lmdb_env *env, MDB_txn **taken) {
     pthread_mutex_lock(&env->mutex);
-    *txn = env->pool_count > 0 ? env->pool[--env->pool_count] : NULL;
+    MDB_txn *txn = env->pool_count > 0 ? env->pool[--env->pool_count] : NULL;
     pthread_mutex_unlock(&env->mutex);
-    if (!*txn)
-        return mdb_txn_begin(env->env, NULL, MDB_RDONLY, txn);
-    int code = mdb_txn_renew(*txn);
+    *taken = NULL;
+    if (!txn)
+        return mdb_txn_begin(env->env, NULL, MDB_RDONLY, taken);
+    int code = mdb_txn_renew(txn);
     if (code != 0)
-        mdb_txn_abort(*txn);
+        mdb_txn_abort(txn);
+    else
+        *taken = txn;
     return code;
 }
 
@@ -287,6 +291,14 @@ enum status lmdb_env_write_begin(struct lmdb_env *env, MDB_txn **txn, struct err
         return error_set(error, STATUS_UNAVAILABLE, "the data file could not be opened again");
     int code = mdb_txn_begin(env->env, NULL, 0, txn);
     return code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "begin to write");
+}
+
+bool lmdb_env_has_panicked(struct lmdb_env *env) {
+    MDB_txn *txn;
+    int code = mdb_txn_begin(env->env, NULL, MDB_RDONLY, &txn);
+    if (code == 0)
+        mdb_txn_abort(txn);
+    return code == MDB_PANIC;
 }
 
 /* ---- Growing and reopening --------------------------------------------------------------------

@@ -71,6 +71,10 @@ void lmdb_env_read_end(struct lmdb_env *env, MDB_txn *txn);
 MUST_CHECK enum status lmdb_env_write_begin(struct lmdb_env *env, MDB_txn **txn,
                                             struct error *error);
 
+/* True if LMDB refuses every transaction, reads too, since a meta page could not be written: only
+ * lmdb_env_reopen helps. Writer. */
+bool lmdb_env_has_panicked(struct lmdb_env *env);
+
 /* Doubles the map. No write transaction may be open. STATUS_NO_SPACE at map_bytes_max. */
 MUST_CHECK enum status lmdb_env_grow(struct lmdb_env *env, struct error *error);
 

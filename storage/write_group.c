@@ -204,40 +204,43 @@ static enum status commit_state_again(struct collection *collection,
     return code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "commit once more");
 }
 
-/* After a commit that failed for another reason than space: the file may hold the group or not, and
- * memory pages may not be what is on disk. Opening again tells. */
-static enum attempt recover(struct write_context *context, struct error *error) {
-    struct collection *collection = context->collection;
-    collection->failed_commits++;
-    log_event(LOG_LEVEL_ERROR, "a commit of %s failed: %s", collection->path, error->message);
-    if (collection->failed_commits >= FAILED_COMMITS_MAX) {
-        collection_fail(collection, error->message);
-        return ATTEMPT_FAILED;
-    }
-    struct error reopen_error = {0};
-    struct collection_state state = {0};
+static enum status reopen(struct collection *collection, struct collection_state *state,
+                          struct error *error) {
     MDB_txn *txn;
     bool is_found = false;
-    enum status status = lmdb_env_reopen(&collection->env, &reopen_error);
+    enum status status = lmdb_env_reopen(&collection->env, error);
     if (status == STATUS_OK)
-        status = lmdb_env_read_begin(&collection->env, 0, &txn, &reopen_error);
-    if (status == STATUS_OK) {
-        const struct point_rows rows = {.txn = txn, .dbis = collection->env.dbis};
-        status = point_rows_read_state(&rows, &state, &is_found, &reopen_error);
-        lmdb_env_read_end(&collection->env, txn);
-    }
-    if (status != STATUS_OK || !is_found) {
-        collection_fail(collection, reopen_error.message);
-        return ATTEMPT_FAILED;
-    }
+        status = lmdb_env_read_begin(&collection->env, 0, &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct point_rows rows = {.txn = txn, .dbis = collection->env.dbis};
+    status = point_rows_read_state(&rows, state, &is_found, error);
+    lmdb_env_read_end(&collection->env, txn);
+    return status == STATUS_OK && !is_found
+               ? error_set(error, STATUS_CORRUPT, "Stored data is corrupt: no state")
+               : status;
+}
+
+/* After a commit that failed for another reason than space: the file may hold the group or not, and
+ * memory pages may not be what is on disk. Opening again tells; it also gives reads their file back
+ * when LMDB had given up on it. */
+static enum attempt recover(struct write_context *context, struct error *error) {
+    struct collection *collection = context->collection;
+    struct error reason = *error;
+    struct collection_state state = {0};
+    /* A full disk mends itself, however often it is met. */
+    if (error->status != STATUS_NO_SPACE)
+        collection->failed_commits++;
+    log_event(LOG_LEVEL_ERROR, "a commit of %s failed: %s", collection->path, error->message);
+    enum status status = reopen(collection, &state, &reason);
     /* The group is on disk whole or not at all; its state row says which. */
-    bool is_written = state.operation == context->state.operation &&
+    bool is_written = status == STATUS_OK && state.operation == context->state.operation &&
                       state.operation != collection->state.operation;
-    if (is_written && commit_state_again(collection, &state, &reopen_error) != STATUS_OK) {
-        collection_fail(collection, reopen_error.message);
-        return ATTEMPT_FAILED;
-    }
-    return is_written ? ATTEMPT_COMMITTED : ATTEMPT_FAILED;
+    if (is_written)
+        status = commit_state_again(collection, &state, &reason);
+    if (status != STATUS_OK || (!is_written && collection->failed_commits >= FAILED_COMMITS_MAX))
+        collection_fail(collection, reason.message);
+    return is_written && status == STATUS_OK ? ATTEMPT_COMMITTED : ATTEMPT_FAILED;
 }
 
 static enum attempt commit(struct write_context *context, MDB_txn *txn, struct error *error) {
@@ -264,7 +267,7 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
                    (code == EIO && file_is_disk_full(collection->path));
     if (is_full && code != MDB_MAP_FULL) {
         error_set(error, STATUS_NO_SPACE, "No space left: disk full");
-        return ATTEMPT_FAILED;
+        return lmdb_env_has_panicked(&collection->env) ? recover(context, error) : ATTEMPT_FAILED;
     }
     status = lmdb_env_fail(error, code, "commit");
     if (is_full || status == STATUS_NO_MEMORY)

@@ -58,11 +58,29 @@ def say(text=""):
     print(text, flush=True)
 
 
+running = set()  # programs, each the head of a group
+
+
+def start(command, **more):
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                               cwd=ROOT, start_new_session=True, **more)
+    running.add(process)
+    return process
+
+
 def end_group(process):
+    running.discard(process)
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+
+
+def end_all(number, _frame):
+    """Who stops the runner stops what it started, though that lies in groups of its own."""
+    for process in list(running):
+        end_group(process)
+    os._exit(128 + number)
 
 
 # ---- C programs -----------------------------------------------------------------------------
@@ -83,8 +101,7 @@ def run_c(name, program):
     if not os.path.exists(program):
         outcome.failures.append(f"{name}: was not built")
         return outcome, ""
-    process = subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               errors="replace", cwd=ROOT, start_new_session=True)
+    process = start([program])
     try:
         output, _ = process.communicate(timeout=C_SECONDS_MAX)
     except subprocess.TimeoutExpired:
@@ -182,8 +199,7 @@ def run_lines(name, command, variables, seconds, outcome):
     the program does not keep itself."""
     if os.environ.get("NIGH_TORTURE") == "1":
         seconds *= 100
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               errors="replace", cwd=ROOT, env=variables, start_new_session=True)
+    process = start(command, env=variables)
     timed_out = []
     timer = threading.Timer(seconds, lambda: (timed_out.append(True), end_group(process)))
     timer.start()
@@ -242,6 +258,8 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the names of the test programs")
     arguments = parser.parse_args()
 
+    signal.signal(signal.SIGINT, end_all)
+    signal.signal(signal.SIGTERM, end_all)
     build = os.path.abspath(arguments.build)
     programs = selected(c_programs(build), arguments)
     wanted = selected(scripts(), arguments)
@@ -259,11 +277,11 @@ def main():
 
     # C tests use one core each; the others start servers and measure, so they run one by one.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        running = {pool.submit(timed, run_c, name, path): name for name, path in programs}
-        for future in concurrent.futures.as_completed(running):
+        names = {pool.submit(timed, run_c, name, path): name for name, path in programs}
+        for future in concurrent.futures.as_completed(names):
             (outcome, output), seconds = future.result()
             number += 1
-            progress(number, of, running[future], outcome, seconds)
+            progress(number, of, names[future], outcome, seconds)
             if outcome.failures:
                 for text in output.splitlines()[-25:]:
                     say(f"    > {text}")

@@ -12,6 +12,8 @@
 
 enum {
     QUERY_VERIFICATIONS = 4096, /* rows a filtered walk of the graph asks about, in about */
+    SAMPLE_ROWS = 64,           /* looked at to guess how many candidates match */
+    FEW_ROWS = 1024,            /* so few are scanned whatever the guess */
 };
 
 /* What the index's questions need; failures are kept here, since answers cannot carry them. */
@@ -67,6 +69,25 @@ static bool filter_slot(void *context, uint32_t slot) {
         keep_failure(run, status);
     return status == STATUS_OK && is_found &&
            point_match_row(run->query->filter, &row, &run->reader->config->config);
+}
+
+/* How many of the candidates match; if the plan is inexact, guessed from every n-th of them: the
+ * same each time, so that the same query is planned in the same way. */
+static uint32_t estimate_matches(struct query_run *run, const struct filter_plan *plan) {
+    if (plan->is_exact || plan->count <= FEW_ROWS)
+        return plan->count;
+    uint32_t step = plan->count / SAMPLE_ROWS + 1, seen = 0, asked = 0, matching = 0;
+    for (size_t word = 0; word < ((size_t)plan->slot_end + 63) / 64; word++) {
+        uint32_t before = seen;
+        seen += (uint32_t)__builtin_popcountll(plan->words[word]);
+        if (before / step == seen / step)
+            continue;
+        asked++;
+        matching +=
+            filter_slot(run, (uint32_t)(word * 64) + (uint32_t)__builtin_ctzll(plan->words[word]));
+    }
+    uint64_t estimate = (uint64_t)plan->count * (2 * matching + 1) / (2 * asked + 2);
+    return estimate > 0 ? (uint32_t)estimate : 1;
 }
 
 /* ---- The steps --------------------------------------------------------------------------------
@@ -223,7 +244,9 @@ enum status reader_query(struct reader *reader, const struct query *query, struc
         .count = plan.count,
         .matches = plan.is_exact ? NULL : filter_slot,
         .context = &run,
-        .estimate = plan.count,
+        .estimate = estimate_matches(&run, &plan),
     };
+    if (run.status != STATUS_OK)
+        return run.status;
     return search(&run, values, own, &filter, hits);
 }

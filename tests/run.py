@@ -59,6 +59,7 @@ def say(text=""):
 
 
 running = set()  # programs, each the head of a group
+servers = set()  # that the runner started for a program
 
 
 def start(command, **more):
@@ -80,6 +81,8 @@ def end_all(number, _frame):
     """Who stops the runner stops what it started, though that lies in groups of its own."""
     for process in list(running):
         end_group(process)
+    for server in list(servers):
+        server.close()
     os._exit(128 + number)
 
 
@@ -179,6 +182,7 @@ def run_script(name, path, variables):
         more["PYTHONPATH"] = os.path.join(HERE, "support")
         if wants.get("server") == "yes":
             server = Server()
+            servers.add(server)
             more.update({"NIGH_URL": server.url, "NIGH_PORT": str(server.port)})
         run_lines(name, command, {**variables, **more}, float(wants.get("seconds", SECONDS_DEFAULT)), outcome)
         if server is not None and not server.is_running():
@@ -187,6 +191,7 @@ def run_script(name, path, variables):
         outcome.failures.append(f"{name}: {error}")
     finally:
         if server is not None:
+            servers.discard(server)
             try:
                 server.close()
             except RuntimeError as error:

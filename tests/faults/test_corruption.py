@@ -141,7 +141,6 @@ class Golden:
             for name in NAMES:
                 self.change(server.client(), name)
             self.stop(server)
-        self.server_log = None
 
     @staticmethod
     def stop(server):
@@ -283,7 +282,7 @@ def ask_all(server, golden, damaged, asked):
 
 def judge(golden, target, path, damage, seed):
     """One case; what came of it, for the tally."""
-    what, relative, _ = target, path, None
+    what, relative = target, path
     golden.fresh()
     damage(os.path.join(golden.work, relative), random.Random(seed), golden)
     asked = Asked()

@@ -19,7 +19,6 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
-import model  # noqa: E402
 import report  # noqa: E402
 from torture import Client, Lost, Victim  # noqa: E402
 from writers import World  # noqa: E402

@@ -145,9 +145,11 @@ bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot) {
             at += STORE_CHUNK;
             continue;
         }
-        uint64_t bits = atomic_load_explicit(&chunk->waiting[word], memory_order_acquire) &
-                        ~atomic_load_explicit(&chunk->claimed[word], memory_order_acquire);
-        bits &= UINT64_MAX << (at % BITMAP_WORD_BITS);
+        /* Claims first: a claim that ends between the two loads must not leave its slot looking
+         * as if it still waited, or it would be linked twice. */
+        uint64_t claimed = atomic_load_explicit(&chunk->claimed[word], memory_order_acquire);
+        uint64_t bits = atomic_load_explicit(&chunk->waiting[word], memory_order_acquire);
+        bits &= ~claimed & UINT64_MAX << (at % BITMAP_WORD_BITS);
         uint32_t word_start = at - at % BITMAP_WORD_BITS;
         if (bits == 0) {
             at = word_start + BITMAP_WORD_BITS;

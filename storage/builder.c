@@ -268,7 +268,8 @@ static void *builder_main(void *argument) {
     while ((collection = next_collection(pool)) != NULL) {
         /* Off the list before the work, so that what comes meanwhile lists it again. */
         atomic_store(&collection->is_listed, false);
-        if (collection_has_waiting(collection, BUILDER_LINK_SLOTS))
+        if (!atomic_load(&collection->is_deleted) &&
+            collection_has_waiting(collection, BUILDER_LINK_SLOTS))
             builder_pool_wake(pool, collection); /* there is enough for another builder too */
         enum remains remains = work_on(collection, scratch);
         if (remains == REMAINS_NOW)

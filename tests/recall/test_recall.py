@@ -263,7 +263,7 @@ def each_instruction_set(data):
     with open("/proc/cpuinfo") as cpuinfo:
         flags = next((line for line in cpuinfo if line.startswith("flags")), "").split()
     answers = {}
-    for isa, flag in (("scalar", None), ("avx2", "avx2"), ("avx512", "avx512vnni")):
+    for isa, flag in (("scalar", None), ("avx2", "avx2"), ("avx512", "avx512_vnni")):
         if flag and flag not in flags:
             report.skip(f"recall_with_{isa}", "this processor does not have it")
             continue

@@ -376,6 +376,20 @@ def pages_are_full_while_points_match():
     report.equal(sorted(hit["id"] for hit in hits), live, "all live points by the graph")
 
 
+def a_deleted_collection_leaves_no_work():
+    """Slots that wait to be linked when their collection goes must not keep the builders busy."""
+    for turn in range(3):
+        name = f"gone{turn}"
+        client = make(name)
+        upsert(client, name, [(n, model.vector_of("gone", n, turn), {}) for n in range(3000)])
+        client.must("DELETE", f"/collections/{name}")
+    time.sleep(0.5)
+    before = SERVER.cpu_seconds()
+    time.sleep(1.0)
+    spent = SERVER.cpu_seconds() - before
+    report.check(spent < 0.3, f"an idle server took {spent:.2f} s of CPU in one second")
+
+
 def main():
     global SERVER, SECONDS, SEED
     parser = argparse.ArgumentParser()
@@ -388,7 +402,7 @@ def main():
         for check in (read_your_writes, batches_are_seen_whole, one_id_is_found_exactly_once,
                       huge_limits_reserve_nothing, equal_vectors_hide_nothing, a_far_point_is_found,
                       ids_are_exact_everywhere, min_should_does_not_try_combinations,
-                      a_misspelt_filter_deletes_nothing, pages_are_full_while_points_match):
+                      a_deleted_collection_leaves_no_work, a_misspelt_filter_deletes_nothing, pages_are_full_while_points_match):
             if arguments.only in check.__name__:
                 report.run(check.__name__.replace("_", " "), check)
                 if not SERVER.is_running():

@@ -305,7 +305,7 @@ enum status image_load(struct image *image, const void *bytes, size_t length, st
                             .bytes = bytes,
                             .length = length,
                             .error = error};
-    struct section section;
+    struct section section = {0};
     assert(atomic_load(&image->hnsw->store->present_count) == 0);
     enum status status = read_header(&reader);
     if (status == STATUS_OK && !store_reserve(reader.store, reader.slot_end))

@@ -138,6 +138,7 @@ static bool agrees_on_transforms(const struct kernels *kernels, const struct tri
         kernels->hadamard(a + TRIAL_BYTES - count, count);
         kernels_scalar.hadamard(b + TRIAL_BYTES - count, count);
     }
+    /* Bit for bit, as kernels.h promises. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
     if (memcmp(a, b, sizeof(a)) != 0)
         return false;
     float max = kernels_scalar.max_abs(b, TRIAL_BYTES);

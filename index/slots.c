@@ -61,46 +61,46 @@ static struct slot *find(const struct slots *slots, uint32_t number) {
     return chunk ? &chunk[number & (SLOTS_CHUNK - 1)] : NULL;
 }
 
-void slots_born(struct slots *slots, uint32_t number, uint64_t operation) {
-    struct slot *slot = find(slots, number);
-    assert(slot && operation > 0);
-    uint64_t born = atomic_load_explicit(&slot->born, memory_order_relaxed);
-    uint64_t died = atomic_load_explicit(&slot->died, memory_order_relaxed);
+void slots_born(struct slots *slots, uint32_t slot, uint64_t operation) {
+    struct slot *life = find(slots, slot);
+    assert(life && operation > 0);
+    uint64_t born = atomic_load_explicit(&life->born, memory_order_relaxed);
+    uint64_t died = atomic_load_explicit(&life->died, memory_order_relaxed);
     assert(born == 0 || died != 0); /* a living slot is not born again */
     /* born first: until died is cleared the slot stays dead for everyone (see slots_visible). */
-    atomic_store_explicit(&slot->born, operation, memory_order_release);
-    atomic_store_explicit(&slot->died, 0, memory_order_release);
+    atomic_store_explicit(&life->born, operation, memory_order_release);
+    atomic_store_explicit(&life->died, 0, memory_order_release);
     atomic_fetch_add_explicit(&slots->live_count, 1, memory_order_relaxed);
-    if (number >= atomic_load_explicit(&slots->end, memory_order_relaxed))
-        atomic_store_explicit(&slots->end, number + 1, memory_order_release);
+    if (slot >= atomic_load_explicit(&slots->end, memory_order_relaxed))
+        atomic_store_explicit(&slots->end, slot + 1, memory_order_release);
 }
 
-void slots_died(struct slots *slots, uint32_t number, uint64_t operation) {
-    struct slot *slot = find(slots, number);
-    assert(slot && operation > 0);
-    assert(atomic_load_explicit(&slot->born, memory_order_relaxed) != 0);
-    assert(atomic_load_explicit(&slot->died, memory_order_relaxed) == 0);
-    atomic_store_explicit(&slot->died, operation, memory_order_release);
+void slots_died(struct slots *slots, uint32_t slot, uint64_t operation) {
+    struct slot *life = find(slots, slot);
+    assert(life && operation > 0);
+    assert(atomic_load_explicit(&life->born, memory_order_relaxed) != 0);
+    assert(atomic_load_explicit(&life->died, memory_order_relaxed) == 0);
+    atomic_store_explicit(&life->died, operation, memory_order_release);
     atomic_fetch_sub_explicit(&slots->live_count, 1, memory_order_relaxed);
 }
 
-bool slots_visible(const struct slots *slots, uint32_t number, uint64_t operation) {
-    const struct slot *slot = find(slots, number);
-    if (!slot)
+bool slots_visible(const struct slots *slots, uint32_t slot, uint64_t operation) {
+    const struct slot *life = find(slots, slot);
+    if (!life)
         return false;
     /* died before born: whoever reads the cleared died of a rebirth also reads its new born. */
-    uint64_t died = atomic_load_explicit(&slot->died, memory_order_acquire);
-    uint64_t born = atomic_load_explicit(&slot->born, memory_order_acquire);
+    uint64_t died = atomic_load_explicit(&life->died, memory_order_acquire);
+    uint64_t born = atomic_load_explicit(&life->born, memory_order_acquire);
     return born != 0 && born <= operation && (died == 0 || died > operation);
 }
 
-void slots_prefetch(const struct slots *slots, uint32_t number) {
-    __builtin_prefetch(find(slots, number));
+void slots_prefetch(const struct slots *slots, uint32_t slot) {
+    __builtin_prefetch(find(slots, slot));
 }
 
-uint64_t slots_died_at(const struct slots *slots, uint32_t number) {
-    const struct slot *slot = find(slots, number);
-    return slot ? atomic_load_explicit(&slot->died, memory_order_acquire) : 0;
+uint64_t slots_died_at(const struct slots *slots, uint32_t slot) {
+    const struct slot *life = find(slots, slot);
+    return life ? atomic_load_explicit(&life->died, memory_order_acquire) : 0;
 }
 
 uint64_t slots_live_count(const struct slots *slots) {

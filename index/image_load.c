@@ -191,6 +191,7 @@ static bool read_lists(struct reader *reader, struct section *section, uint32_t 
 /* Puts the slots of a section. Twins remember their linked slot until all are there. */
 static enum status fill_section(struct reader *reader, struct section *section) {
     struct store *store = reader->store;
+    assert(section->metas && section->errors && section->levels && section->codes);
     for (uint32_t i = 0; i < section->count; i++) {
         uint32_t slot = section->start + i;
         if (!bitmap_test(section->present, i))

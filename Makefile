@@ -115,7 +115,12 @@ $(OUT)/index/kernels_avx512.o $(OUT)/pic/index/kernels_avx512.o: CFLAGS += -mavx
 endif
 # Loops over batches of rows, in the base instruction set.
 $(OUT)/index/codes.o $(OUT)/pic/index/codes.o: CFLAGS += -O3
-$(OUT)/server/main.o $(OUT)/server/version.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
+$(OUT)/server/main.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
+# The program knows its commit: it is compiled again when that changes, and only then.
+$(OUT)/server/main.o: $(OUT)/commit
+$(OUT)/commit: always
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@
 
 # The index as a shared library, for bench/index_bench.py.
 $(OUT)/pic/%.o: %.c
@@ -159,5 +164,5 @@ $(PROGRAMS): %: %.o $(SUPPORT:%.c=$(OUT)/%.o)
 -include Makefile.tasks
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
 
-.PHONY: all
+.PHONY: all always
 .SECONDARY:

@@ -97,6 +97,7 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
     atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
     hnsw_links_join(hnsw, walk->scratch, slot, &found);
     publish(hnsw, walk->scratch, slot, top);
+    hnsw_seeds_examine(hnsw, walk->scratch, slot);
 }
 
 void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
@@ -184,6 +185,8 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     *linked = false;
     pthread_rwlock_rdlock(&hnsw->gate);
     if (!claim(hnsw, &slot)) {
+        if (scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width))
+            hnsw_seeds_refresh(hnsw, scratch);
         pthread_rwlock_unlock(&hnsw->gate);
         return STATUS_OK;
     }
@@ -192,11 +195,14 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     if (*linked) {
         link_slot(hnsw, &walk, slot);
         hnsw_learn_cost(hnsw, &walk);
+        hnsw_seeds_changed(&hnsw->seeds, 1);
     }
     store_unclaim(hnsw->store, slot, *linked);
     if (*linked &&
-        is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1))
+        is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1)) {
         hnsw_calibrate(hnsw, scratch);
+        hnsw_seeds_refresh(hnsw, scratch);
+    }
     pthread_rwlock_unlock(&hnsw->gate);
     if (!*linked)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for linking a vector");

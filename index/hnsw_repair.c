@@ -63,6 +63,7 @@ static void begin(struct hnsw *hnsw, const uint32_t *dead, size_t count) {
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     if (entry != HNSW_NO_ENTRY && store_is_leaving(store, hnsw_entry_slot(entry)))
         atomic_store_explicit(&hnsw->entry, hnsw_find_entry(hnsw), memory_order_release);
+    hnsw_seeds_drop_unlinked(hnsw);
     pthread_rwlock_unlock(&hnsw->gate);
 }
 
@@ -207,8 +208,11 @@ static void mend(struct repair *repair, uint32_t slot) {
         if (needs_mending(hnsw, slot, at))
             mend_upper(repair, slot, at);
     }
-    if (needs_mending(hnsw, slot, 0) && mend_level_0(repair, slot) < hnsw->m / 2)
+    if (!needs_mending(hnsw, slot, 0))
+        return;
+    if (mend_level_0(repair, slot) < hnsw->m / 2)
         reconnect(repair, slot);
+    hnsw_seeds_examine(repair->hnsw, repair->scratch, slot);
 }
 
 /* Takes a leaving slot out of the tree: those it kept keep each other in a row instead, which holds
@@ -260,6 +264,7 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
         if (is_linked(store, slot) && !store_is_leaving(store, slot))
             mend(&repair, slot);
     }
+    hnsw_seeds_changed(&hnsw->seeds, dead_count);
     for (size_t i = 0; i < dead_count; i++) {
         if (!store_is_present(store, dead[i]))
             continue;

@@ -177,7 +177,11 @@ bool hnsw_seeds_has(const struct hnsw_seeds *seeds, uint32_t slot);
 void hnsw_seeds_add(struct hnsw_seeds *seeds, uint32_t slot, float isolation);
 /* Makes a seed of the slot if it is far from all others. Builder or repair. */
 void hnsw_seeds_examine(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
-/* So many slots were linked or unlinked; then, when many were, examines all. Builder. */
+/* The same for a slot that was just linked, its candidates nearest first. */
+void hnsw_seeds_examine_new(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                            const struct hnsw_candidates *found);
+/* So many slots were linked or unlinked; and, when none waits and many were, all are
+ * examined. Builder. */
 void hnsw_seeds_changed(struct hnsw_seeds *seeds, uint64_t slots);
 void hnsw_seeds_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
 /* Drops the seeds that are not linked (any more) or leave. While no builder is under way. */

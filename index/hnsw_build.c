@@ -97,7 +97,7 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
     atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
     hnsw_links_join(hnsw, walk->scratch, slot, &found);
     publish(hnsw, walk->scratch, slot, top);
-    hnsw_seeds_examine(hnsw, walk->scratch, slot);
+    hnsw_seeds_examine_new(hnsw, walk->scratch, slot, &found);
 }
 
 void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
@@ -199,10 +199,8 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     }
     store_unclaim(hnsw->store, slot, *linked);
     if (*linked &&
-        is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1)) {
+        is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1))
         hnsw_calibrate(hnsw, scratch);
-        hnsw_seeds_refresh(hnsw, scratch);
-    }
     pthread_rwlock_unlock(&hnsw->gate);
     if (!*linked)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for linking a vector");

@@ -21,8 +21,9 @@
 #include <math.h>
 
 enum {
-    STRIDE = 4,        /* of a neighbour's places, one in so many is enough for a first look */
-    EXAMINE_SHARE = 4, /* all are examined anew once a share 1 / so many was linked or unlinked */
+    OWN_STRIDE = 2,    /* for a first look one in so many of a list's places is enough ... */
+    STRIDE = 4,        /* ... and of a neighbour's list */
+    EXAMINE_SHARE = 2, /* all are examined anew once a share 1 / so many was linked or unlinked */
 };
 
 static const float far_min = 3; /* middle neighbours of common data lie within a factor of 2 */
@@ -81,7 +82,7 @@ static bool look_at(const struct hnsw *hnsw, struct index_scratch *scratch, uint
     batch->count = 0;
     for (uint32_t i = 0; i < places; i += stride) {
         uint32_t link = hnsw_link_load(list, i);
-        if (link != SLOT_NONE && is_member(hnsw->store, hnsw_link_slot(link)))
+        if (link != SLOT_NONE)
             search_batch_add(hnsw->store, batch, hnsw_link_slot(link));
     }
     if (batch->count * stride < places / 2)
@@ -106,16 +107,11 @@ static float measure_from(const struct hnsw *hnsw, struct index_scratch *scratch
     return spread > 0 ? neighbour.distance / spread : neighbour.distance > 0 ? FLT_MAX : 0;
 }
 
-/* How far out the slot is, in lengths that are common where its neighbours are; *middle is its own
- * such length. */
-static float measure_isolation(const struct hnsw *hnsw, struct index_scratch *scratch,
-                               uint32_t slot, uint32_t stride, float *middle) {
-    struct neighbours seen;
-    if (!look_at(hnsw, scratch, slot, 1, &seen))
-        return 0;
-    *middle = seen.middle.distance;
-    float from_middle = measure_from(hnsw, scratch, seen.middle, stride);
-    float from_nearest = measure_from(hnsw, scratch, seen.nearest, stride);
+/* How far out the slot is that has these neighbours, in lengths that are common where they are. */
+static float measure_out(const struct hnsw *hnsw, struct index_scratch *scratch,
+                         const struct neighbours *seen, uint32_t stride) {
+    float from_middle = measure_from(hnsw, scratch, seen->middle, stride);
+    float from_nearest = measure_from(hnsw, scratch, seen->nearest, stride);
     return from_middle > from_nearest ? from_middle : from_nearest;
 }
 
@@ -168,25 +164,43 @@ void hnsw_seeds_add(struct hnsw_seeds *seeds, uint32_t slot, float isolation) {
     pthread_mutex_unlock(&seeds->lock);
 }
 
-void hnsw_seeds_examine(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
-    float middle;
-    if (!is_member(hnsw->store, slot) ||
-        measure_isolation(hnsw, scratch, slot, STRIDE, &middle) < far_min)
+/* Adds the slot, which seemed to be far, if it is on a closer look. */
+static void add_if_far(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
+    struct neighbours seen;
+    if (!look_at(hnsw, scratch, slot, 1, &seen))
         return;
-    float isolation = measure_isolation(hnsw, scratch, slot, 1, &middle);
-    if (isolation >= far_min && !is_led_to(hnsw, scratch, slot, middle))
+    float isolation = measure_out(hnsw, scratch, &seen, 1);
+    if (isolation >= far_min && !is_led_to(hnsw, scratch, slot, seen.middle.distance))
         hnsw_seeds_add(&hnsw->seeds, slot, isolation);
+}
+
+void hnsw_seeds_examine(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
+    struct neighbours seen;
+    if (is_member(hnsw->store, slot) && look_at(hnsw, scratch, slot, OWN_STRIDE, &seen) &&
+        measure_out(hnsw, scratch, &seen, STRIDE) >= far_min)
+        add_if_far(hnsw, scratch, slot);
+}
+
+void hnsw_seeds_examine_new(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                            const struct hnsw_candidates *found) {
+    size_t count = hnsw->store->link_count < found->count ? hnsw->store->link_count : found->count;
+    struct hit middle = found->hits[count / 2];
+    middle.distance = length_between(hnsw, slot, middle.slot, middle.distance);
+    /* These neighbours are the true ones: no need to ask the nearest, too. */
+    if (measure_from(hnsw, scratch, middle, STRIDE) >= far_min)
+        add_if_far(hnsw, scratch, slot);
 }
 
 /* Measures the seeds anew and drops those around which the graph has filled up. */
 static void measure_seeds(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct hnsw_seeds *seeds = &hnsw->seeds;
-    float middle;
+    struct neighbours seen;
     for (size_t i = 0; i < HNSW_SEEDS_MAX; i++) {
         uint32_t seed = hnsw_seeds_load(seeds, i);
         if (seed == SLOT_NONE)
             continue;
-        float isolation = measure_isolation(hnsw, scratch, seed, 1, &middle);
+        bool is_known = look_at(hnsw, scratch, seed, 1, &seen);
+        float isolation = is_known ? measure_out(hnsw, scratch, &seen, 1) : 0;
         pthread_mutex_lock(&seeds->lock);
         if (hnsw_seeds_load(seeds, i) == seed)
             store_seed(seeds, i, isolation >= far_min ? seed : SLOT_NONE, isolation);

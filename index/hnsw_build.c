@@ -100,17 +100,24 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
     hnsw_seeds_examine_new(hnsw, walk->scratch, slot, &found);
 }
 
-void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
+void hnsw_links_reconnect(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
     bool is_chosen[HNSW_CANDIDATES_MAX];
-    struct hit start = hnsw_walk_descend(walk, entry, 0);
-    hnsw_walk_level(walk, start, 0);
-    struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
-    hnsw_select(hnsw, walk->scratch, &found, hnsw->m, is_chosen);
+    struct walk walk;
+    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    if (entry == HNSW_NO_ENTRY || hnsw_entry_slot(entry) == slot ||
+        !hnsw_walk_init(&walk, hnsw, scratch, hnsw->ef_construct))
+        return;
+    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
+                    &scratch->query);
+    struct hit start = hnsw_walk_descend(&walk, entry, 0);
+    hnsw_walk_level(&walk, start, 0);
+    struct hnsw_candidates found = drop_leaving(hnsw, &walk, slot);
+    hnsw_select(hnsw, scratch, &found, hnsw->m, is_chosen);
     for (size_t i = 0; i < found.count; i++) {
         if (!is_chosen[i])
             continue;
-        hnsw_links_add(hnsw, walk->scratch, slot, found.hits[i].slot);
-        hnsw_links_add(hnsw, walk->scratch, found.hits[i].slot, slot);
+        hnsw_links_add(hnsw, scratch, slot, found.hits[i].slot);
+        hnsw_links_add(hnsw, scratch, found.hits[i].slot, slot);
     }
 }
 

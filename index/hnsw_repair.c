@@ -187,19 +187,6 @@ static bool needs_mending(const struct hnsw *hnsw, uint32_t slot, uint32_t level
     return false;
 }
 
-/* A slot that lost most of its surroundings searches for neighbours as a new one does. */
-static void reconnect(struct repair *repair, uint32_t slot) {
-    struct hnsw *hnsw = repair->hnsw;
-    struct walk walk;
-    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    if (entry == HNSW_NO_ENTRY || hnsw_entry_slot(entry) == slot ||
-        !hnsw_walk_init(&walk, hnsw, repair->scratch, hnsw->ef_construct))
-        return;
-    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
-                    &repair->scratch->query);
-    hnsw_links_reconnect(hnsw, &walk, slot, entry);
-}
-
 static void mend(struct repair *repair, uint32_t slot) {
     const struct hnsw *hnsw = repair->hnsw;
     uint32_t level =
@@ -211,7 +198,7 @@ static void mend(struct repair *repair, uint32_t slot) {
     if (!needs_mending(hnsw, slot, 0))
         return;
     if (mend_level_0(repair, slot) < hnsw->m / 2)
-        reconnect(repair, slot);
+        hnsw_links_reconnect(repair->hnsw, repair->scratch, slot);
     hnsw_seeds_examine(repair->hnsw, repair->scratch, slot);
 }
 

@@ -5,7 +5,7 @@
  * member that knows the way. No list of the graph can cure that, for each has far more near
  * neighbours than places. There are few such slots, so they are kept aside.
  *
- * A slot is far if a neighbour is several times as distant as the middle one of that neighbour's
+ * A slot is far if a neighbour is several times as distant as the nearer ones of that neighbour's
  * own neighbours: a local outlier factor (Breunig et al. 2000). Two neighbours are asked: the
  * middle one, so that a handful of slots far out together is far, too, and the nearest, for the
  * list of a slot that was there before the others may lead to other far ones. Where all places are
@@ -21,8 +21,11 @@
 #include <math.h>
 
 enum {
-    OWN_STRIDE = 2,    /* for a first look one in so many of a list's places is enough ... */
-    STRIDE = 4,        /* ... and of a neighbour's list */
+    OWN_STRIDE = 2,       /* for a first look one in so many of a list's places is enough ... */
+    STRIDE = 4,           /* ... and of a neighbour's list */
+    SAMPLES = 64,         /* slots that tell what distances are common */
+    SEARCHED_MIN = 256,   /* slots that are linked anew at most, or ... */
+    SEARCHED_SHARE = 100, /* ... a share 1 / so many of all */
     EXAMINE_SHARE = 2, /* all are examined anew once a share 1 / so many was linked or unlinked */
 };
 
@@ -70,9 +73,11 @@ static void measure(const struct hnsw *hnsw, struct index_scratch *scratch, uint
 
 struct neighbours {
     struct hit nearest, middle; /* by length; fillers count */
+    float quarter;              /* to which a quarter of them are as near */
+    size_t count;
 };
 
-/* False if there are too few to tell. */
+/* False if there are none. */
 static bool look_at(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
                     uint32_t stride, struct neighbours *seen) {
     const _Atomic uint32_t *list = store_links(hnsw->store, slot);
@@ -85,13 +90,16 @@ static bool look_at(const struct hnsw *hnsw, struct index_scratch *scratch, uint
         if (link != SLOT_NONE)
             search_batch_add(hnsw->store, batch, hnsw_link_slot(link));
     }
-    if (batch->count * stride < places / 2)
+    if (batch->count == 0)
         return false;
     measure(hnsw, scratch, slot);
     for (size_t i = 0; i < batch->count; i++)
         hits[i] = (struct hit){.slot = batch->slots[i], .distance = batch->distances[i]};
     hnsw_links_sort(hits, batch->count);
-    *seen = (struct neighbours){.nearest = hits[0], .middle = hits[batch->count / 2]};
+    *seen = (struct neighbours){.nearest = hits[0],
+                                .middle = hits[batch->count / 2],
+                                .quarter = hits[batch->count / 4].distance,
+                                .count = batch->count};
     return true;
 }
 
@@ -99,11 +107,12 @@ static bool look_at(const struct hnsw *hnsw, struct index_scratch *scratch, uint
 static float measure_from(const struct hnsw *hnsw, struct index_scratch *scratch,
                           struct hit neighbour, uint32_t stride) {
     struct neighbours beyond;
-    if (!look_at(hnsw, scratch, neighbour.slot, stride, &beyond))
+    if (!look_at(hnsw, scratch, neighbour.slot, stride, &beyond) ||
+        beyond.count * stride < hnsw->store->link_count / 2)
         return 0;
     /* Codes tell nothing about what is nearer than they round. */
     float rounding = *store_error(hnsw->store, neighbour.slot);
-    float spread = beyond.middle.distance > rounding ? beyond.middle.distance : rounding;
+    float spread = beyond.quarter > rounding ? beyond.quarter : rounding;
     return spread > 0 ? neighbour.distance / spread : neighbour.distance > 0 ? FLT_MAX : 0;
 }
 
@@ -212,6 +221,36 @@ void hnsw_seeds_changed(struct hnsw_seeds *seeds, uint64_t slots) {
     atomic_fetch_add_explicit(&seeds->changes, slots, memory_order_relaxed);
 }
 
+/* The middle of the middle distances of slots here and there. */
+static float sample_middle(const struct hnsw *hnsw, struct index_scratch *scratch) {
+    struct hit samples[SAMPLES];
+    struct neighbours seen;
+    size_t count = 0;
+    uint64_t end = atomic_load_explicit(&hnsw->store->present_count, memory_order_relaxed);
+    for (uint64_t i = 0; i < SAMPLES; i++) {
+        uint32_t slot = (uint32_t)(end * i / SAMPLES);
+        if (is_member(hnsw->store, slot) && look_at(hnsw, scratch, slot, OWN_STRIDE, &seen))
+            samples[count++] = seen.middle;
+    }
+    hnsw_links_sort(samples, count);
+    return count > 0 ? samples[count / 2].distance : FLT_MAX;
+}
+
+/* Examines a slot; returns whether it was linked anew before: a slot that was there before most
+ * others and seems to stand alone may know none of those that came nearer. */
+static bool examine_again(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                          float lonely_min) {
+    struct neighbours seen;
+    if (!look_at(hnsw, scratch, slot, OWN_STRIDE, &seen))
+        return false;
+    bool is_lonely = seen.middle.distance > lonely_min;
+    if (is_lonely)
+        hnsw_links_reconnect(hnsw, scratch, slot);
+    if (is_lonely || measure_out(hnsw, scratch, &seen, STRIDE) >= far_min)
+        add_if_far(hnsw, scratch, slot);
+    return is_lonely;
+}
+
 void hnsw_seeds_refresh(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct hnsw_seeds *seeds = &hnsw->seeds;
     uint64_t changes = atomic_load_explicit(&seeds->changes, memory_order_relaxed);
@@ -221,8 +260,12 @@ void hnsw_seeds_refresh(struct hnsw *hnsw, struct index_scratch *scratch) {
         !atomic_compare_exchange_strong(&seeds->changes, &changes, 0))
         return;
     measure_seeds(hnsw, scratch);
-    for (uint32_t slot = 0; slot < store_end(hnsw->store); slot++)
-        hnsw_seeds_examine(hnsw, scratch, slot);
+    float lonely_min = far_min * sample_middle(hnsw, scratch);
+    uint64_t left = linked / SEARCHED_SHARE > SEARCHED_MIN ? linked / SEARCHED_SHARE : SEARCHED_MIN;
+    for (uint32_t slot = 0; slot < store_end(hnsw->store); slot++) {
+        if (is_member(hnsw->store, slot))
+            left -= examine_again(hnsw, scratch, slot, left > 0 ? lonely_min : INFINITY);
+    }
 }
 
 void hnsw_seeds_drop_unlinked(struct hnsw *hnsw) {

@@ -22,6 +22,7 @@ void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *
     pthread_rwlock_init(&hnsw->gate, &attributes);
     pthread_rwlockattr_destroy(&attributes);
     pthread_mutex_init(&hnsw->claim_lock, NULL);
+    hnsw_seeds_init(&hnsw->seeds);
 }
 
 void hnsw_free(struct hnsw *hnsw) {
@@ -29,6 +30,7 @@ void hnsw_free(struct hnsw *hnsw) {
     pthread_mutex_destroy(&hnsw->entry_lock);
     pthread_rwlock_destroy(&hnsw->gate);
     pthread_mutex_destroy(&hnsw->claim_lock);
+    hnsw_seeds_free(&hnsw->seeds);
 }
 
 uint8_t hnsw_level(const struct hnsw *hnsw, uint64_t key) {

@@ -7,6 +7,8 @@
  * - each slot keeps a pair of links with one that was there before it: a tree through all slots
  * that pruning leaves alone, so that no outlier and no tight cluster ever loses its way in;
  * - a slot whose code equals that of a linked slot becomes its twin (hnsw_twins.c);
+ * - up to HNSW_SEEDS_MAX slots far from all others are looked at by every walk of level 0, for no
+ *   list leads to them for sure (hnsw_seeds.c);
  * - a list is published bottom-up: a slot's level-0 list is whole before a higher level leads to
  *   it. The other order loses recall for good where two builders meet.
  *
@@ -25,9 +27,19 @@
 #define HNSW_KEPT   UINT32_C(0x40000000) /* belongs to the tree: never pruned */
 
 enum {
+    HNSW_SEEDS_MAX = 64, /* slots each walk measures besides those it meets: bounds its cost */
     HNSW_CANDIDATES_MAX = 1024, /* from which neighbours are chosen: caps ef_construct */
     HNSW_EF_UNCALIBRATED = 128, /* until the graph is large enough to calibrate */
     HNSW_PLACES_MAX = 2 * VECTOR_INDEX_M_MAX, /* of the longest list */
+};
+
+/* Slots so far from all others that links do not lead there for sure; see hnsw_seeds.c. */
+struct hnsw_seeds {
+    _Atomic uint32_t slots[HNSW_SEEDS_MAX]; /* SLOT_NONE where empty */
+    _Atomic uint32_t used;                  /* places from here on are empty; never falls */
+    float isolation[HNSW_SEEDS_MAX];        /* of each; under the lock */
+    _Atomic uint64_t changes;               /* slots linked or unlinked since all were examined */
+    pthread_mutex_t lock;                   /* a leaf */
 };
 
 struct hnsw {
@@ -41,7 +53,8 @@ struct hnsw {
     _Atomic uint32_t scored_per_ef; /* x 256: distances a walk takes for each entry of its pool */
     _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
     pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
-    pthread_rwlock_t gate;      /* shared: a slot is being linked; exclusive: repair's barrier */
+    pthread_rwlock_t gate; /* shared: a slot is being linked; exclusive: repair's barrier */
+    struct hnsw_seeds seeds;
     pthread_mutex_t claim_lock; /* guards claim_cursor and the claim; a leaf */
     uint32_t claim_cursor;      /* no slot below waits unclaimed */
 };
@@ -148,6 +161,31 @@ uint32_t hnsw_twins_first(const struct hnsw *hnsw, uint32_t slot);
 uint32_t hnsw_twins_next(const struct hnsw *hnsw, uint32_t twin);
 /* The linked slot on which a twin hangs. */
 uint32_t hnsw_twins_linked(const struct hnsw *hnsw, uint32_t twin);
+
+/* ---- Seeds (hnsw_seeds.c) ----------------------------------------------------------------------
+ */
+
+void hnsw_seeds_init(struct hnsw_seeds *seeds);
+void hnsw_seeds_free(struct hnsw_seeds *seeds);
+
+static inline uint32_t hnsw_seeds_load(const struct hnsw_seeds *seeds, size_t place) {
+    return atomic_load_explicit(&seeds->slots[place], memory_order_acquire);
+}
+bool hnsw_seeds_has(const struct hnsw_seeds *seeds, uint32_t slot);
+
+/* Makes a seed of the slot, if there is room or it is more isolated than another. */
+void hnsw_seeds_add(struct hnsw_seeds *seeds, uint32_t slot, float isolation);
+/* Makes a seed of the slot if it is far from all others. Builder or repair. */
+void hnsw_seeds_examine(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
+/* The same for a slot that was just linked, its candidates nearest first. */
+void hnsw_seeds_examine_new(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
+                            const struct hnsw_candidates *found);
+/* So many slots were linked or unlinked; and, when none waits and many were, all are
+ * examined. Builder. */
+void hnsw_seeds_changed(struct hnsw_seeds *seeds, uint64_t slots);
+void hnsw_seeds_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
+/* Drops the seeds that are not linked (any more) or leave. While no builder is under way. */
+void hnsw_seeds_drop_unlinked(struct hnsw *hnsw);
 
 /* ---- Repairing (hnsw_repair.c), checking (hnsw_check.c) ---------------------------------------
  */

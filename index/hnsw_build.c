@@ -97,19 +97,27 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
     atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
     hnsw_links_join(hnsw, walk->scratch, slot, &found);
     publish(hnsw, walk->scratch, slot, top);
+    hnsw_seeds_examine_new(hnsw, walk->scratch, slot, &found);
 }
 
-void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
+void hnsw_links_reconnect(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
     bool is_chosen[HNSW_CANDIDATES_MAX];
-    struct hit start = hnsw_walk_descend(walk, entry, 0);
-    hnsw_walk_level(walk, start, 0);
-    struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
-    hnsw_select(hnsw, walk->scratch, &found, hnsw->m, is_chosen);
+    struct walk walk;
+    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    if (entry == HNSW_NO_ENTRY || hnsw_entry_slot(entry) == slot ||
+        !hnsw_walk_init(&walk, hnsw, scratch, hnsw->ef_construct))
+        return;
+    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
+                    &scratch->query);
+    struct hit start = hnsw_walk_descend(&walk, entry, 0);
+    hnsw_walk_level(&walk, start, 0);
+    struct hnsw_candidates found = drop_leaving(hnsw, &walk, slot);
+    hnsw_select(hnsw, scratch, &found, hnsw->m, is_chosen);
     for (size_t i = 0; i < found.count; i++) {
         if (!is_chosen[i])
             continue;
-        hnsw_links_add(hnsw, walk->scratch, slot, found.hits[i].slot);
-        hnsw_links_add(hnsw, walk->scratch, found.hits[i].slot, slot);
+        hnsw_links_add(hnsw, scratch, slot, found.hits[i].slot);
+        hnsw_links_add(hnsw, scratch, found.hits[i].slot, slot);
     }
 }
 
@@ -184,6 +192,8 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     *linked = false;
     pthread_rwlock_rdlock(&hnsw->gate);
     if (!claim(hnsw, &slot)) {
+        if (scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width))
+            hnsw_seeds_refresh(hnsw, scratch);
         pthread_rwlock_unlock(&hnsw->gate);
         return STATUS_OK;
     }
@@ -192,6 +202,7 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     if (*linked) {
         link_slot(hnsw, &walk, slot);
         hnsw_learn_cost(hnsw, &walk);
+        hnsw_seeds_changed(&hnsw->seeds, 1);
     }
     store_unclaim(hnsw->store, slot, *linked);
     if (*linked &&

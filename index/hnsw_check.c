@@ -118,10 +118,21 @@ static enum status check_reachable(struct check *check) {
     return STATUS_OK;
 }
 
+static enum status check_seeds(struct check *check) {
+    for (size_t i = 0; i < HNSW_SEEDS_MAX; i++) {
+        uint32_t seed = hnsw_seeds_load(&check->hnsw->seeds, i);
+        if (seed != SLOT_NONE && !is_linked(check, seed, 0))
+            return broken(check, seed, "is a seed of walks but not linked");
+    }
+    return STATUS_OK;
+}
+
 static enum status check_all(struct check *check) {
     enum status status = STATUS_OK;
     for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++)
         status = check_slot(check, slot);
+    if (status == STATUS_OK)
+        status = check_seeds(check);
     if (status == STATUS_OK)
         status = check_reachable(check);
     if (status == STATUS_OK && check->linked != atomic_load(&check->hnsw->linked))

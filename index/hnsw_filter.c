@@ -13,6 +13,7 @@ enum {
 };
 
 _Static_assert(SCORED_PER_STEP + HNSW_PLACES_MAX <= CODES_BATCH_MAX, "a step fits a batch");
+_Static_assert(STARTS + HNSW_SEEDS_MAX <= CODES_BATCH_MAX, "starts and seeds fit a batch");
 
 /* A slot with twins may not pass and yet lead to some that do. */
 static bool is_wanted(const struct walk *walk, uint32_t slot) {
@@ -72,6 +73,18 @@ static void add_starts(struct walk *walk) {
     }
 }
 
+/* Seeds that pass: links may fail to lead to them. */
+static void add_seeds(struct walk *walk) {
+    const struct hnsw_seeds *seeds = &walk->hnsw->seeds;
+    struct visited *visited = &walk->scratch->visited;
+    uint32_t used = atomic_load_explicit(&seeds->used, memory_order_acquire);
+    for (uint32_t i = 0; i < used; i++) {
+        uint32_t seed = hnsw_seeds_load(seeds, i);
+        if (seed < visited->capacity && is_wanted(walk, seed) && visited_add(visited, seed))
+            search_batch_add(walk->hnsw->store, &walk->scratch->batch, seed);
+    }
+}
+
 /* A lazy filter is asked only about what would enter the pool. */
 static bool accepts(void *context, uint32_t slot) {
     struct walk *walk = context;
@@ -85,6 +98,7 @@ void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max
     walk->count = walk->cursor = 0;
     walk->level = 0;
     add_starts(walk);
+    add_seeds(walk);
     hnsw_walk_take(walk, accepts);
     expand(walk, start.slot);
     if (is_wanted(walk, start.slot))

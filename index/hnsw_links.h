@@ -51,8 +51,8 @@ uint32_t hnsw_links_count_kept(const struct hnsw *hnsw, uint32_t owner);
 void hnsw_links_join(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
                      const struct hnsw_candidates *nearest);
 
-/* Searches new neighbours for a linked slot whose code is walk->query, and links both ways on
- * level 0 (hnsw_build.c). */
-void hnsw_links_reconnect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry);
+/* Searches neighbours for a linked slot as for a new one, and links both ways on level 0, if there
+ * is memory for it (hnsw_build.c). */
+void hnsw_links_reconnect(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
 
 #endif

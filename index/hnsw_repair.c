@@ -63,6 +63,7 @@ static void begin(struct hnsw *hnsw, const uint32_t *dead, size_t count) {
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     if (entry != HNSW_NO_ENTRY && store_is_leaving(store, hnsw_entry_slot(entry)))
         atomic_store_explicit(&hnsw->entry, hnsw_find_entry(hnsw), memory_order_release);
+    hnsw_seeds_drop_unlinked(hnsw);
     pthread_rwlock_unlock(&hnsw->gate);
 }
 
@@ -186,19 +187,6 @@ static bool needs_mending(const struct hnsw *hnsw, uint32_t slot, uint32_t level
     return false;
 }
 
-/* A slot that lost most of its surroundings searches for neighbours as a new one does. */
-static void reconnect(struct repair *repair, uint32_t slot) {
-    struct hnsw *hnsw = repair->hnsw;
-    struct walk walk;
-    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    if (entry == HNSW_NO_ENTRY || hnsw_entry_slot(entry) == slot ||
-        !hnsw_walk_init(&walk, hnsw, repair->scratch, hnsw->ef_construct))
-        return;
-    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
-                    &repair->scratch->query);
-    hnsw_links_reconnect(hnsw, &walk, slot, entry);
-}
-
 static void mend(struct repair *repair, uint32_t slot) {
     const struct hnsw *hnsw = repair->hnsw;
     uint32_t level =
@@ -207,8 +195,11 @@ static void mend(struct repair *repair, uint32_t slot) {
         if (needs_mending(hnsw, slot, at))
             mend_upper(repair, slot, at);
     }
-    if (needs_mending(hnsw, slot, 0) && mend_level_0(repair, slot) < hnsw->m / 2)
-        reconnect(repair, slot);
+    if (!needs_mending(hnsw, slot, 0))
+        return;
+    if (mend_level_0(repair, slot) < hnsw->m / 2)
+        hnsw_links_reconnect(repair->hnsw, repair->scratch, slot);
+    hnsw_seeds_examine(repair->hnsw, repair->scratch, slot);
 }
 
 /* Takes a leaving slot out of the tree: those it kept keep each other in a row instead, which holds
@@ -260,6 +251,7 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
         if (is_linked(store, slot) && !store_is_leaving(store, slot))
             mend(&repair, slot);
     }
+    hnsw_seeds_changed(&hnsw->seeds, dead_count);
     for (size_t i = 0; i < dead_count; i++) {
         if (!store_is_present(store, dead[i]))
             continue;

@@ -153,6 +153,21 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) 
     return best;
 }
 
+/* Looks at the seeds, which links may fail to lead to. */
+static void take_seeds(struct walk *walk) {
+    const struct hnsw *hnsw = walk->hnsw;
+    struct visited *visited = &walk->scratch->visited;
+    uint32_t used = atomic_load_explicit(&hnsw->seeds.used, memory_order_acquire);
+    walk->scratch->batch.count = 0;
+    for (uint32_t i = 0; i < used; i++) {
+        uint32_t seed = hnsw_seeds_load(&hnsw->seeds, i);
+        if (seed < visited->capacity && visited_add(visited, seed))
+            search_batch_add(hnsw->store, &walk->scratch->batch, seed);
+    }
+    if (walk->scratch->batch.count > 0)
+        hnsw_walk_take(walk, NULL);
+}
+
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
     struct visited *visited = &walk->scratch->visited;
     uint32_t slot;
@@ -162,6 +177,8 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
     walk->count = 1;
     walk->cursor = 0;
     walk->level = level;
+    if (level == 0)
+        take_seeds(walk);
     while (hnsw_walk_next(walk, &slot)) {
         gather(walk, slot, level);
         /* Unless a nearer one turns up, this one is next. */

@@ -131,6 +131,8 @@ static void emit_numbers(struct writer *writer, const struct section *section) {
                             ? atomic_load_explicit(&store_node(store, section->start + i)->level,
                                                    memory_order_relaxed)
                             : 0;
+        if (has(section->linked, i) && hnsw_seeds_has(&writer->hnsw->seeds, section->start + i))
+            level |= IMAGE_SEED;
         emit(writer, &level, 1);
     }
     emit_pad(writer, section->count);

@@ -113,14 +113,18 @@ static bool read_bits(struct reader *reader, struct section *section) {
     return true;
 }
 
+static uint8_t level_of(const struct section *section, uint32_t i) {
+    return section->levels[i] & (uint8_t)~IMAGE_SEED;
+}
+
 /* The sum of the levels of linked slots, or UINT64_MAX if one is out of range. */
 static uint64_t sum_levels(const struct section *section) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < section->count; i++) {
-        if (section->levels[i] > UPPER_LEVEL_MAX)
+        if (level_of(section, i) > UPPER_LEVEL_MAX)
             return UINT64_MAX;
         if (bitmap_test(section->linked, i))
-            sum += section->levels[i];
+            sum += level_of(section, i);
     }
     return sum;
 }
@@ -208,10 +212,12 @@ static enum status fill_section(struct reader *reader, struct section *section) 
         section->codes += store->code_bytes;
         *store_meta(store, slot) = meta;
         *store_error(store, slot) = row_error;
-        store_put(store, slot, section->levels[i]);
+        store_put(store, slot, level_of(section, i));
         if (bitmap_test(section->linked, i) &&
-            !read_lists(reader, section, slot, section->levels[i]))
+            !read_lists(reader, section, slot, level_of(section, i)))
             return error_set(reader->error, STATUS_NO_MEMORY, "out of memory for a graph");
+        if (section->levels[i] & IMAGE_SEED) /* measured when all are examined next */
+            hnsw_seeds_add(&reader->hnsw->seeds, slot, 0);
         if (bitmap_test(section->twin, i))
             atomic_store_explicit(&store_node(store, slot)->twin,
                                   get_u32(section->twin_of + i * sizeof(uint32_t)),
@@ -328,6 +334,7 @@ enum status image_load(struct image *image, const void *bytes, size_t length, st
     clean_lists(&reader);
     if (release_untied(&reader))
         clean_lists(&reader);
+    hnsw_seeds_drop_unlinked(reader.hnsw);
     hang_twins(&reader);
     return STATUS_OK;
 }

@@ -136,27 +136,109 @@ START_TEST(equal_vectors_do_not_hide_others) {
 }
 END_TEST
 
-/* Tight clusters far apart, and single points far from all. */
-START_TEST(outliers_stay_reachable) {
-    struct fixture fixture;
+/* Single points far from all, between five clusters so tight that codes cannot tell their members
+ * apart. */
+enum {
+    TIGHT_ROWS = 3000,
+    TIGHT_DIMENSION = 64,
+    OUTLIERS = 30,
+};
+
+static bool is_outlier(uint32_t row) {
+    return row % (TIGHT_ROWS / OUTLIERS) == 50;
+}
+
+static void build_outliers(struct fixture *fixture, enum distance distance, double spread,
+                           int builders, bool come_first) {
     uint64_t state = 5;
-    const struct vector_index_options options = {
-        .dimension = 16, .distance = _i % 2 ? DISTANCE_EUCLID : DISTANCE_MANHATTAN};
-    fixture_create(&fixture, &options, 3000);
-    for (uint32_t row = 0; row < 3000; row++) {
-        bool is_outlier = row % 100 == 50;
-        for (uint32_t i = 0; i < 16; i++)
-            fixture_row(&fixture, row)[i] =
-                (float)((is_outlier ? 500.0 : 1.0) * (fixture_random(&state) - 0.5) +
-                        (row % 5 == i ? 100 : 0));
+    uint32_t next = come_first ? OUTLIERS : 0, next_outlier = 0;
+    const struct vector_index_options options = {.dimension = TIGHT_DIMENSION,
+                                                 .distance = distance};
+    fixture_create(fixture, &options, TIGHT_ROWS);
+    for (uint32_t row = 0; row < TIGHT_ROWS; row++) {
+        float *vector = fixture_row(fixture, row);
+        double wide = is_outlier(row) ? 500 : spread;
+        for (uint32_t i = 0; i < TIGHT_DIMENSION; i++)
+            vector[i] = (float)(wide * (fixture_random(&state) - 0.5) + (row % 5 == i ? 100 : 0));
+        if (distance == DISTANCE_COSINE)
+            distance_normalise(vector, TIGHT_DIMENSION);
     }
-    fixture_put(&fixture, 0, 3000, 1);
-    fixture_link(&fixture, 1); /* the same graph each time */
+    for (uint32_t row = 0; row < TIGHT_ROWS; row++)
+        fixture_put_into(fixture, come_first && is_outlier(row) ? next_outlier++ : next++, row, 1);
+    fixture_link(fixture, builders);
+    must_be_sound(fixture);
+}
+
+/* Each outlier that lives at `operation` is found by itself and from close by, and by the walk. */
+static void must_find_outliers(struct fixture *fixture, uint64_t operation) {
+    static const uint32_t efs[] = {0, 64};
+    float beside[TIGHT_DIMENSION];
+    uint64_t state = 6;
+    for (uint32_t slot = 0; slot < TIGHT_ROWS; slot++) {
+        const float *vector = fixture_row(fixture, fixture->row_of[slot]);
+        if (!is_outlier(fixture->row_of[slot]) || !slots_visible(fixture->slots, slot, operation))
+            continue;
+        for (uint32_t i = 0; i < TIGHT_DIMENSION; i++)
+            beside[i] = vector[i] * (float)(1 + 0.02 * (fixture_random(&state) - 0.5));
+        for (int i = 0; i < 4; i++) {
+            struct index_query query = {.vector = i < 2 ? vector : beside,
+                                        .k = 1,
+                                        .ef = efs[i % 2],
+                                        .operation = operation};
+            struct index_answer answer = fixture_search(fixture, &query);
+            ck_assert_int_eq(answer.plan, INDEX_PLAN_GRAPH);
+            ck_assert_msg(answer.hits[0].slot == slot, "slot %u, ef %u: found %u", slot, query.ef,
+                          answer.hits[0].slot);
+        }
+    }
+}
+
+static const double spreads[] = {0.001, 0.1, 1};
+
+START_TEST(outliers_are_found) {
+    struct fixture fixture;
+    build_outliers(&fixture, (enum distance)(_i / 6 ? DISTANCE_MANHATTAN : DISTANCE_EUCLID),
+                   spreads[_i / 2 % 3], _i % 2 + 1, false);
+    must_find_outliers(&fixture, 1);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Not by cosine: there outliers may lie nearer to each other than to any cluster, and one in some
+ * thirty that came before the clusters is still missed. */
+START_TEST(outliers_that_were_there_first_are_found) {
+    struct fixture fixture;
+    build_outliers(&fixture, (enum distance)_i, 0.001, 2, true);
+    must_find_outliers(&fixture, 1);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Half of the outliers and of the clusters go, among them what led to the outliers that stay; then
+ * they come back into other slots. */
+START_TEST(outliers_are_found_after_repairs) {
+    struct fixture fixture;
+    uint32_t dead[TIGHT_ROWS], rows[TIGHT_ROWS], count = 0;
+    build_outliers(&fixture, DISTANCE_EUCLID, 0.001, 2, false);
+    for (uint32_t slot = 0; slot < TIGHT_ROWS; slot++) {
+        if (is_outlier(slot) ? slot / 100 % 2 == 0 : slot % 7 < 4) {
+            slots_died(fixture.slots, slot, 2);
+            rows[count] = slot;
+            dead[count++] = slot;
+        }
+    }
+    ck_assert_int_eq(
+        vector_index_repair(fixture.index, dead, count, fixture.scratch, &fixture.error),
+        STATUS_OK);
     must_be_sound(&fixture);
-    for (uint32_t row = 50; row < 3000; row += 100) {
-        struct index_query query = {.vector = fixture_row(&fixture, row), .k = 1, .operation = 1};
-        ck_assert_uint_eq(fixture_search(&fixture, &query).hits[0].slot, row);
-    }
+    must_find_outliers(&fixture, 2);
+    uint64_t epoch = vector_index_epoch_advance(fixture.index);
+    ck_assert(vector_index_epoch_passed(fixture.index, epoch));
+    for (uint32_t i = 0; i < count; i++)
+        fixture_put_into(&fixture, dead[i], rows[count - 1 - i], 3);
+    fixture_link(&fixture, 2);
+    must_be_sound(&fixture);
+    must_find_outliers(&fixture, 3);
     fixture_free(&fixture);
 }
 END_TEST
@@ -178,6 +260,27 @@ static enum status append(void *context, const void *bytes, size_t length, struc
     to->length += length;
     return STATUS_OK;
 }
+
+START_TEST(outliers_are_found_after_loading) {
+    struct fixture fixture;
+    struct bytes image = {0};
+    uint64_t operation, incarnation;
+    build_outliers(&fixture, DISTANCE_EUCLID, 0.001, 2, false);
+    ck_assert_int_eq(vector_index_save(fixture.index, 1, 2, append, &image, &fixture.error),
+                     STATUS_OK);
+    vector_index_free(fixture.index);
+    ck_assert_int_eq(
+        vector_index_create(&fixture.options, fixture.slots, &fixture.index, &fixture.error),
+        STATUS_OK);
+    ck_assert_int_eq(vector_index_load(fixture.index, image.data, image.length, &operation,
+                                       &incarnation, &fixture.error),
+                     STATUS_OK);
+    must_be_sound(&fixture);
+    must_find_outliers(&fixture, 1);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
 
 START_TEST(one_builder_builds_the_same_graph_twice) {
     struct fixture a, b;
@@ -336,7 +439,11 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, finds_a_slot_before_it_is_linked);
     tcase_add_test(tcase, gives_k_hits_however_many_have_died);
     tcase_add_loop_test(tcase, equal_vectors_do_not_hide_others, 0, 2 * DISTANCE_COUNT);
-    tcase_add_loop_test(tcase, outliers_stay_reachable, 0, 2);
+    tcase_add_loop_test(tcase, outliers_are_found, 0, 12);
+    tcase_add_loop_test(tcase, outliers_that_were_there_first_are_found, DISTANCE_EUCLID,
+                        DISTANCE_COUNT);
+    tcase_add_test(tcase, outliers_are_found_after_repairs);
+    tcase_add_test(tcase, outliers_are_found_after_loading);
     tcase_add_test(tcase, one_builder_builds_the_same_graph_twice);
     tcase_add_test(tcase, twenty_rounds_of_churn_keep_the_recall);
     tcase_add_test(tcase, whole_clusters_can_go_at_once);

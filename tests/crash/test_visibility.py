@@ -377,16 +377,20 @@ def pages_are_full_while_points_match():
 
 
 def a_deleted_collection_leaves_no_work():
-    """Slots that wait to be linked when their collection goes must not keep the builders busy."""
-    for turn in range(3):
-        name = f"gone{turn}"
-        client = make(name)
-        upsert(client, name, [(n, model.vector_of("gone", n, turn), {}) for n in range(3000)])
-        client.must("DELETE", f"/collections/{name}")
-    time.sleep(0.5)
-    before = SERVER.cpu_seconds()
-    time.sleep(1.0)
-    spent = SERVER.cpu_seconds() - before
+    """Slots that wait to be linked when their collection goes must not keep the builders busy. On a
+    server of its own: elsewhere the builders may still have honest work."""
+    with Victim() as server:
+        client = server.client()
+        for turn in range(3):
+            name = f"gone{turn}"
+            client.must("PUT", f"/collections/{name}", {
+                "vectors": {"size": model.DIMENSION, "distance": "Dot"}, "hnsw_config": {"full_scan_threshold": 10}})
+            upsert(client, name, [(n, model.vector_of("gone", n, turn), {}) for n in range(3000)])
+            client.must("DELETE", f"/collections/{name}")
+        time.sleep(0.5)
+        before = server.cpu_seconds()
+        time.sleep(1.0)
+        spent = server.cpu_seconds() - before
     report.check(spent < 0.3, f"an idle server took {spent:.2f} s of CPU in one second")
 
 

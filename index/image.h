@@ -15,10 +15,11 @@
  *   40  8  bits of a code's number (8)   120  8  XXH3 of bytes 0 .. 119
  * sections of IMAGE_SECTION_SLOTS slots each, in order of slots; count = slots of the section:
  *    present bits, linked bits, twin bits (8 bytes for each 64 slots)
- *    levels (count bytes; with IMAGE_SEED for seeds of walks), code metas (8 count), errors (4
- * count), twin-of (4 count) level-0 lists (4 places for each linked slot), codes (of each present
- * slot) upper lists: for each linked slot of level > 0, in order, level lists of m places zeros up
- * to a multiple of 8 after each of these; XXH3 of the section (8)
+ *    levels (count bytes, with IMAGE_SEED for seeds of walks), code metas (8 count),
+ *    errors (4 count), twin-of (4 count)
+ *    level-0 lists (4 places for each linked slot), codes (of each present slot)
+ *    upper lists: for each linked slot of level > 0, in order, level lists of m places
+ *    zeros up to a multiple of 8 after each of these; XXH3 of the section (8)
  */
 #ifndef IMAGE_H
 #define IMAGE_H

@@ -19,36 +19,6 @@ static struct hnsw_candidates drop_leaving(const struct hnsw *hnsw, struct walk 
     return (struct hnsw_candidates){.hits = walk->pool, .count = kept};
 }
 
-/* Adds what the candidates keep but what lies too far off for the pool. A slot outside of a tight
- * cluster is known to a few of its members only; a new member that lies nearer to it must learn of
- * it, or walks that end at the new member would never find it. */
-static void add_far_kept(const struct hnsw *hnsw, struct walk *walk, uint32_t slot,
-                         struct hnsw_candidates *found) {
-    struct visited *visited = &walk->scratch->visited;
-    struct code_batch *batch = &walk->scratch->batch;
-    size_t near = found->count;
-    visited_begin(visited);
-    visited_add(visited, slot);
-    for (size_t i = 0; i < near; i++)
-        visited_add(visited, found->hits[i].slot);
-    batch->count = 0;
-    for (size_t i = 0; i < near && batch->count < CODES_BATCH_MAX; i++) {
-        const _Atomic uint32_t *list = store_links(hnsw->store, found->hits[i].slot);
-        for (uint32_t j = 0; j < hnsw->store->link_count; j++) {
-            uint32_t link = hnsw_link_load(list, j), to = hnsw_link_slot(link);
-            if (hnsw_link_is_kept(link) && batch->count < CODES_BATCH_MAX &&
-                to < visited->capacity && !store_is_leaving(hnsw->store, to) &&
-                visited_add(visited, to))
-                search_batch_add(hnsw->store, batch, to);
-        }
-    }
-    codes_distances(hnsw->space, walk->query, batch);
-    for (size_t i = 0; i < batch->count && found->count < HNSW_CANDIDATES_MAX; i++)
-        found->hits[found->count++] =
-            (struct hit){.slot = batch->slots[i], .distance = batch->distances[i]};
-    hnsw_links_sort(found->hits + near, found->count - near);
-}
-
 /* Makes the links back: level 0 first, so that whoever comes from above finds the list whole. */
 static void publish(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
                     uint32_t level) {
@@ -92,7 +62,6 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
         hnsw_twins_add(hnsw, equal, slot);
         return;
     }
-    add_far_kept(hnsw, walk, slot, &found);
     hnsw_links_write(hnsw, walk->scratch, slot, &found, 0);
     atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
     hnsw_links_join(hnsw, walk->scratch, slot, &found);

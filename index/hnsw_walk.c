@@ -6,6 +6,7 @@
 #include "index/hnsw.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -100,8 +101,16 @@ void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
     struct code_batch *batch = &walk->scratch->batch;
     codes_distances(walk->hnsw->space, walk->query, batch);
     walk->scored += batch->count;
+    size_t nearer[CODES_BATCH_MAX], nearer_count = 0;
+    /* Without branches, since no processor could guess them. */
+    float worst = walk->count == walk->ef ? walk->pool[walk->count - 1].distance : INFINITY;
     for (size_t i = 0; i < batch->count; i++) {
-        struct hit hit = {.slot = batch->slots[i], .distance = batch->distances[i]};
+        nearer[nearer_count] = i;
+        nearer_count += batch->distances[i] < worst;
+    }
+    for (size_t i = 0; i < nearer_count; i++) {
+        struct hit hit = {.slot = batch->slots[nearer[i]],
+                          .distance = batch->distances[nearer[i]]};
         if (walk->count == walk->ef && hit.distance >= walk->pool[walk->count - 1].distance)
             continue;
         if (accepts && !accepts(walk, hit.slot))

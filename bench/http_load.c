@@ -222,6 +222,34 @@ static void make_request(struct load *load, struct connection *connection) {
 
 /* ---- Connections --------------------------------------------------------------------------- */
 
+static void open_connection(struct load *load, struct connection *connection) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)load->options.port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int yes = 1;
+    connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0 ||
+        connect(connection->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        die("connect");
+    setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+    fcntl(connection->fd, F_SETFL, fcntl(connection->fd, F_GETFL) | O_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)
+        die("epoll");
+    connection->is_writable_watched = false;
+}
+
+static void open_connections(struct load *load) {
+    load->epoll = epoll_create1(EPOLL_CLOEXEC);
+    load->connections = allocate(load->options.connections * sizeof(load->connections[0]));
+    for (size_t i = 0; i < load->options.connections; i++) {
+        struct connection *connection = &load->connections[i];
+        connection->request = allocate(load->request_capacity);
+        connection->answer = allocate(ANSWER_BYTES_MAX);
+        open_connection(load, connection);
+    }
+}
+
 static void watch(struct load *load, struct connection *connection, bool is_writable_watched) {
     if (connection->is_writable_watched == is_writable_watched)
         return;
@@ -251,6 +279,11 @@ static void begin_request(struct load *load, struct connection *connection) {
     if (load->begun == load->options.requests)
         return;
     load->begun++;
+    if (strcasestr(connection->answer, "connection: close")) { /* said the head of the last */
+        connection->answer[0] = '\0';
+        close(connection->fd);
+        open_connection(load, connection);
+    }
     make_request(load, connection);
     connection->sent_bytes = connection->answer_bytes = connection->answer_expected = 0;
     connection->started = now();
@@ -293,29 +326,6 @@ static void read_more(struct load *load, struct connection *connection) {
             begin_request(load, connection);
             return;
         }
-    }
-}
-
-static void open_connections(struct load *load) {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)load->options.port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    load->connections = allocate(load->options.connections * sizeof(load->connections[0]));
-    for (size_t i = 0; i < load->options.connections; i++) {
-        struct connection *connection = &load->connections[i];
-        int yes = 1;
-        connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (connection->fd < 0 ||
-            connect(connection->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-            die("connect");
-        setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-        fcntl(connection->fd, F_SETFL, fcntl(connection->fd, F_GETFL) | O_NONBLOCK);
-        connection->request = allocate(load->request_capacity);
-        connection->answer = allocate(ANSWER_BYTES_MAX);
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-        if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)
-            die("epoll");
     }
 }
 

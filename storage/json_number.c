@@ -12,6 +12,7 @@ enum {
     POWERS_EXACT = 22,      /* the largest power of ten that a double holds exactly */
     FALLBACK_DIGITS = 1024, /* more than the 767 that may decide how a double is rounded */
     FALLBACK_TEXT_BYTES = FALLBACK_DIGITS + 32,
+    USUAL_BYTES_MAX = 32, /* may be looked at for a number of the usual form */
 };
 
 /* More places than a body has bytes: what is larger than this is as good as infinite. */
@@ -179,10 +180,27 @@ static bool slow_f64(const char *text, size_t length, double *value) {
     return isfinite(*value);
 }
 
-/* The double below is within 4 units of its last place of the true value: digits to double, the
+/* Rounds a double that is within 4 units of its last place of the true value: digits to double, the
  * power and the product are each off by half a unit at most, and so is a 20th digit. Rounding it
  * to f32 drops 29 bits; only if these lie within 8 units of one half could the true value be on
- * the other side (one in 3 * 10^7 of random values). */
+ * the other side (one in 3 * 10^7 of random values). Then it returns false. */
+static inline bool round_to_f32(double wide, bool is_negative, float *value) {
+    uint64_t bits;
+    memcpy(&bits, &wide, sizeof(bits));
+    uint32_t dropped = (uint32_t)bits & 0x1fffffff;
+    bool is_near_half = dropped - (0x10000000 - 8) <= 16;
+    /* Below the smallest normal f32 other bits are dropped; near the largest it may overflow. */
+    if (is_near_half || wide < 0x1p-126 || wide > 0x1.fffffep127)
+        return false;
+    /* The sign is as good as random, so it is not asked for by a jump. */
+    uint32_t rounded;
+    *value = (float)wide;
+    memcpy(&rounded, value, sizeof(rounded));
+    rounded |= (uint32_t)is_negative << 31;
+    memcpy(value, &rounded, sizeof(rounded));
+    return true;
+}
+
 bool json_number_to_f32(const struct json_number *number, const char *text, size_t length,
                         float *value) {
     if (number->digits == 0) {
@@ -194,15 +212,75 @@ bool json_number_to_f32(const struct json_number *number, const char *text, size
         return slow_f32(text, length, value);
     double wide = exponent < 0 ? (double)number->digits / powers_of_ten[-exponent]
                                : (double)number->digits * powers_of_ten[exponent];
-    uint64_t bits;
-    memcpy(&bits, &wide, sizeof(bits));
-    uint32_t dropped = (uint32_t)bits & 0x1fffffff;
-    bool is_near_half = dropped - (0x10000000 - 8) <= 16;
-    /* Below the smallest normal f32 other bits are dropped; near the largest it may overflow. */
-    if (is_near_half || wide < 0x1p-126 || wide > 0x1.fffffep127)
-        return slow_f32(text, length, value);
-    *value = (float)(number->is_negative ? -wide : wide);
-    return true;
+    return round_to_f32(wide, number->is_negative, value) || slow_f32(text, length, value);
+}
+
+/* How many of eight bytes are digits, from the first on. */
+static inline unsigned count_digits(uint64_t bytes) {
+    uint64_t size =
+        bytes ^ 0x3030303030303030u; /* of a digit: 0 to 9, so 0x76 more sets no bit 7 */
+    uint64_t others =
+        (((size & 0x7f7f7f7f7f7f7f7fu) + 0x7676767676767676u) | size) & 0x8080808080808080u;
+    return others == 0 ? 8 : (unsigned)__builtin_ctzll(others) / 8;
+}
+
+/* The first count of eight bytes as a number; count < 8. */
+static inline uint32_t some_digits(uint64_t bytes, unsigned count) {
+    uint64_t zeros = UINT64_C(0x3030303030303030) >> (8 * count);
+    return eight_digits(bytes << 8 << (56 - 8 * count) | zeros);
+}
+
+static inline uint64_t load_eight(const char *at) {
+    uint64_t bytes;
+    memcpy(&bytes, at, sizeof(bytes));
+    return bytes;
+}
+
+/* Reads a number of the form -?D.D+ with at most 19 digits; USUAL_BYTES_MAX bytes can be read.
+ * NULL: it is another form, or hard to round. Digits are not looked at one by one, since where
+ * they end is what a processor cannot foretell. */
+static inline const char *read_usual(const char *at, float *value) {
+    static const uint32_t powers[8] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
+    bool is_negative = *at == '-';
+    at += is_negative;
+    if (!is_digit(at[0]) || at[1] != '.')
+        return NULL;
+    uint64_t digits = (uint64_t)(at[0] - '0');
+    unsigned places_max = DIGITS_MAX - (digits > 0);
+    at += 2;
+    uint64_t bytes = load_eight(at);
+    unsigned count = count_digits(bytes), eights = 0;
+    while (count == 8) {
+        if (++eights == 3)
+            return NULL;
+        digits = digits * 100000000 + eight_digits(bytes);
+        bytes = load_eight(at + eights * 8);
+        count = count_digits(bytes);
+    }
+    unsigned places = eights * 8 + count;
+    if (places == 0 || places > places_max)
+        return NULL;
+    if (count > 0)
+        digits = digits * powers[count] + some_digits(bytes, count);
+    at += places;
+    if (digits == 0 || *at == 'e' || *at == 'E')
+        return NULL;
+    return round_to_f32((double)digits / powers_of_ten[places], is_negative, value) ? at : NULL;
+}
+
+const char *json_number_read_usual(const char *at, const char *end, float *values, size_t max,
+                                   size_t *count) {
+    *count = 0;
+    while (is_little_endian() && *count < max && end - at > USUAL_BYTES_MAX) {
+        const char *behind = read_usual(at, &values[*count]);
+        if (!behind || *behind != ',')
+            break;
+        at = behind + 1;
+        if (*at == ' ')
+            at++;
+        (*count)++;
+    }
+    return at;
 }
 
 /* Clinger's fast path: digits and power are exact, so their quotient or product is rounded once. */

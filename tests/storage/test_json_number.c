@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COUNT(list) ((int)(sizeof(list) / sizeof((list)[0])))
+
 static uint64_t state = 88172645463325252u;
 
 static uint64_t next_random(void) {
@@ -239,7 +241,120 @@ START_TEST(what_is_no_number_is_refused) {
 }
 END_TEST
 
-#define COUNT(list) ((int)(sizeof(list) / sizeof((list)[0])))
+/* ---- Many at once -----------------------------------------------------------------------------
+ */
+
+/* Reads all numbers of a list, from memory of its very length, and compares them with strtof().
+ * Returns how many were read as the usual ones are. */
+static size_t check_list(const char *list) {
+    size_t length = strlen(list), usual = 0;
+    char *text = malloc(length);
+    ck_assert_ptr_nonnull(text);
+    memcpy(text, list, length);
+    const char *at = text, *end = text + length;
+    while (at < end) {
+        enum {
+            ROOM = 7
+        };
+        float values[ROOM];
+        size_t count;
+        const char *behind = json_number_read_usual(at, end, values, ROOM, &count);
+        ck_assert_uint_le(count, ROOM);
+        usual += count;
+        for (size_t i = 0; i < count; i++) {
+            float expected = strtof(list + (at - text), NULL);
+            if (memcmp(&values[i], &expected, sizeof(expected)) != 0)
+                ck_abort_msg("%.30s: %a, not %a", list + (at - text), (double)values[i],
+                             (double)expected);
+            at = memchr(at, ',', (size_t)(end - at));
+            at += at[1] == ' ' ? 2 : 1;
+        }
+        ck_assert_ptr_eq(at, behind);
+        if (count > 0)
+            continue;
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        at = comma ? comma + 1 : end;
+        while (at < end && *at == ' ')
+            at++;
+    }
+    free(text);
+    return usual;
+}
+
+START_TEST(lists_of_any_numbers_are_read_as_by_strtof) {
+    for (int i = 0; i < 2000; i++) {
+        char list[100 * 160], *at = list;
+        for (int n = 0; n < 100; n++) {
+            random_text(at);
+            at += strlen(at);
+            at += sprintf(at, n == 99 ? "" : next_random() & 1 ? "," : ", ");
+        }
+        check_list(list);
+    }
+}
+END_TEST
+
+/* What printf() makes of vectors is read the quick way, but for the last ones and a rare one that
+ * is hard to round. */
+START_TEST(lists_of_usual_numbers_are_read_at_once) {
+    static const char *const forms[] = {"%.6f", "%.8f", "%.9f", "%.15f", "%.17f", "%.18f"};
+    enum {
+        COUNT_EACH = 10000,
+        OTHERS_MAX = 60
+    };
+    static char list[COUNT_EACH * 32];
+    for (size_t form = 0; form < (size_t)COUNT(forms); form++) {
+        char *at = list;
+        for (int i = 0; i < COUNT_EACH; i++) {
+            double value = (double)(next_random() >> 11) * 0x1p-53 - 0.5;
+            at += sprintf(at, forms[form], value * (i % 3 == 0 ? 1 : 10));
+            at += sprintf(at, i == COUNT_EACH - 1 ? "" : form & 1 ? "," : ", ");
+        }
+        size_t usual = check_list(list);
+        ck_assert_msg(usual >= COUNT_EACH - OTHERS_MAX, "%s: %zu", forms[form], usual);
+    }
+}
+END_TEST
+
+/* Each with digits and more behind, so that it is not too near the end. */
+static const char *const unusual[] = {
+    "01.5,",
+    "1.,",
+    ".5,",
+    "1.5e3,",
+    "1.5E3,",
+    "+1.5,",
+    "--1.5,",
+    "1.5.2,",
+    "1.5 ,",
+    "12.5,",
+    "1,",
+    "-,",
+    "0.0,",
+    "-0.0,",
+    "1.5]",
+    "1.5;",
+    "x.5,",
+    "1.x,",
+    "1.5\x00,",
+    "1.0000000000000000000,",
+    "0.00000000000000000001,",
+    "/.5,",
+    ":.5,",
+};
+
+START_TEST(a_list_is_left_at_what_is_not_usual) {
+    char list[128];
+    float values[4];
+    size_t count;
+    snprintf(list, sizeof(list), "0.25, %s0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5",
+             unusual[_i]);
+    const char *behind = json_number_read_usual(list, list + 80, values, 4, &count);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_float_eq(values[0], 0.25f);
+    ck_assert_ptr_eq(behind, list + 6);
+}
+END_TEST
 
 Suite *test_suite(void) {
     Suite *suite = suite_create("json_number");
@@ -252,6 +367,9 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, thousands_of_digits_are_not_cut_off);
     tcase_add_loop_test(tcase, whole_numbers_are_exact_or_refused, 0, COUNT(whole));
     tcase_add_loop_test(tcase, what_is_no_number_is_refused, 0, COUNT(refused));
+    tcase_add_test(tcase, lists_of_any_numbers_are_read_as_by_strtof);
+    tcase_add_test(tcase, lists_of_usual_numbers_are_read_at_once);
+    tcase_add_loop_test(tcase, a_list_is_left_at_what_is_not_usual, 0, COUNT(unusual));
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -1,26 +1,53 @@
-/* The index as a shared library for bench/index_bench.py: matrices in, ids and CPU seconds out.
+/* The index as a shared library for bench/engines.py: matrices in, ids and CPU seconds out.
  *
- * Rows are slots, all alive. Bench only: it exits when memory ends.
+ * Rows are slots, all alive. Bench only: it exits when memory ends or a file cannot be written.
  */
+#include "index/memory.h"
 #include "index/vector_index.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
+
+enum {
+    LINE = 64,
+    ROWS_AHEAD = 8, /* as the index asks for rows */
+    ROWS_READ = 1 << 18,
+};
+
+/* What is drawn up to make a bench_index; the rows are borrowed until bench_free. */
+struct bench_options {
+    const float *rows;
+    uint32_t count, dimension;
+    int distance, profile; /* enum distance, enum index_profile */
+};
+
+/* What the searches of a call did, all together. */
+struct bench_work {
+    uint64_t scored;    /* distances of codes and of vectors */
+    uint64_t originals; /* vectors asked of the owner */
+};
 
 struct bench_index {
-    const float *rows; /* the caller's matrix */
-    uint32_t dimension, count;
+    struct bench_options options;
+    struct bench_work work;
     struct slots *slots;
     struct vector_index *index;
     struct index_scratch *scratch;
 };
 
-struct bench_index *bench_create(const float *rows, uint32_t count, uint32_t dimension,
-                                 int distance);
+struct bench_index *bench_create(const struct bench_options *options);
 double bench_build(struct bench_index *bench, int threads);
+int bench_save(struct bench_index *bench, const char *path);
+int bench_load(struct bench_index *bench, const char *path);
+void bench_work(const struct bench_index *bench, struct bench_work *work);
+double bench_row_ns(size_t row_bytes, size_t region_bytes);
 double bench_search(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
                     uint32_t ef, int exact, int32_t *ids);
 double bench_filtered(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
@@ -43,23 +70,28 @@ static void must(enum status status, const struct error *error) {
 }
 
 static const float *row_of(void *context, uint32_t slot) {
-    const struct bench_index *bench = context;
-    return bench->rows + (size_t)slot * bench->dimension;
+    struct bench_index *bench = context;
+    bench->work.originals++;
+    return bench->options.rows + (size_t)slot * bench->options.dimension;
 }
 
-struct bench_index *bench_create(const float *rows, uint32_t count, uint32_t dimension,
-                                 int distance) {
+/* NULL if the index refuses the options: a profile or distance that it does not have. */
+struct bench_index *bench_create(const struct bench_options *options) {
     struct error error = {0};
     struct bench_index *bench = calloc(1, sizeof(*bench));
     if (!bench)
         exit(EXIT_FAILURE);
-    *bench = (struct bench_index){.rows = rows, .dimension = dimension, .count = count};
-    const struct vector_index_options options = {.dimension = dimension,
-                                                 .distance = (enum distance)distance};
+    bench->options = *options;
+    const struct vector_index_options index = {.dimension = options->dimension,
+                                               .profile = (enum index_profile)options->profile,
+                                               .distance = (enum distance)options->distance};
     must(slots_create(&bench->slots, &error), &error);
-    must(slots_reserve(bench->slots, count, &error), &error);
-    must(vector_index_create(&options, bench->slots, &bench->index, &error), &error);
-    must(vector_index_reserve(bench->index, count, &error), &error);
+    must(slots_reserve(bench->slots, options->count, &error), &error);
+    if (vector_index_create(&index, bench->slots, &bench->index, &error) != STATUS_OK) {
+        slots_free(bench->slots);
+        free(bench);
+        return NULL;
+    }
     must(index_scratch_create(&bench->scratch, &error), &error);
     return bench;
 }
@@ -80,7 +112,9 @@ static void *build(void *context) {
 double bench_build(struct bench_index *bench, int threads) {
     double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
     pthread_t others[64];
-    for (uint32_t slot = 0; slot < bench->count; slot++) {
+    struct error error = {0};
+    must(vector_index_reserve(bench->index, bench->options.count, &error), &error);
+    for (uint32_t slot = 0; slot < bench->options.count; slot++) {
         vector_index_put(bench->index, slot, row_of(bench, slot), slot);
         slots_born(bench->slots, slot, 1);
     }
@@ -92,18 +126,62 @@ double bench_build(struct bench_index *bench, int threads) {
     return seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
 }
 
+static enum status write_bytes(void *context, const void *bytes, size_t length,
+                               struct error *error) {
+    if (fwrite(bytes, 1, length, context) != length)
+        return error_set(error, STATUS_IO, "cannot write the image");
+    return STATUS_OK;
+}
+
+/* Writes the image to a file; 0, or -1 if it cannot be written. */
+int bench_save(struct bench_index *bench, const char *path) {
+    struct error error = {0};
+    FILE *file = fopen(path, "wb");
+    if (!file)
+        return -1;
+    enum status status = vector_index_save(bench->index, 1, 1, write_bytes, file, &error);
+    return fclose(file) == 0 && status == STATUS_OK ? 0 : -1;
+}
+
+/* Fills a fresh index from such a file, all its slots alive; 0, or -1 if the file is refused. */
+int bench_load(struct bench_index *bench, const char *path) {
+    struct error error = {0};
+    struct stat info;
+    uint64_t operation, incarnation;
+    enum status status = STATUS_IO;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    void *bytes = MAP_FAILED;
+    if (fstat(fd, &info) == 0 && info.st_size > 0)
+        bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes != MAP_FAILED) {
+        status = vector_index_load(bench->index, bytes, (size_t)info.st_size, &operation,
+                                   &incarnation, &error);
+        munmap(bytes, (size_t)info.st_size);
+    }
+    close(fd);
+    if (status != STATUS_OK)
+        return -1;
+    for (uint32_t slot = 0; slot < bench->options.count; slot++)
+        slots_born(bench->slots, slot, 1);
+    return 0;
+}
+
 static double search_all(struct bench_index *bench, struct index_query *query, const float *queries,
                          uint32_t count, int32_t *ids, uint32_t *plans) {
     const struct vector_owner owner = {.vector = row_of, .context = bench};
     struct index_answer answer;
     struct error error = {0};
+    bench->work = (struct bench_work){0};
     double start = seconds(CLOCK_THREAD_CPUTIME_ID);
     for (uint32_t i = 0; i < count; i++) {
-        query->vector = queries + (size_t)i * bench->dimension;
+        query->vector = queries + (size_t)i * bench->options.dimension;
         must(vector_index_search(bench->index, query, &owner, bench->scratch, &answer, &error),
              &error);
         for (uint32_t j = 0; j < query->k; j++)
             ids[(size_t)i * query->k + j] = j < answer.count ? (int32_t)answer.hits[j].slot : -1;
+        bench->work.scored += answer.scored;
         if (plans)
             plans[answer.plan]++;
     }
@@ -118,18 +196,57 @@ double bench_search(struct bench_index *bench, const float *queries, uint32_t co
 
 double bench_filtered(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
                       uint32_t ef, const uint64_t *words, int32_t *ids, uint32_t *plans) {
-    struct slot_filter filter = {.words = words, .slot_end = bench->count};
-    for (uint32_t slot = 0; slot < bench->count; slot++)
+    struct slot_filter filter = {.words = words, .slot_end = bench->options.count};
+    for (uint32_t slot = 0; slot < bench->options.count; slot++)
         filter.count += words[slot / 64] >> (slot % 64) & 1;
     filter.estimate = filter.count;
     struct index_query query = {.k = k, .ef = ef, .operation = 1, .filter = &filter};
     return search_all(bench, &query, queries, count, ids, plans);
 }
 
+/* Of the last call of bench_search or bench_filtered. */
+void bench_work(const struct bench_index *bench, struct bench_work *work) {
+    *work = bench->work;
+}
+
+/* What one row costs that is read at a random place of a region in huge pages, asked for as the
+ * index asks for rows: the memory's own price, the bound of every walk. Nanoseconds of CPU. */
+double bench_row_ns(size_t row_bytes, size_t region_bytes) {
+    size_t rows = region_bytes / row_bytes;
+    if (rows < ROWS_AHEAD)
+        return 0;
+    char *region = memory_map(rows * row_bytes);
+    uint32_t *order = malloc((ROWS_READ + ROWS_AHEAD) * sizeof(*order));
+    if (!region || !order)
+        exit(EXIT_FAILURE);
+    memory_use_huge_pages(region, rows * row_bytes);
+    memset(region, 1, rows * row_bytes);
+    uint64_t random = 1;
+    for (size_t i = 0; i < ROWS_READ + ROWS_AHEAD; i++) {
+        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        order[i] = (uint32_t)((random >> 32) * rows >> 32);
+    }
+    uint64_t sum = 0;
+    double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (size_t i = 0; i < ROWS_READ; i++) {
+        const char *ahead = region + order[i + ROWS_AHEAD] * row_bytes;
+        const char *row = region + order[i] * row_bytes;
+        for (size_t byte = 0; byte < row_bytes; byte += LINE) {
+            __builtin_prefetch(ahead + byte, 0, 2);
+            sum += (uint64_t)row[byte];
+        }
+    }
+    double took = seconds(CLOCK_THREAD_CPUTIME_ID) - start;
+    __asm__ volatile("" : : "r"(sum)); /* or the loop may go */
+    free(order);
+    memory_unmap(region, rows * row_bytes);
+    return took / ROWS_READ * 1e9;
+}
+
 double bench_memory(struct bench_index *bench) {
     struct vector_index_info info;
     vector_index_info(bench->index, &info);
-    return (double)info.memory_bytes / (double)bench->count;
+    return (double)info.memory_bytes / (double)bench->options.count;
 }
 
 uint32_t bench_default_ef(struct bench_index *bench) {

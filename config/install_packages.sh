@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that a task needs and this machine lacks.
 #
-#   config/install_packages.sh GROUP...     groups: build, test, check
+#   config/install_packages.sh GROUP...     groups: build, test, check, bench
 #
 # It says which packages and why, asks nothing, and does nothing when all are there.
 # NO_INSTALL=1: only names what is missing, and fails if anything is.
@@ -55,10 +55,18 @@ binutils|readelf shows the hardening of the program
 LIST
 }
 
+bench_packages() {
+    cat <<'LIST'
+g++|compiles hnswlib, which is measured beside nigh
+python3-dev|hnswlib is a module of Python
+LIST
+}
+
 # Packages that may have come another way: these programs will do.
 program_of() {
     case $1 in
-        gcc | make | curl | strace | cppcheck | shellcheck | gcovr) echo "$1" ;;
+        gcc | g++ | make | curl | strace | cppcheck | shellcheck | gcovr) echo "$1" ;;
+        python3-dev) echo python3-config ;;
         nodejs) echo node ;;
         npm) echo npm ;;
         binutils) echo readelf ;;

@@ -1,6 +1,7 @@
 """The packages from PyPI and npm that tests need, pinned, in cache folders (.cache/venv-*, .cache/npm).
 
 A folder is made once and kept until its list of packages changes. NIGH_CACHE names another place.
+What is optional and cannot be installed here is named, and whoever uses it does without.
 `python3 tests/support/environments.py NAME...` makes environments by hand.
 """
 
@@ -19,7 +20,12 @@ PYTHON = {
     "venv-1.19": ["qdrant-client==1.19.0", "numpy==2.2.6"],
     "venv-newest": ["qdrant-client==1.20.0", "numpy==2.2.6"],
     "venv-langchain": ["langchain-qdrant==1.1.0", "langchain-core==1.8.3", "qdrant-client==1.20.0"],
-    "venv-bench": ["qdrant-client==1.20.0", "numpy==2.2.6", "hnswlib==0.8.0"],
+    "venv-bench": ["qdrant-client==1.20.0", "numpy==2.2.6"],
+}
+# The peers of the bench. hnswlib comes as sources and is compiled; for the others a wheel must fit.
+OPTIONAL = {
+    "venv-bench": ["hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "scalable-vs==0.5.0",
+                   "rabitqlib==0.7.1", "qdrant-edge-py==0.9.0", "glassppy==1.0.5"],
 }
 NPM = {"npm": ["@qdrant/js-client-rest@1.19.0"]}
 
@@ -48,7 +54,14 @@ def run(command, **more):
 
 def make_python(folder, packages):
     run([sys.executable, "-m", "venv", folder])
-    run([os.path.join(folder, "bin", "pip"), "install", "-q", "--disable-pip-version-check", *packages])
+    install = [os.path.join(folder, "bin", "pip"), "install", "-q", "--disable-pip-version-check"]
+    optional = OPTIONAL.get(os.path.basename(folder), [])
+    run([*install, *(package for package in packages if package not in optional)])
+    for package in optional:
+        try:
+            run([*install, package])
+        except RuntimeError as error:
+            say(f"# {package} cannot be installed: {str(error).splitlines()[-1]}")
 
 
 def make_npm(folder, packages):
@@ -58,7 +71,10 @@ def make_npm(folder, packages):
 
 def prepare(name):
     """The folder of the environment, made if need be. Raises RuntimeError if that fails."""
-    packages, make = (PYTHON[name], make_python) if name in PYTHON else (NPM[name], make_npm)
+    if name in PYTHON:
+        packages, make = [*PYTHON[name], *OPTIONAL.get(name, [])], make_python
+    else:
+        packages, make = NPM[name], make_npm
     folder = os.path.join(CACHE, name)
     if is_current(folder, packages):
         return folder

@@ -1,0 +1,147 @@
+"""What is raced: nigh's two profiles, and the one interface that every engine has.
+
+An engine lives in a process of its own (worker.py). It is made for a set, then built or loaded:
+
+    engine = kind(profile, bench_set)
+    engine.build(threads) | engine.load(path)
+    run = engine.searcher(queries, k, ef)       outside the measured time
+    ids = run()                                 inside: one thread, one query after the other
+    engine.save(path)
+
+`ef` is whatever the engine calls its width of search. An engine that cannot do a profile here
+raises LeftOut and is named in the report. Profiles are listed best first: the short form of the
+bench takes the first, the long one all, and the report the best at each recall.
+"""
+import ctypes
+import os
+import subprocess
+
+import numpy as np
+
+from sets import ROOT
+
+DISTANCES = {"dot": 1, "l2": 2}  # enum distance of index/distance.h
+PROFILES = {"lean": 0, "turbo": 1}  # enum index_profile of index/vector_index.h
+
+
+class LeftOut(Exception):
+    """This engine or profile does not run here; the text says why."""
+
+
+class Engine:
+    name = ""
+    profiles = ()
+    extra_bytes_a_vector = 0  # beside what lies in the process's own memory
+    saves_folder = False  # else a file
+
+    def __init__(self, profile, bench_set):
+        self.profile, self.set = profile, bench_set
+
+    @staticmethod
+    def version():
+        raise NotImplementedError
+
+    def build(self, threads):
+        raise NotImplementedError
+
+    def searcher(self, queries, k, ef):
+        raise NotImplementedError
+
+    def save(self, path):
+        raise NotImplementedError
+
+    def load(self, path):
+        raise NotImplementedError
+
+    def work(self):
+        """What a query of the last search touched, if the engine tells."""
+        return None
+
+
+class Options(ctypes.Structure):
+    """struct bench_options of index_lib.c"""
+    _fields_ = [("rows", ctypes.c_void_p), ("count", ctypes.c_uint32),
+                ("dimension", ctypes.c_uint32), ("distance", ctypes.c_int),
+                ("profile", ctypes.c_int)]
+
+
+class Work(ctypes.Structure):
+    """struct bench_work of index_lib.c"""
+    _fields_ = [("scored", ctypes.c_uint64), ("originals", ctypes.c_uint64)]
+
+
+def open_library():
+    path = os.environ["NIGH_BENCH_LIBRARY"]
+    library = ctypes.CDLL(path)
+    pointer, u32, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p
+    for name, result, arguments in (
+            ("bench_create", pointer, [pointer]),
+            ("bench_build", ctypes.c_double, [pointer, ctypes.c_int]),
+            ("bench_save", ctypes.c_int, [pointer, text]),
+            ("bench_load", ctypes.c_int, [pointer, text]),
+            ("bench_search", ctypes.c_double,
+             [pointer, pointer, u32, u32, u32, ctypes.c_int, pointer]),
+            ("bench_work", None, [pointer, pointer]),
+            ("bench_row_ns", ctypes.c_double, [ctypes.c_size_t, ctypes.c_size_t]),
+            ("bench_memory", ctypes.c_double, [pointer]),
+            ("bench_default_ef", u32, [pointer])):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Nigh(Engine):
+    """Our own, through its C interface. The original vectors, which the owner of an index keeps,
+    lie in memory of ours and are no part of the index's bytes."""
+
+    name = "nigh"
+    profiles = ("lean", "turbo")
+
+    def __init__(self, profile, bench_set):
+        super().__init__(profile, bench_set)
+        self.library = open_library()
+        self.rows = np.array(bench_set.rows)
+        self.options = Options(self.rows.ctypes.data, bench_set.count, bench_set.dimension,
+                               DISTANCES[bench_set.metric], PROFILES[profile])
+        self.handle = self.library.bench_create(ctypes.addressof(self.options))
+        if not self.handle:
+            raise LeftOut("not a profile of this version")
+        self.queries_searched = 0
+
+    @staticmethod
+    def version():
+        def git(*arguments):
+            return subprocess.run(["git", "-C", ROOT, *arguments], stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, text=True).stdout.strip()
+        changed = "+" if git("status", "--porcelain", "--", "index") else ""
+        return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
+
+    def build(self, threads):
+        self.library.bench_build(self.handle, threads)
+
+    def save(self, path):
+        if self.library.bench_save(self.handle, path.encode()) != 0:
+            raise OSError(f"cannot write {path}")
+
+    def load(self, path):
+        if self.library.bench_load(self.handle, path.encode()) != 0:
+            raise OSError(f"{path} is refused")
+
+    def searcher(self, queries, k, ef):
+        ids = np.empty((len(queries), k), np.int32)
+        self.queries_searched = len(queries)
+
+        def run():
+            self.library.bench_search(self.handle, queries.ctypes.data, len(queries), k, ef, 0,
+                                      ids.ctypes.data)
+            return ids
+        return run
+
+    def work(self):
+        work = Work()
+        self.library.bench_work(self.handle, ctypes.addressof(work))
+        return {"codes": (work.scored - work.originals) / self.queries_searched,
+                "originals": work.originals / self.queries_searched}
+
+    def default_ef(self):
+        return self.library.bench_default_ef(self.handle)

@@ -1,0 +1,176 @@
+"""A process that holds one engine: so that a wheel that crashes ends only itself, that memory and
+CPU are the engine's own, and that engines can be raced in turns.
+
+Worker(kind, profile, set folder) starts it; call(method, ...) runs one of Host's methods there.
+The measured time is the CPU of the whole process: while a search runs, nothing else does.
+"""
+import ctypes
+import gc
+import multiprocessing
+import os
+import re
+import time
+
+import numpy as np
+
+from engines import LeftOut, Nigh
+from peers import PEERS
+from sets import Set
+
+ENGINES = {kind.name: kind for kind in (Nigh, *PEERS)}
+HUGE_PAGE = 2 << 20
+MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
+WARM_SHARE = 10  # one of so many queries is run before the clock starts: the caches are others'
+ANSWER_SECONDS = 4 * 3600  # of patience with one call
+
+
+class WorkerDied(Exception):
+    pass
+
+
+def use_huge_pages():
+    """Moves this process's large anonymous memory into huge pages, whatever allocated it. What is
+    refused stays as it is."""
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    with open("/proc/self/maps") as maps:
+        lines = maps.read().splitlines()
+    for line in lines:
+        match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0\s*(\[heap\])?$", line)
+        if not match:
+            continue
+        begin = -(-int(match[1], 16) // HUGE_PAGE) * HUGE_PAGE
+        length = int(match[2], 16) // HUGE_PAGE * HUGE_PAGE - begin
+        if length > 0:
+            libc.madvise(begin, length, MADV_HUGEPAGE)
+            libc.madvise(begin, length, MADV_COLLAPSE)
+
+
+def own_bytes():
+    """Anonymous memory of this process: no files, no sets, which are maps of files."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/smaps_rollup") as file:
+        return int(re.search(r"^Anonymous:\s+(\d+) kB", file.read(), re.M)[1]) * 1024
+
+
+class Clock:
+    def __enter__(self):
+        self.cpu, self.wall = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self.cpu, self.wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+
+
+class Host:
+    """The methods of the process."""
+
+    def __init__(self, kind, profile, folder):
+        self.set = Set(folder)
+        self.queries = np.array(self.set.queries)
+        self.truth = np.array(self.set.truth)
+        self.engine = ENGINES[kind](profile, self.set)
+        self.before = own_bytes()
+
+    def build(self, threads):
+        with Clock() as clock:
+            self.engine.build(threads)
+        memory = own_bytes() - self.before
+        return {"seconds": clock.wall, "cpu": clock.cpu, "bytes_per_vector":
+                max(0, memory) / self.set.count + self.engine.extra_bytes_a_vector}
+
+    def save(self, path):
+        if self.engine.saves_folder:
+            os.makedirs(path)
+        self.engine.save(path)
+
+    def load(self, path):
+        """From a file in the page cache to the first answer."""
+        with Clock() as clock:
+            self.engine.load(path)
+            ids = self.engine.searcher(self.queries[:1], 10, 128)()
+        use_huge_pages()
+        right = len(np.intersect1d(ids[0], self.truth[0, :10]))
+        return {"seconds": clock.wall, "cpu": clock.cpu, "right_of_10": right}
+
+    def measure(self, k, ef, count):
+        """Recall and time of the first `count` queries."""
+        queries = self.queries[:count]
+        self.engine.searcher(queries[:-(-count // WARM_SHARE)], k, ef)()
+        run = self.engine.searcher(queries, k, ef)
+        with Clock() as clock:
+            ids = run()
+        truth = self.truth[:count, :k]
+        found = sum(len(np.intersect1d(a, b)) for a, b in zip(ids, truth))
+        return {"recall": found / truth.size, "cpu": clock.cpu / count,
+                "wall": clock.wall / count, "work": self.engine.work()}
+
+    def default_ef(self):
+        return self.engine.default_ef()
+
+    def row_ns(self, row_bytes, region_bytes):
+        return self.engine.library.bench_row_ns(row_bytes, region_bytes)
+
+
+def serve(connection, log, arguments):
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    try:
+        host = Host(*arguments)
+        connection.send(("ok", None))
+        while True:
+            method, parameters = connection.recv()
+            connection.send(("ok", getattr(host, method)(*parameters)))
+    except EOFError:
+        pass
+    except (LeftOut, ImportError) as reason:
+        connection.send(("left out", str(reason)))
+    except Exception as error:  # whatever a peer throws ends its process, not the bench
+        connection.send(("left out", f"{type(error).__name__}: {error}"))
+
+
+class Worker:
+    def __init__(self, kind, profile, folder, log):
+        self.log = log
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=serve, args=(other, log, (kind, profile, folder)),
+                                       daemon=True)
+        self.process.start()
+        other.close()
+        try:
+            self.receive()
+        except (LeftOut, WorkerDied):
+            self.stop()
+            raise
+
+    def call(self, method, *parameters):
+        self.connection.send((method, parameters))
+        return self.receive()
+
+    def receive(self):
+        try:
+            if not self.connection.poll(ANSWER_SECONDS):
+                raise WorkerDied("no answer")
+            word, value = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self.process.join()
+            raise WorkerDied(self.last_words()) from error
+        if word == "left out":
+            raise LeftOut(value)
+        return value
+
+    def last_words(self):
+        with open(self.log, errors="replace") as file:
+            lines = file.read().strip().splitlines()
+        status = f"the process ended with status {self.process.exitcode}"
+        return f"{lines[-1][:200]} ({status})" if lines else status
+
+    def stop(self):
+        self.connection.close()
+        self.process.join(10)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()

@@ -13,8 +13,10 @@ raises LeftOut and is named in the report. Profiles are listed best first: the s
 bench takes the first, the long one all, and the report the best at each recall.
 """
 import ctypes
+import importlib
 import os
 import subprocess
+import sys
 
 import numpy as np
 
@@ -145,3 +147,44 @@ class Nigh(Engine):
 
     def default_ef(self):
         return self.library.bench_default_ef(self.handle)
+
+
+class Prototype(Engine):
+    """An experiment of one's own, in the folder that NIGH_BENCH_PROTOTYPE names: its engine.py has
+    a class Idx. It knows inner products only and keeps no files, so a load builds again."""
+
+    name = "prototype"
+    profiles = ("lean", "turbo")
+    SETTINGS = {"lean": (0, {"pf": 4, "minlev": 0}), "turbo": (2, {"pf": 2, "minlev": 2})}
+
+    def __init__(self, profile, bench_set):
+        super().__init__(profile, bench_set)
+        if bench_set.metric != "dot":
+            raise LeftOut("inner products only")
+        sys.path.insert(0, os.environ["NIGH_BENCH_PROTOTYPE"])
+        self.module = importlib.import_module("engine")
+
+    @staticmethod
+    def version():
+        return "-"
+
+    def build(self, threads):
+        self.rows = np.array(self.set.rows)
+        self.index = self.module.Idx(self.set.dimension, self.set.count, R=32, M=16, Msel=16,
+                                     efc=200, fill=1, rot=2)
+        self.index.build(self.rows, threads)
+        if self.profile == "turbo":
+            self.index = self.index.copy(turbo=1)
+            self.index.convert(threads)
+
+    def save(self, path):
+        pass
+
+    def load(self, path):
+        self.build(2)
+
+    def searcher(self, queries, k, ef):
+        mode, settings = self.SETTINGS[self.profile]
+        for name, value in settings.items():
+            self.index.set(name, value)
+        return lambda: self.index.search(queries, k=k, ef=max(ef, k), rr=2 * k, mode=mode)[0]

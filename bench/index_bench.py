@@ -2,10 +2,12 @@
 """nigh's index in process against its peers: queries a second at equal recall, building, memory.
 
     index_bench.py --build build --size short|middle|full [--data FOLDER]
-                   [--sets NAME,...] [--engines NAME,...] [--fresh] [--idle]
+                   [--sets NAME,...] [--engines NAME,...] [--fresh] [--idle] [--keep]
 
 --data: a folder with the full set of tests/data/README.md. --sets and --engines: only these.
 A run that was stopped goes on where it was unless --fresh. --idle: at the lowest priority of all.
+--keep: what was built is kept, so that the next run builds only engines that have changed.
+NIGH_BENCH_PROTOTYPE names the folder of an engine of one's own to be raced too: see engines.py.
 
 One thread, one query after the other, CPU seconds, engines in turns, the median of 5 rounds; what
 else there is to say is in runner.py, and how to read it in docs/BENCHMARKS.md. Results go to
@@ -62,7 +64,8 @@ def entrants_of(engines, scale):
     entrants, missing, versions = [], {}, {}
     for name in engines:
         kind = ENGINES[name]
-        profiles = kind.profiles if scale.every_profile or name == "nigh" else kind.profiles[:1]
+        is_ours = name in ("nigh", "prototype")
+        profiles = kind.profiles if scale.every_profile or is_ours else kind.profiles[:1]
         try:
             versions[name] = kind.version()
             entrants += [(name, profile) for profile in profiles]
@@ -90,6 +93,7 @@ def main():
     parser.add_argument("--engines", default="")
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--idle", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     library = os.path.abspath(os.path.join(options.build, "libnigh_index.so"))
     subprocess.run(["make", "-s", "-C", ROOT, "BUILD=" + os.path.dirname(library), library],
@@ -109,13 +113,13 @@ def main():
     # Workers search on one thread; the truth of sets was found on all.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     teams = {name: entrants_of(engines[name], scale) for name in sets}
-    # What is to be done, as something that can be compared with what was begun.
-    plan = [repr(scale), sum_of(library),
-            sorted((name, sets[name].fingerprint, team[0], team[2])
-                   for name, team in teams.items())]
+    versions = {engine: version for team in teams.values() for engine, version in team[2].items()}
+    plan = {"scale": repr(scale), "sets": {name: found.fingerprint for name, found in sets.items()},
+            "teams": repr(sorted((name, team[0]) for name, team in teams.items())),
+            "versions": {**versions, "nigh": sum_of(library)}}
     journal = Journal(os.path.join(CACHE, "run-" + options.size), plan, options.fresh)
     if journal.entries:
-        progress.say("going on with the run that was stopped (--fresh: begin anew)")
+        progress.say("going on with what an earlier run left (--fresh: begin anew)")
     per_entrant = 40 + 16 * scale.rounds * len(scale.ks)
     progress.total = sum(per_entrant * len(team[0]) for team in teams.values())
 
@@ -127,8 +131,11 @@ def main():
         lines = report.lines_of(run, races, versions, options.size)
         report.merge(lines)
         progress.say(report.text_of(lines))
-    journal.end()
+    journal.end(options.keep)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nstopped: the same command goes on from here")

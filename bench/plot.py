@@ -1,12 +1,12 @@
 """Recall against queries a second as SVG: both axes logarithmic, recall by what is missing to 1.
 
-Up and to the right is better. Text and lines take the colour of the reader's page where they can.
+Up and to the right is better.
 """
 import html
 import math
 
 WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 50
+LEFT, RIGHT, TOP, BOTTOM = 90, 190, 40, 50
 MISSES = (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 MISS_MIN, MISS_MAX = 0.0005, 0.3
 # Told apart by people who see colours differently (Okabe and Ito); nigh's come first, thick.

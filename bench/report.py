@@ -4,8 +4,9 @@ docs/BENCHMARKS.md between its marks (`python3 bench/report.py` writes that, wit
 
 Lines of bench/results/latest.jsonl, one object each, told apart by "kind":
 - run: machine, date and settings of a set's measurements;
-- search: queries a second at a recall, interpolated; null where the engine never got there;
-  "at_least" where its fastest setting was better than that recall already;
+- search: queries a CPU second at a recall, interpolated, and of wall time (wall_qps); null where
+  the engine never got there; "at_least" where its fastest setting was better than that already;
+- default: nigh with the width it chooses itself, k = 10;
 - point: what was measured, the median of the rounds, at one width of search;
 - build, start; cost: what a query of nigh's touches and how near the memory's own price that is;
 - left_out: an engine or profile that does not run here, and why.
@@ -92,17 +93,23 @@ def lines_of(run, races, versions, size):
         who = {**head, "engine": engine, "version": versions[engine], "profile": profile}
         for k, by_ef in by_k.items():
             points = {ef: medians(rounds) for ef, rounds in sorted(by_ef.items())}
-            curve = [(point["recall"], 1 / point["cpu"]) for point in points.values()]
             for wanted in RECALLS:
-                qps, is_bound = qps_at(curve, wanted)
+                qps, is_bound = qps_at([(p["recall"], 1 / p["cpu"]) for p in points.values()], wanted)
+                wall, _ = qps_at([(p["recall"], 1 / p["wall"]) for p in points.values()], wanted)
                 lines.append({"kind": "search", **who, "k": k, "recall": wanted,
-                              "qps": qps and round(qps, 1), **({"at_least": True} if is_bound else {})})
+                              "qps": qps and round(qps, 1), "wall_qps": wall and round(wall, 1),
+                              **({"at_least": True} if is_bound else {})})
             lines += [{"kind": "point", **who, "k": k, "ef": ef, "recall": round(point["recall"], 5),
                        "qps": round(1 / point["cpu"], 1), "wall_qps": round(1 / point["wall"], 1)}
                       for ef, point in points.items()]
             facts = journal.get(*run.key("facts", engine, profile))
             if facts:
                 lines += costs(who, k, points, facts)
+        facts = journal.get(*run.key("facts", engine, profile))
+        if facts:
+            lines.append({"kind": "default", **who, "k": 10, "ef": facts["default_ef"],
+                          "recall": round(facts["default"]["recall"], 5),
+                          "qps": round(1 / facts["default"]["cpu"], 1)})
         for threads in (1, 2):
             built = journal.get(*run.key("build", engine, profile, threads))
             if built:
@@ -177,12 +184,13 @@ def cell(lines, who, k, recall):
 
 
 def show_qps(line, base):
+    """Of CPU time (against the reference) / of wall time."""
     if line is None or line["qps"] is None:
         return "-"
     text = f"{'>= ' if line.get('at_least') else ''}{line['qps']:,.0f}"
     if base and base["qps"]:
         text += f" ({line['qps'] / base['qps']:.2f}x)"
-    return text
+    return f"{text} / {line['wall_qps']:,.0f}"
 
 
 def show_build(lines, who, threads):
@@ -270,6 +278,12 @@ def title(lines):
             f"{ {'dot': 'cosine', 'l2': 'L2'}[run['metric']] }, {run['queries']:,} queries")
 
 
+def default_text(lines):
+    return "; ".join(f"{line['engine']} {line['profile']} by default (ef {line['ef']}): recall@10 "
+                     f"{line['recall']:.4f}, {line['qps']:,.0f} queries a second"
+                     for line in of(lines, "default"))
+
+
 def left_out_text(lines):
     return "; ".join(f"{line['engine']} {line['profile']}: {line['reason']}"
                      for line in of(lines, "left_out"))
@@ -278,7 +292,7 @@ def left_out_text(lines):
 def text_of(lines):
     parts = ["", title(lines), *(aligned(rows) for rows in tables(lines))]
     if of(lines, "cost"):
-        parts += ["", aligned(cost_rows(lines))]
+        parts += ["", aligned(cost_rows(lines)), "", default_text(lines)]
     if of(lines, "left_out"):
         parts += ["", "left out: " + left_out_text(lines)]
     behind = shames(lines)
@@ -305,7 +319,7 @@ def section(lines):
              f"![Recall against queries a second](figures/bench-{name}.svg)", "",
              "\n\n".join(map(markdown, tables(lines))), ""]
     if of(lines, "cost"):
-        parts += [markdown(cost_rows(lines)), ""]
+        parts += [markdown(cost_rows(lines)), "", default_text(lines) + ".", ""]
     if of(lines, "left_out"):
         parts += ["Left out: " + left_out_text(lines) + ".", ""]
     behind = shames(lines)

@@ -9,7 +9,6 @@ slow for a while is slow for all. What counts is the median of the rounds.
 - the other rounds repeat what lies in the range that is reported, with as many queries as take a
   fixed time, so that slow settings do not eat the whole run.
 """
-import hashlib
 import json
 import os
 import shutil
@@ -52,28 +51,39 @@ class Progress:
 
 
 class Journal:
-    """What was measured, by key; of another plan than `plan` it is thrown away."""
+    """What was measured, by key: (set, what, ...). A plan names the scale, the sets' and engines'
+    versions; what was measured under another plan is thrown away, but for builds of the same
+    engine on the same set."""
 
     def __init__(self, folder, plan, fresh):
-        self.folder, self.entries = folder, {}
+        self.folder, self.plan, self.entries = folder, plan, {}
         self.path = os.path.join(folder, "journal.jsonl")
-        head = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-        if not fresh and os.path.exists(self.path):
-            with open(self.path) as file:
-                lines = file.read().split("\n")
-            # The last line may be cut short.
-            whole = [json.loads(line) for line in lines[:-1]]
-            if whole and whole[0].get("plan") == head:
-                self.entries = {entry["key"]: entry["value"] for entry in whole[1:]}
-                self.rewrite(head)
-                return
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
-        self.rewrite(head)
+        old = {} if fresh else self.read()
+        if self.entries and old != plan:
+            self.keep(lambda set_name, what, engine="", *_: what == "build" and all(
+                old[part].get(name) == plan[part].get(name)
+                for part, name in (("sets", set_name), ("versions", engine))))
+        if not self.entries:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder)
+        self.rewrite()
 
-    def rewrite(self, head):
+    def read(self):
+        try:
+            with open(self.path) as file:
+                lines = file.read().split("\n")[:-1]  # the last one may be cut short
+        except OSError:
+            return {}
+        self.entries = {entry["key"]: entry["value"] for entry in map(json.loads, lines[1:])}
+        return json.loads(lines[0])["plan"] if lines else {}
+
+    def keep(self, is_wanted):
+        self.entries = {key: value for key, value in self.entries.items()
+                        if is_wanted(*json.loads(key))}
+
+    def rewrite(self):
         with open(self.path + ".tmp", "w") as file:
-            file.write(json.dumps({"plan": head}) + "\n")
+            file.write(json.dumps({"plan": self.plan}) + "\n")
             for key, value in self.entries.items():
                 file.write(json.dumps({"key": key, "value": value}) + "\n")
         os.replace(self.path + ".tmp", self.path)
@@ -87,8 +97,13 @@ class Journal:
             file.write(json.dumps({"key": json.dumps(key), "value": value}) + "\n")
         return value
 
-    def end(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def end(self, is_kept):
+        """The run is complete. Kept: what was built stays for the next run."""
+        if is_kept:
+            self.keep(lambda _, what, *rest: what == "build")
+            self.rewrite()
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class SetRun:
@@ -231,13 +246,14 @@ class SetRun:
             return None
 
     def ask_nigh(self, worker, entrant):
-        """The price of a random row of memory, for the cost model; the index's own width."""
+        """The price of a random row of memory, for the cost model; what it does by default."""
         sizes = {"code": -(-self.set.dimension // LINE_BYTES) * LINE_BYTES, "list": 4 * PLACES,
                  "original": 4 * self.set.dimension}
         self.journal.put(
             {"ns": {what: worker.call("row_ns", size, min(size * self.set.count, 1 << 30))
                     for what, size in sizes.items()},
-             "bytes": sizes, "default_ef": worker.call("default_ef")},
+             "bytes": sizes, "default_ef": worker.call("default_ef"),
+             "default": worker.call("measure", 10, 0, len(self.set.queries))},
             *self.key("facts", *entrant))
 
     def climb(self, workers, _number, k, _round):

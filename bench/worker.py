@@ -13,11 +13,12 @@ import time
 
 import numpy as np
 
-from engines import LeftOut, Nigh
+from engines import LeftOut, Nigh, Prototype
 from peers import PEERS
 from sets import Set
 
-ENGINES = {kind.name: kind for kind in (Nigh, *PEERS)}
+OWN = (Nigh, Prototype) if os.environ.get("NIGH_BENCH_PROTOTYPE") else (Nigh,)
+ENGINES = {kind.name: kind for kind in (*OWN, *PEERS)}
 HUGE_PAGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 WARM_SHARE = 10  # one of so many queries is run before the clock starts: the caches are others'

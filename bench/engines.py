@@ -24,6 +24,8 @@ from sets import ROOT
 
 DISTANCES = {"dot": 1, "l2": 2}  # enum distance of index/distance.h
 PROFILES = {"lean": 0, "turbo": 1}  # enum index_profile of index/vector_index.h
+LINE = 64  # bytes that memory is read in
+PLACES = 32  # of a level-0 list
 
 
 class LeftOut(Exception):
@@ -90,6 +92,14 @@ def open_library():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def row_bytes(profile, dimension):
+    """What nigh reads at random places: a code, a node's record on level 0, an original vector.
+    A record of lean is its links; turbo's has, for each link, one bit a coordinate and two f16."""
+    code = -(-dimension // LINE) * LINE
+    record = {"lean": 4 * PLACES, "turbo": PLACES * (code // 8 + 4 + 4) + LINE}[profile]
+    return {"code": code, "record": record, "original": 4 * dimension}
 
 
 class Nigh(Engine):

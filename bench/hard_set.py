@@ -36,7 +36,8 @@ class HardSet:
         self.dimension, self.seed, self.normalise = dimension, seed, normalise
         shape = np.random.default_rng([seed, 0])
         axes = spectrum(dimension, CENTRE_FALL)
-        self.centres = SHARES["centre"] * axes * shape.standard_normal((CLUSTERS, dimension), dtype=np.float32)
+        self.centres = shape.standard_normal((CLUSTERS, dimension), dtype=np.float32)
+        self.centres *= SHARES["centre"] * axes
         scales = SHARES["local"] * spectrum(LOCAL, LOCAL_FALL)[:, None] * axes
         self.local = shape.standard_normal((CLUSTERS, LOCAL, dimension), dtype=np.float32)
         self.local *= scales

@@ -28,7 +28,6 @@ from sets import CACHE, ROOT, SetMissing, open_set, sum_of  # noqa: E402
 from worker import ENGINES  # noqa: E402
 
 ALL = tuple(ENGINES)
-MAIN = ("nigh", "hnswlib", "rabitqlib")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,24 +37,25 @@ class Scale:
     queries: int  # of round 1, which tells recall
     seconds: float  # about, of a measurement in the other rounds
     slow_seconds: float  # a query that takes longer ends the climb
-    one_thread: tuple  # engines that are built on one thread too
+    one_thread: dict  # engines that are built on one thread too: up to so many rows
     every_profile: bool = False
     rounds: int = 5
     ks: tuple = KS
 
-    def threads(self, engine):
+    def threads(self, engine, rows):
         """Of builds; the last one's image is raced."""
-        return (1, 2) if engine in self.one_thread else (2,)
+        return (1, 2) if rows <= self.one_thread.get(engine, 0) else (2,)
 
 
 SCALES = {
-    "short": Scale({"packages": ALL, "hard-768-100k": MAIN[:2]},
-                   300, 0.05, 0.005, ("nigh",)),
+    "short": Scale({"packages": ALL, "hard-768-100k": ("nigh", "hnswlib")},
+                   300, 0.05, 0.005, {"nigh": 60_000}),
     "middle": Scale({"packages": ALL, "fashion": ALL, "words": ALL, "hard-768-100k": ALL},
-                    1000, 0.15, 0.01, MAIN[:2]),
+                    1000, 0.15, 0.01, {"nigh": 1_000_000, "hnswlib": 60_000}),
     "full": Scale({"packages": ALL, "fashion": ALL, "words": ALL, "hard-768-100k": ALL,
                    "hard-1536-100k": ALL, "hard-768-300k": ALL, "hard-128-1m": ALL,
-                   "hard-768-1m": ALL}, 1000, 0.5, 0.02, ALL, every_profile=True),
+                   "hard-768-1m": ALL},
+                  1000, 0.5, 0.02, dict.fromkeys(ALL, 1_000_000), every_profile=True),
 }
 
 
@@ -132,6 +132,8 @@ def main():
         report.merge(lines)
         progress.say(report.text_of(lines))
     journal.end(options.keep)
+    if options.size == "full":
+        report.write_page()
 
 
 if __name__ == "__main__":

@@ -134,8 +134,9 @@ def costs(who, k, points, facts):
             continue
         cpu, ef = min(reached)
         work = points[ef]["work"]
-        # Each entry of the pool is expanded about once, and its list read.
-        rows = {"code": work["codes"], "list": max(ef, k), "original": work["originals"]}
+        # lean reads a record for each entry of its pool; turbo one for each code it measures.
+        records = max(ef, k) if who["profile"] == "lean" else work["codes"]
+        rows = {"code": work["codes"], "record": records, "original": work["originals"]}
         bound = sum(count * facts["ns"][what] for what, count in rows.items()) / 1e9
         found.append({
             "kind": "cost", **who, "k": k, "recall": wanted, "ef": ef,
@@ -224,12 +225,12 @@ def table(lines, k, with_building):
 
 
 def cost_rows(lines):
-    rows = [["", "recall", "ef", "codes", "lists", "vectors", "KB", "us if only memory", "us",
+    rows = [["", "recall", "ef", "codes", "records", "vectors", "KB", "us if only memory", "us",
              "share"]]
     for line in of(lines, "cost"):
         rows.append([f"{line['engine']} {line['profile']} k {line['k']}", f"{line['recall']:g}",
                      str(line["ef"]), *(f"{line['rows'][what]:.0f}" for what in
-                                        ("code", "list", "original")),
+                                        ("code", "record", "original")),
                      f"{line['bytes'] / 1000:.0f}", f"{line['memory_us']:.1f}",
                      f"{line['query_us']:.1f}", f"{100 * line['share']:.0f} %"])
     return rows

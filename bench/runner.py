@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 
-from engines import LeftOut
+from engines import LeftOut, row_bytes
 from sets import CACHE
 from worker import ENGINES, Worker, WorkerDied
 
@@ -26,7 +26,6 @@ RECALL_SHOWN = 0.80  # what lies below is not measured again
 FLAT_EF, FLAT_GAIN = 512, 0.0005  # from this width on, less gain than this means saturated
 QUERIES_MIN = 50
 MEMORY_SHARE = 0.7  # of what is available, for engines that race together
-LINE_BYTES, PLACES = 64, 32  # a level-0 list of nigh's is two lines
 BUILD_WEIGHT = 20  # of the progress bar: one measurement is 1
 
 
@@ -165,7 +164,7 @@ class SetRun:
             try:
                 if reason:
                     raise LeftOut(reason)
-                for threads in self.scale.threads(entrant[0]):
+                for threads in self.scale.threads(entrant[0], self.set.count):
                     self.build(entrant, threads)
             except (LeftOut, WorkerDied) as error:
                 self.leave_out(entrant, error)
@@ -176,7 +175,7 @@ class SetRun:
         """Engines that fit in memory together. nigh and the first peer run in each."""
         with open("/proc/meminfo") as file:
             available = next(int(line.split()[1]) for line in file if "MemAvailable" in line) * 1024
-        threads = {entrant: max(self.scale.threads(entrant[0])) for entrant in self.entrants}
+        threads = {entrant: max(self.scale.threads(entrant[0], self.set.count)) for entrant in self.entrants}
         bytes_of = {}
         for entrant in self.entrants:
             built = self.journal.get(*self.key("build", *entrant, threads[entrant]))
@@ -247,8 +246,7 @@ class SetRun:
 
     def ask_nigh(self, worker, entrant):
         """The price of a random row of memory, for the cost model; what it does by default."""
-        sizes = {"code": -(-self.set.dimension // LINE_BYTES) * LINE_BYTES, "list": 4 * PLACES,
-                 "original": 4 * self.set.dimension}
+        sizes = row_bytes(entrant[1], self.set.dimension)
         self.journal.put(
             {"ns": {what: worker.call("row_ns", size, min(size * self.set.count, 1 << 30))
                     for what, size in sizes.items()},

@@ -23,7 +23,7 @@ EFS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 204
 KS = (10, 100)
 RECALL_ENOUGH = 0.9995
 RECALL_SHOWN = 0.80  # what lies below is not measured again
-FLAT_EF, FLAT_GAIN = 512, 0.0005  # from this width on, less gain than this means saturated
+FLAT_STEPS, FLAT_GAIN = 3, 0.0005  # less gain than this in so many steps: it gets no better
 QUERIES_MIN = 50
 MEMORY_SHARE = 0.7  # of what is available, for engines that race together
 BUILD_WEIGHT = 20  # of the progress bar: one measurement is 1
@@ -264,10 +264,8 @@ class SetRun:
                 if got is None:
                     climbing.remove(entrant)
                     continue
-                before = list(mine.values())[-1]["recall"] if mine else 0
                 mine[str(ef)] = got
-                flat = ef >= FLAT_EF and got["recall"] - before < FLAT_GAIN
-                if got["recall"] >= RECALL_ENOUGH or flat or got["cpu"] > self.scale.slow_seconds:
+                if is_enough(list(mine.values()), self.scale.slow_seconds):
                     climbing.remove(entrant)
                 self.progress.step(f"{self.set.name}: k {k}, round 1, {' '.join(entrant)} ef {ef}")
         return found
@@ -300,6 +298,14 @@ class SetRun:
                     found.setdefault(entrant, {}).setdefault(k, {}).setdefault(int(ef), [])\
                         .append(got)
         return found
+
+
+def is_enough(points, slow_seconds):
+    """Whether a climb ends: by recall, by time, or because it gets no better."""
+    last = points[-1]
+    is_flat = (len(points) > FLAT_STEPS
+               and last["recall"] - points[-1 - FLAT_STEPS]["recall"] < FLAT_GAIN)
+    return last["recall"] >= RECALL_ENOUGH or last["cpu"] > slow_seconds or is_flat
 
 
 def worth_repeating(points):

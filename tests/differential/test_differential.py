@@ -57,7 +57,7 @@ def unlimited(local, operation):
 
 def compare_hits(local, operation, found, expected):
     larger = COLLECTIONS[operation["collection"]]["distance"] in ("Cosine", "Dot")
-    return difference_of_hits(found, expected, unlimited(local, operation), operation, larger)
+    return difference_of_hits(found, expected, lambda: unlimited(local, operation), operation, larger)
 
 
 def compare(local, operation, found, expected):

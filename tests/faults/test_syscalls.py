@@ -23,7 +23,6 @@ import report  # noqa: E402
 from preload import FOREVER, Syscalls  # noqa: E402
 from torture import Client, Lost, Victim  # noqa: E402
 
-SEED = 6
 POINTS = 80
 RECOVERY_SECONDS_MAX = 5.0
 META_PAGES_END = 8192  # LMDB's two meta pages lie before this offset
@@ -86,10 +85,11 @@ def cases(is_all):
 class Load:
     """One writer with its model, and what it saw."""
 
-    def __init__(self, server, number):
+    def __init__(self, server, seed, number):
         self.server = server
+        self.seed = seed
         self.share = model.Share("main", 0, "Dot", {})
-        self.rng = random.Random(number)
+        self.rng = random.Random(seed * 1000 + number)
         self.version = number * 10000
         self.client = Client(server.port, timeout=10)
         self.made = 0
@@ -105,7 +105,7 @@ class Load:
 
     def write(self, must=False):
         self.version += 1
-        operation = model.random_operation(self.rng, SEED, 0, self.version, self.share.newest(), POINTS)
+        operation = model.random_operation(self.rng, self.seed, 0, self.version, self.share.newest(), POINTS)
         try:
             answer = self.client.call(operation.method, operation.url("main", True), operation.body())
         except Lost:
@@ -206,11 +206,12 @@ class Load:
 class Bench:
     """The server all cases share, until one of them takes it down."""
 
-    def __init__(self):
+    def __init__(self, seed):
+        self.seed = seed
         self.preload = Syscalls()
         self.server = Victim(preload=self.preload)
         self.number = 0
-        self.load = Load(self.server, 0)
+        self.load = Load(self.server, seed, 0)
         self.load.prepare()
 
     def close(self):
@@ -223,7 +224,7 @@ class Bench:
         self.preload.reset()
         self.number += 1
         self.server = Victim(preload=self.preload)
-        self.load = Load(self.server, self.number)
+        self.load = Load(self.server, self.seed, self.number)
         self.load.prepare()
 
     def restart(self):
@@ -302,9 +303,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--all", action="store_true", default=bool(os.environ.get("NIGH_TORTURE")))
     parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, default=6)
     arguments = parser.parse_args()
     report.run("the preloaded library fails the server's calls", shims_work)
-    bench = Bench()
+    bench = Bench(arguments.seed)
     try:
         for case in cases(arguments.all):
             if arguments.only in case.name():

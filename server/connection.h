@@ -11,9 +11,11 @@
  *      CLOSING <--- from every state: error, client gone, deadline <---------- LINGERING
  *
  * While a request is RUNNING the connection reads on only to learn that the client has left; what
- * comes meanwhile is kept, up to a limit, and parsed when the answer has been sent. LINGERING reads
- * and throws away, for a while, what the client still sends: closing a socket with unread bytes
- * resets it, and the client would lose the answer that tells it what was wrong.
+ * comes meanwhile is kept, up to a limit, and parsed when the answer has been sent. The worker may
+ * have sent the answer itself (reply.h): then the connection is RUNNING until it is looked at
+ * again, by its next bytes or at the next tick, and passes through ANSWERING with nothing left to
+ * send. LINGERING reads and throws away, for a while, what the client still sends: closing a socket
+ * with unread bytes resets it, and the client would lose the answer that tells it what was wrong.
  *
  * Memory: the struct, and nothing more while idle. Loop thread only.
  */
@@ -42,6 +44,7 @@ enum {
     /* Of a body at least so much must come in each window; at once and then nothing will not do. */
     CONNECTION_BODY_WINDOW_MS = 60 * 1000,
     CONNECTION_BODY_WINDOW_BYTES = 60 * 1024,
+    CONNECTION_LOOK_MS = 250,  /* between looks whether a worker has sent the answer */
     CONNECTION_GONE_MS = 1000, /* a request whose client closed its side runs on for so long:
                                 * it may have closed only its sending side */
     CONNECTION_LINGER_IDLE_MS = 5 * 1000, /* without a byte */
@@ -64,15 +67,16 @@ struct connection {
     bool is_answered;  /* the verdict on the head was an answer */
     bool runs_on_loop; /* public route: no worker needed */
     bool is_body_lost; /* no memory for a piece of it */
+    bool is_delegated; /* a worker may send the present answer (reply.h) */
+    bool is_abandoned; /* ends when the job comes back, which may still be sending */
+    int fd;            /* tcp's */
     uint32_t requests; /* answered so far */
     uint64_t opened_ms;
-    uint64_t since_ms;                     /* entered the present state */
-    uint64_t received;                     /* bytes of the present body, or while lingering */
-    uint64_t received_before;              /* the present window of the body */
-    struct http_text head_left, body_left; /* of the answer, not yet given to the socket */
-    size_t unsent;                         /* when the deadline of ANSWERING was set */
+    uint64_t since_ms;        /* entered the present state */
+    uint64_t received;        /* bytes of the present body, or while lingering */
+    uint64_t received_before; /* the present window of the body */
+    size_t unsent;            /* when the deadline of ANSWERING was set */
     struct http_parser parser;
-    struct request_traits traits;
     struct job *job; /* from the head's end to the answer's; while RUNNING it is not ours */
     char *unread;    /* owned; sent ahead by the client; counted in the budget of bodies */
     size_t unread_length;
@@ -90,7 +94,10 @@ void connection_answer(struct server *server, struct job *job);
 /* The deadline of a connection's timer has passed. */
 void connection_expire(struct timer_entry *timer);
 
-/* Ends it at once. */
+/* The server stops: the connection ends now if it is idle, else with its answer. */
+void connection_drain(struct connection *connection);
+
+/* Ends it at once, or as soon as no worker can be sending on it. */
 void connection_close(struct connection *connection);
 
 #endif

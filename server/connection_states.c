@@ -34,7 +34,9 @@ uint64_t connection_states_deadline_ms(const struct connection *connection) {
     case CONNECTION_BODY: /* of a window; connection_expire() looks how much came in it */
         return connection->since_ms + CONNECTION_BODY_WINDOW_MS;
     case CONNECTION_RUNNING: /* the request has its own */
-        return connection->input_ended ? now + CONNECTION_GONE_MS : UINT64_MAX;
+        if (connection->input_ended)
+            return now + CONNECTION_GONE_MS;
+        return connection->is_delegated ? now + CONNECTION_LOOK_MS : UINT64_MAX;
     case CONNECTION_ANSWERING: /* without progress; connection_expire() looks whether there was */
         return now + config->write_timeout_s * 1000;
     case CONNECTION_LINGERING:

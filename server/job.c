@@ -79,7 +79,8 @@ struct job *job_create(struct job_totals *totals, struct connection *connection)
     struct job *job = take_spare(totals);
     if (!job)
         return NULL;
-    memset(job, 0, offsetof(struct job, head)); /* which is written before it is read */
+    /* The head is written before it is read. */
+    memset(job, 0, offsetof(struct job, reply) + offsetof(struct reply, head));
     arena_init(&job->input, INPUT_BYTES_MAX);
     arena_init(&job->arena, totals->arena_bytes_fixed);
     api_call_init(&job->call, totals->api, &job->input);

@@ -5,21 +5,23 @@
  *     loop (job_create, body comes in) -> worker (api_run) -> writer (writes only)
  *          -> loop (the answer is sent) -> api_call_release -> freed by whoever let go last
  *
+ * A worker may send the answer itself; the loop then finds the job by its connection (reply.h).
+ *
  * What the loop allocates for a job comes back to the loop to be freed, in `input`; what workers
  * and writers allocate, in `arena`, is freed by a worker. Otherwise they would meet in the
  * allocator's locks, and whoever holds one may lose its core for milliseconds.
  *
- * The exceptions: call.is_cancelled is atomic, and `connection` and `head` are the loop's at all
- * times. After a write was answered before it was applied, a writer may still work in the arena
- * while the loop sends the answer, so the loop does not touch the arena any more.
+ * The exceptions: call.is_cancelled and the stage of the reply are atomic, and `connection` is the
+ * loop's at all times. After a write was answered before it was applied, a writer may still work in
+ * the arena while the loop sends the answer, so the loop does not touch the arena any more.
  */
 #ifndef JOB_H
 #define JOB_H
 
 #include "api/api.h"
 #include "server/body_store.h"
-#include "server/http_response.h"
 #include "server/job_stack.h"
+#include "server/reply.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -59,11 +61,11 @@ struct job {
     bool was_handed_over; /* to a worker */
     struct job_totals *totals;
     struct job_piece *first_piece, *last_piece;
-    size_t body_length;                /* received so far */
-    size_t budget_bytes;               /* taken out of totals->body_bytes */
-    struct connection *connection;     /* loop only; NULL once the client has left */
-    struct job *next;                  /* link of the queue the job is in; its owner's */
-    char head[HTTP_RESPONSE_HEAD_MAX]; /* loop only; of the answer. Last: it is not cleared */
+    size_t body_length;            /* received so far */
+    size_t budget_bytes;           /* taken out of totals->body_bytes */
+    struct connection *connection; /* loop only; NULL once the client has left */
+    struct job *next;              /* link of the queue the job is in; its owner's */
+    struct reply reply;            /* last: its end is not cleared */
 };
 
 /* NULL: out of memory. Loop thread, like all of the below but job_run. */

@@ -1,7 +1,7 @@
 /* metrics.h -- what the server counts, and its part of /metrics.
  *
- * The loop counts; any worker may write the text at the same time, so every figure is an atomic
- * that only the loop stores to.
+ * The loop counts, and workers the answers that they send. Any worker may write the text at the
+ * same time, so every figure is an atomic.
  */
 #ifndef METRICS_H
 #define METRICS_H
@@ -44,7 +44,7 @@ enum metrics_figure {
 /* Loop thread. */
 void metrics_add(struct metrics *metrics, enum metrics_figure figure, int64_t difference);
 
-/* Counts an answered request; route is NULL if none was found. Loop thread. */
+/* Counts an answered request; route is NULL if none was found. Any thread. */
 void metrics_count_answer(struct metrics *metrics, const struct route *route, unsigned http_status,
                           uint64_t duration_ns);
 

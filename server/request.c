@@ -30,8 +30,9 @@ static enum request_verdict answer_text(struct job *job, unsigned http_status, c
 
 /* OPTIONS needs no key and tells nothing but the table of routes. */
 static enum request_verdict answer_options(struct server *server, const struct http_head *head,
-                                           struct job *job, struct request_traits *traits) {
-    traits->is_preflight = server->config->enable_cors && head->preflight_method.bytes;
+                                           struct job *job) {
+    struct reply *reply = &job->reply;
+    reply->is_preflight = server->config->enable_cors && head->preflight_method.bytes;
     char methods[64] = "";
     const struct route *route;
     struct route_arguments arguments;
@@ -43,7 +44,7 @@ static enum request_verdict answer_options(struct server *server, const struct h
                              &arguments, methods);
     if (match == ROUTE_NOT_FOUND)
         return answer_text(job, 404, "");
-    snprintf(traits->allow, sizeof(traits->allow), "%s%sOPTIONS", methods, methods[0] ? ", " : "");
+    snprintf(reply->allow, sizeof(reply->allow), "%s%sOPTIONS", methods, methods[0] ? ", " : "");
     return answer_text(job, 204, "");
 }
 
@@ -131,11 +132,9 @@ static bool keep_query(const struct http_head *head, struct job *job) {
 }
 
 enum request_verdict request_judge(struct server *server, const struct http_head *head,
-                                   struct job *job, struct request_traits *traits) {
-    *traits = (struct request_traits){
-        .is_head = strcmp(head->method, "HEAD") == 0,
-        .is_http_1_0 = head->is_http_1_0,
-    };
+                                   struct job *job) {
+    job->reply.is_head = strcmp(head->method, "HEAD") == 0;
+    job->reply.is_http_1_0 = head->is_http_1_0;
     if (server->checks_host && head->authority.bytes &&
         !auth_host_is_local(head->authority, server->config->host)) {
         request_refuse(job, 421,
@@ -144,7 +143,7 @@ enum request_verdict request_judge(struct server *server, const struct http_head
         return REQUEST_LAST;
     }
     if (strcmp(head->method, "OPTIONS") == 0)
-        return answer_options(server, head, job, traits);
+        return answer_options(server, head, job);
 
     char allow[64] = "";
     enum route_match match =
@@ -155,7 +154,7 @@ enum request_verdict request_judge(struct server *server, const struct http_head
     if (!authorise(server, head, job))
         return REQUEST_ANSWERED;
     if (match != ROUTE_FOUND) {
-        snprintf(traits->allow, sizeof(traits->allow), "%s", allow);
+        snprintf(job->reply.allow, sizeof(job->reply.allow), "%s", allow);
         return answer_unmatched(match, job);
     }
     if (!keep_query(head, job)) {

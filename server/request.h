@@ -7,10 +7,6 @@
 
 #include "server/server.h"
 
-enum {
-    REQUEST_ALLOW_MAX = 96, /* bytes of an Allow header's value */
-};
-
 enum request_verdict {
     REQUEST_RUN,         /* a worker answers it */
     REQUEST_RUN_ON_LOOP, /* public, touches no storage: answered when every worker is stuck */
@@ -18,15 +14,10 @@ enum request_verdict {
     REQUEST_LAST,        /* as ANSWERED, and the connection must end with it */
 };
 
-/* What the answer's head needs to know beside the answer. */
-struct request_traits {
-    bool is_head, is_http_1_0, is_preflight;
-    char allow[REQUEST_ALLOW_MAX];
-};
-
-/* Fills in route, arguments, query and rights of the job's call, or its answer. */
+/* Fills in route, arguments, query and rights of the job's call, or its answer, and what the reply
+ * needs to know of the request. */
 enum request_verdict request_judge(struct server *server, const struct http_head *head,
-                                   struct job *job, struct request_traits *traits);
+                                   struct job *job);
 
 /* Puts an error of HTTP itself into the job. text is a sentence of ours. */
 void request_refuse(struct job *job, unsigned http_status, const char *text);

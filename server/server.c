@@ -29,20 +29,29 @@ uint64_t server_now_ms(const struct server *server) {
 
 /* ---- Answers -------------------------------------------------------------------------------- */
 
+/* A worker sends the answer if it may (reply.h). Writers do not: a group of writes waits for them.
+ * It is counted first, for whoever has the answer may ask for the figures. */
 static void on_done(void *context, struct job *job) {
     struct server *server = context;
+    if (thread_role_get() == THREAD_ROLE_WORKER && reply_claim(&job->reply)) {
+        job->reply.is_counted = true;
+        metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
+                             uv_hrtime() - job->call.started_ns);
+        if (reply_send(&job->reply, &job->call.answer, job_is_large(job)))
+            return;
+    }
     workers_return(server->workers, job);
 }
 
 static void wake_loop(void *context) {
     struct server *server = context;
-    uv_async_send(&server->wake);
+    loop_wake_call(&server->wake);
 }
 
-/* Sends what came back; sends of the wake-up coalesce, so the whole list is taken. A long list is
+/* Sends what came back; calls of the wake-up coalesce, so the whole list is taken. A long list is
  * sent in several turns: reading must go on meanwhile. */
-static void on_wake(uv_async_t *handle) {
-    struct server *server = handle->data;
+static void on_wake(void *context) {
+    struct server *server = context;
     loop_clock_enter(&server->clock);
     struct job **end = &server->answers;
     while (*end)
@@ -54,7 +63,7 @@ static void on_wake(uv_async_t *handle) {
         connection_answer(server, job);
     }
     if (server->answers)
-        uv_async_send(&server->wake);
+        loop_wake_call(&server->wake);
     loop_clock_leave(&server->clock);
 }
 
@@ -131,8 +140,7 @@ static void start_draining(struct server *server) {
     struct connection *next;
     for (struct connection *connection = server->connections; connection; connection = next) {
         next = connection->next;
-        if (connection->state == CONNECTION_IDLE)
-            connection_close(connection); /* others end with their answer */
+        connection_drain(connection);
     }
     stop_if_quiet(server);
 }
@@ -220,8 +228,6 @@ static enum status start_loop(struct server *server, struct error *error) {
     /* These fail only where the loop itself could not have been made. */
     code = uv_tcp_init(&server->loop, &server->listener);
     if (code == 0)
-        code = uv_async_init(&server->loop, &server->wake, on_wake);
-    if (code == 0)
         code = uv_timer_init(&server->loop, &server->tick);
     if (code == 0)
         code = uv_signal_init(&server->loop, &server->terminate);
@@ -229,10 +235,12 @@ static enum status start_loop(struct server *server, struct error *error) {
         code = uv_signal_init(&server->loop, &server->interrupt);
     if (code < 0)
         return error_set(error, STATUS_IO, "cannot start the network loop: %s", uv_strerror(code));
-    server->listener.data = server->wake.data = server->tick.data = server;
+    server->listener.data = server->tick.data = server;
     server->terminate.data = server->interrupt.data = server;
     timer_wheel_init(&server->wheel, server_now_ms(server));
-    return STATUS_OK;
+    server->wake.woken = on_wake;
+    server->wake.context = server;
+    return loop_wake_open(&server->wake, &server->loop, error);
 }
 
 unsigned server_worker_count(const struct config *config) {
@@ -294,7 +302,7 @@ enum status server_create(const struct config *config, struct server **created,
     if (!server)
         return error_set(error, STATUS_NO_MEMORY, "no memory for the server");
     server->config = config;
-    server->reserve_fd = -1;
+    server->reserve_fd = server->wake.fd = -1;
     server->connections_max = connections_allowed(config);
     server->totals.body_bytes_max = body_budget(config);
     server->totals.bodies.kept_max = server->totals.body_bytes_max / 2;
@@ -375,6 +383,7 @@ void server_free(struct server *server) {
         int code = uv_loop_close(&server->loop);
         assert(code == 0);
     }
+    loop_wake_close(&server->wake);
     if (server->reserve_fd >= 0)
         close(server->reserve_fd);
     workers_free(server->workers);

@@ -2,7 +2,7 @@
  *
  * struct server is shared by the files of this folder that run on the loop (server.c,
  * listener.c, connection.c, request.c); nobody else looks inside. Invariant 5: only the loop thread
- * touches libuv, but for uv_async_send.
+ * touches libuv; others wake it with loop_wake.h.
  */
 #ifndef SERVER_H
 #define SERVER_H
@@ -12,6 +12,7 @@
 #include "server/http_parser.h"
 #include "server/job.h"
 #include "server/loop_clock.h"
+#include "server/loop_wake.h"
 #include "server/metrics.h"
 #include "server/timer_wheel.h"
 #include "server/workers.h"
@@ -45,8 +46,8 @@ struct server {
     bool has_loop;
     uv_loop_t loop;
     uv_tcp_t listener;
-    uv_async_t wake; /* jobs came back */
-    uv_timer_t tick; /* of the wheel */
+    struct loop_wake wake; /* jobs came back */
+    uv_timer_t tick;       /* of the wheel */
     uv_signal_t terminate, interrupt;
     uv_poll_t reserve; /* made libuv's table of descriptors as large as it will get */
     int reserve_fd;    /* -1: none */

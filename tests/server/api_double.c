@@ -5,7 +5,8 @@
  *     POST   /echo               the body comes back
  *     GET    /echo/{text}        the text comes back
  *     POST   /sleep/{ms}         takes so long, or until it is cancelled
- *     POST   /gate               ends when double_gate_is_open
+ *     POST   /gate               ends when double_gate_is_open, or when it is cancelled
+ *     POST   /hold               ends when double_gate_is_open
  *     GET    /bytes/{count}      an answer of so many bytes
  *     DELETE /things/{name}      needs the right to write
  */
@@ -66,14 +67,23 @@ static enum status handle_sleep(struct api_call *call, const void *request) {
     return STATUS_OK;
 }
 
-static enum status handle_gate(struct api_call *call, const void *request) {
-    (void)request;
+static enum status wait_at_gate(struct api_call *call, bool is_patient) {
     atomic_fetch_add(&double_running, 1);
-    while (!atomic_load(&double_gate_is_open) && !atomic_load(&call->is_cancelled))
+    while (!atomic_load(&double_gate_is_open) && (is_patient || !atomic_load(&call->is_cancelled)))
         sleep_ms(1);
     atomic_fetch_sub(&double_running, 1);
     answer(call, "open", 4);
     return STATUS_OK;
+}
+
+static enum status handle_gate(struct api_call *call, const void *request) {
+    (void)request;
+    return wait_at_gate(call, false);
+}
+
+static enum status handle_hold(struct api_call *call, const void *request) {
+    (void)request;
+    return wait_at_gate(call, true);
 }
 
 static enum status handle_bytes(struct api_call *call, const void *request) {
@@ -104,6 +114,7 @@ const struct route routes[] = {
     {.method = "GET", .pattern = "/echo/{text}", .access = ACCESS_READ, .handle = handle_text},
     {.method = "POST", .pattern = "/sleep/{ms}", .access = ACCESS_READ, .handle = handle_sleep},
     {.method = "POST", .pattern = "/gate", .access = ACCESS_READ, .handle = handle_gate},
+    {.method = "POST", .pattern = "/hold", .access = ACCESS_READ, .handle = handle_hold},
     {.method = "GET", .pattern = "/bytes/{count}", .access = ACCESS_READ, .handle = handle_bytes},
     {.method = "DELETE",
      .pattern = "/things/{name}",

@@ -75,6 +75,8 @@ END_TEST
 START_TEST(a_running_request_has_no_deadline_until_its_client_closed_its_side) {
     struct connection *connection = connection_in(CONNECTION_RUNNING);
     ck_assert_uint_eq(connection_states_deadline_ms(connection), UINT64_MAX);
+    connection->is_delegated = true; /* looked at, whether its answer was sent */
+    ck_assert_uint_eq(connection_states_deadline_ms(connection), 100000 + 250);
     connection->input_ended = true;
     ck_assert_uint_eq(connection_states_deadline_ms(connection), 100000 + 1000);
 }

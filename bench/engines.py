@@ -43,7 +43,13 @@ class Engine:
 
     @staticmethod
     def version():
+        """Raises ImportError or LeftOut if it is not installed."""
         raise NotImplementedError
+
+    @staticmethod
+    def interpreter():
+        """The Python that it runs in."""
+        return sys.executable
 
     def build(self, threads):
         raise NotImplementedError

@@ -23,6 +23,7 @@ import sys
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 import report  # noqa: E402
+from engines import LeftOut  # noqa: E402
 from runner import KS, Journal, Progress, SetRun  # noqa: E402
 from sets import CACHE, ROOT, SetMissing, open_set, sum_of  # noqa: E402
 from worker import ENGINES  # noqa: E402
@@ -69,8 +70,8 @@ def entrants_of(engines, scale):
         try:
             versions[name] = kind.version()
             entrants += [(name, profile) for profile in profiles]
-        except ImportError:
-            missing[(name, profiles[0])] = "no wheel of it could be installed here"
+        except (ImportError, LeftOut) as error:
+            missing[(name, profiles[0])] = f"it cannot be installed here ({error})"
     return entrants, missing, versions
 
 

@@ -6,10 +6,12 @@ The measured time is the CPU of the whole process: while a search runs, nothing 
 """
 import ctypes
 import gc
-import multiprocessing
 import os
 import re
+import subprocess
+import sys
 import time
+from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
 
@@ -114,10 +116,8 @@ class Host:
         return self.engine.library.bench_row_ns(row_bytes, region_bytes)
 
 
-def serve(connection, log, arguments):
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+def serve(descriptor, *arguments):
+    connection = Connection(descriptor)
     try:
         host = Host(*arguments)
         connection.send(("ok", None))
@@ -133,13 +133,16 @@ def serve(connection, log, arguments):
 
 
 class Worker:
+    """The other end, in the process of the bench."""
+
     def __init__(self, kind, profile, folder, log):
         self.log = log
-        context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other, log, (kind, profile, folder)),
-                                       daemon=True)
-        self.process.start()
+        self.connection, other = Pipe()
+        with open(log, "w") as output:
+            self.process = subprocess.Popen(
+                [ENGINES[kind].interpreter(), os.path.abspath(__file__), str(other.fileno()), kind,
+                 profile, folder], pass_fds=[other.fileno()], stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output)
         other.close()
         try:
             self.receive()
@@ -157,7 +160,7 @@ class Worker:
                 raise WorkerDied("no answer")
             word, value = self.connection.recv()
         except (EOFError, ConnectionError) as error:
-            self.process.join()
+            self.process.wait()
             raise WorkerDied(self.last_words()) from error
         if word == "left out":
             raise LeftOut(value)
@@ -166,12 +169,17 @@ class Worker:
     def last_words(self):
         with open(self.log, errors="replace") as file:
             lines = file.read().strip().splitlines()
-        status = f"the process ended with status {self.process.exitcode}"
+        status = f"the process ended with status {self.process.returncode}"
         return f"{lines[-1][:200]} ({status})" if lines else status
 
     def stop(self):
         self.connection.close()
-        self.process.join(10)
-        if self.process.is_alive():
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.join()
+            self.process.wait()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), *sys.argv[2:])

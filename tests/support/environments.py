@@ -21,12 +21,15 @@ PYTHON = {
     "venv-newest": ["qdrant-client==1.20.0", "numpy==2.2.6"],
     "venv-langchain": ["langchain-qdrant==1.1.0", "langchain-core==1.8.3", "qdrant-client==1.20.0"],
     "venv-bench": ["qdrant-client==1.20.0", "numpy==2.2.6"],
+    "venv-glass": ["numpy==1.26.4", "glassppy==1.0.5"],
 }
 # The peers of the bench. hnswlib comes as sources and is compiled; for the others a wheel must fit.
 OPTIONAL = {
     "venv-bench": ["hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "scalable-vs==0.5.0",
-                   "rabitqlib==0.7.1", "qdrant-edge-py==0.9.0", "glassppy==1.0.5"],
+                   "rabitqlib==0.7.1", "qdrant-edge-py==0.9.0"],
 }
+# Environments of another Python than this one: the only wheel of glassppy is for 3.10.
+INTERPRETERS = {"venv-glass": "python3.10"}
 NPM = {"npm": ["@qdrant/js-client-rest@1.19.0"]}
 
 
@@ -53,7 +56,7 @@ def run(command, **more):
 
 
 def make_python(folder, packages):
-    run([sys.executable, "-m", "venv", folder])
+    run([INTERPRETERS.get(os.path.basename(folder), sys.executable), "-m", "venv", folder])
     install = [os.path.join(folder, "bin", "pip"), "install", "-q", "--disable-pip-version-check"]
     optional = OPTIONAL.get(os.path.basename(folder), [])
     run([*install, *(package for package in packages if package not in optional)])
@@ -97,5 +100,5 @@ def interpreter(name):
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or [*PYTHON, *NPM]:
+    for wanted in sys.argv[1:] or [*(name for name in PYTHON if name not in INTERPRETERS), *NPM]:
         say(prepare(wanted))

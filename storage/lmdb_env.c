@@ -313,6 +313,7 @@ enum status lmdb_env_grow(struct lmdb_env *env, struct error *error) {
                          (unsigned long long)env->map_bytes);
     gate_close(env);
     int code = mdb_env_set_mapsize(env->env, wanted);
+    env->map_moves++;
     watch_map(env);
     gate_open(env);
     if (code != 0)
@@ -324,6 +325,7 @@ enum status lmdb_env_grow(struct lmdb_env *env, struct error *error) {
 
 enum status lmdb_env_reopen(struct lmdb_env *env, struct error *error) {
     gate_close(env);
+    env->map_moves++;
     close_environment(env);
     enum status status =
         FAULT_POINT("env.reopen")

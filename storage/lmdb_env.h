@@ -47,6 +47,7 @@ struct lmdb_env {
     struct lmdb_env_options options; /* path points at the copy below */
     char path[PATH_MAX];
     uint64_t map_bytes;              /* at present */
+    uint64_t map_moves;              /* how often it may have moved; changes with the gate closed */
     int guard;                       /* map_guard's handle */
     atomic_uint_fast64_t used_bytes; /* when they were last looked at */
 

@@ -81,7 +81,6 @@ enum status reader_begin(struct collection *collection, const struct reader_opti
     if (!reader)
         return error_set(error, STATUS_NO_MEMORY, "out of memory");
     *reader = (struct reader){.collection = collection_acquire(collection), .options = *options};
-    vector_blocks_cache_init(&reader->cache);
     atomic_fetch_add(&collection->storage->active_readers, 1);
     pthread_mutex_lock(&collection->config_mutex);
     reader->config = collection_config_acquire(collection->config);
@@ -103,6 +102,7 @@ void reader_end(struct reader *reader) {
     if (!reader)
         return;
     struct collection *collection = reader->collection;
+    vector_cache_give(&collection->caches, reader->cache);
     if (reader->rows.txn)
         lmdb_env_read_end(&collection->env, reader->rows.txn);
     if (reader->place) {
@@ -145,11 +145,25 @@ enum status reader_point(struct reader *reader, const struct point_id *id, struc
     return STATUS_OK;
 }
 
+struct vector_cache *reader_cache(struct reader *reader) {
+    struct collection *collection = reader->collection;
+    if (reader->cache)
+        return reader->cache;
+    const struct vector_cache_source source = {.snapshot = mdb_txn_id(reader->rows.txn),
+                                               .map = collection->env.map_moves};
+    uint64_t blocks = 0;
+    for (size_t i = 0; i < collection->vectors_count; i++)
+        blocks += reader->state.next_slot / collection->vectors[i].layout.capacity + 1;
+    reader->cache = vector_cache_take(&collection->caches, &source, blocks);
+    return reader->cache;
+}
+
 enum status reader_read_vector(struct reader *reader, const struct collection_vector *vector,
                                const struct stored_row *row, const float **values,
                                struct error *error) {
     return vector_blocks_read(reader->rows.txn, reader->rows.dbis[COLLECTION_DBI_VECTORS],
-                              &vector->layout, row->slot, row->born, &reader->cache, values, error);
+                              &vector->layout, row->slot, row->born, reader_cache(reader), values,
+                              error);
 }
 
 static enum status find_vector(struct reader *reader, const struct point_row *row,

@@ -36,9 +36,9 @@ static const float *owner_vector(void *context, uint32_t slot) {
     struct reader *reader = run->reader;
     const float *values;
     uint64_t born;
-    enum status status =
-        vector_blocks_peek(reader->rows.txn, reader->rows.dbis[COLLECTION_DBI_VECTORS],
-                           &run->vector->layout, slot, &reader->cache, &values, &born, run->error);
+    enum status status = vector_blocks_peek(
+        reader->rows.txn, reader->rows.dbis[COLLECTION_DBI_VECTORS], &run->vector->layout, slot,
+        reader_cache(reader), &values, &born, run->error);
     if (status == STATUS_OK && born > reader->state.operation)
         status = error_set(run->error, STATUS_CORRUPT, "Stored data is corrupt: a vector");
     if (status != STATUS_OK)

@@ -41,10 +41,6 @@ static uint64_t entry_checksum(const struct vector_layout *layout, uint32_t slot
 /* ---- Reading ----------------------------------------------------------------------------------
  */
 
-void vector_blocks_cache_init(struct vector_cache *cache) {
-    memset(cache->keys, 0, sizeof(cache->keys));
-}
-
 static int find_block(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout, uint32_t block,
                       MDB_val *value) {
     uint8_t bytes[ROW_VECTOR_KEY];
@@ -55,18 +51,12 @@ static int find_block(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *lay
 
 static int find_cached(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
                        uint32_t block, struct vector_cache *cache, MDB_val *value) {
-    if (!cache)
-        return find_block(txn, dbi, layout, block, value);
-    uint64_t key = ((uint64_t)layout->number << 32 | block) + 1;
-    size_t place = (block ^ layout->number) % VECTOR_CACHE_BLOCKS;
-    if (cache->keys[place] != key) {
-        int code = find_block(txn, dbi, layout, block, &cache->blocks[place]);
-        cache->keys[place] = code == 0 ? key : 0;
-        if (code != 0)
-            return code;
-    }
-    *value = cache->blocks[place];
-    return 0;
+    if (cache && vector_cache_find(cache, layout->number, block, value))
+        return 0;
+    int code = find_block(txn, dbi, layout, block, value);
+    if (cache && code == 0)
+        vector_cache_put(cache, layout->number, block, value);
+    return code;
 }
 
 enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,

@@ -4,21 +4,18 @@
  * to half of the space. A block is an array of entries, one a slot, each with the operation that
  * wrote it and a checksum; an entry of operation 0 is empty. Layout: docs/FORMAT.md.
  *
- * Reading lends from the map until the transaction ends. A cache belongs to one transaction.
+ * Reading lends from the map until the transaction ends.
  * Writing is collected and applied block by block. One transaction, one thread.
  */
 #ifndef VECTOR_BLOCKS_H
 #define VECTOR_BLOCKS_H
 
 #include "index/status.h"
+#include "storage/vector_cache.h"
 
 #include <lmdb.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum {
-    VECTOR_CACHE_BLOCKS = 256,
-};
 
 /* How the vectors of one name lie in blocks. */
 struct vector_layout {
@@ -29,14 +26,6 @@ struct vector_layout {
 };
 
 struct vector_layout vector_blocks_layout(uint16_t number, uint32_t dimension);
-
-/* Where blocks were last found in one transaction: a lookup costs 0.3-1 us, this a few ns. */
-struct vector_cache {
-    uint64_t keys[VECTOR_CACHE_BLOCKS]; /* vector number and block, + 1; 0: empty */
-    MDB_val blocks[VECTOR_CACHE_BLOCKS];
-};
-
-void vector_blocks_cache_init(struct vector_cache *cache);
 
 /* Lends the slot's vector. born is the operation that the row says gave birth to the slot; an entry
  * of another operation, a wrong checksum or a missing block is STATUS_CORRUPT. cache may be NULL.

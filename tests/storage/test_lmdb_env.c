@@ -139,6 +139,7 @@ START_TEST(a_full_map_grows_up_to_its_bound) {
         ck_assert_int_eq(lmdb_env_grow(&env, &error), STATUS_OK);
     }
     ck_assert_uint_eq(env.map_bytes, 3 * MIB);
+    ck_assert_uint_eq(env.map_moves, 2);
     while ((code = put(number)) == 0)
         number++;
     ck_assert_int_eq(code, MDB_MAP_FULL);
@@ -162,6 +163,7 @@ START_TEST(what_was_committed_is_there_after_reopening) {
     ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
     lmdb_env_read_end(&env, txn); /* pooled: it must not outlive the environment */
     ck_assert_int_eq(lmdb_env_reopen(&env, &error), STATUS_OK);
+    ck_assert_uint_eq(env.map_moves, 1); /* addresses in the old map are void */
     ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
     for (uint32_t i = 0; i < 50; i++)
         check_value(txn, i);

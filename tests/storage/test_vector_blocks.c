@@ -45,6 +45,8 @@ START_TEST(what_was_written_is_read_whatever_the_dimension) {
     uint64_t born[SLOTS] = {0};
     const struct vector_layout layout = vector_blocks_layout(7, dimensions[_i]);
     uint32_t slots = layout.capacity == 1 ? 12 : SLOTS;
+    struct vector_cache_pool caches;
+    vector_cache_pool_init(&caches);
     float *values = malloc(20 * (size_t)layout.dimension * sizeof(*values));
     posting_env_open(&env, MAP_BYTES);
     srand((unsigned)_i);
@@ -68,14 +70,18 @@ START_TEST(what_was_written_is_read_whatever_the_dimension) {
             ck_assert_int_eq(vector_blocks_apply(&batch, txn, env.dbi, &error), STATUS_OK);
         }
         posting_env_commit(txn);
-        struct vector_cache cache;
-        vector_blocks_cache_init(&cache);
-        txn = posting_env_begin(&env, MDB_RDONLY);
-        for (uint32_t slot = 0; slot < slots; slot++)
-            check_slot(txn, env.dbi, &layout, slot, born[slot], slot % 2 == 0 ? &cache : NULL);
-        mdb_txn_abort(txn);
+        for (int reader = 0; reader < 2; reader++) { /* the second has what the first found */
+            txn = posting_env_begin(&env, MDB_RDONLY);
+            const struct vector_cache_source source = {.snapshot = mdb_txn_id(txn)};
+            struct vector_cache *cache = vector_cache_take(&caches, &source, slots);
+            for (uint32_t slot = 0; slot < slots; slot++)
+                check_slot(txn, env.dbi, &layout, slot, born[slot], slot % 2 == 0 ? cache : NULL);
+            vector_cache_give(&caches, cache);
+            mdb_txn_abort(txn);
+        }
     }
     posting_env_close(&env);
+    vector_cache_pool_free(&caches);
     vector_blocks_batch_free(&batch);
     free(values);
 }

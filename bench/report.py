@@ -65,8 +65,13 @@ def machine():
                      platform.machine())
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) / 2**20
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled") as file:
+            huge_pages = file.read().split("[")[1].split("]")[0]
+    except (OSError, IndexError):
+        huge_pages = "none"
     return {"processor": model, "cores": os.cpu_count(), "memory_gib": round(memory, 1),
-            "system": f"{platform.system()} {platform.release().split('-')[0]}"}
+            "huge_pages": huge_pages, "system": f"{platform.system()} {platform.release().split('-')[0]}"}
 
 
 def medians(rounds):
@@ -320,7 +325,8 @@ def section(lines):
     with open(os.path.join(FIGURES, f"bench-{name}.svg"), "w") as file:
         file.write(plot.draw({who: frontier(curve) for who, curve in points.items()}, title(lines)))
     parts = [f"### {title(lines)}", "",
-             f"{run['processor']}, {run['cores']} cores, {run['memory_gib']} GiB, {run['system']}; "
+             f"{run['processor']}, {run['cores']} cores, {run['memory_gib']} GiB, {run['system']}, "
+             f"huge pages: {run['huge_pages']}; "
              f"{run['date']}, commit {version}, `--size {run['size']}`, {run['rounds']} rounds.", "",
              f"![Recall against queries a second](figures/bench-{name}.svg)", "",
              "\n\n".join(map(markdown, tables(lines))), ""]

@@ -5,7 +5,7 @@
 
 C tests are the programs DIR/tests/<layer>/test_*; libcheck's summary is counted check by check.
 Other tests are tests/<folder>/test_*.{py,mjs,sh}; each prints `ok NAME`, `FAIL NAME: why` or
-`skip NAME: reason`, and runs as a process of its own in a group of its own, so that a time limit
+`skip NAME: reason`, and runs as a process of its own in a session of its own, so that a time limit
 ends all that it started. A comment among a program's first lines says what it wants:
 
     nigh-test: environment=venv-newest server=yes seconds=120 needs=root,strace stage=torture
@@ -59,7 +59,7 @@ def say(text=""):
     print(text, flush=True)
 
 
-running = set()  # programs, each the head of a group
+running = set()  # programs, each the head of a session
 servers = set()  # that the runner started for a program
 
 
@@ -70,18 +70,30 @@ def start(command, **more):
     return process
 
 
-def end_group(process):
+def members(session):
+    """Processes of a session: libcheck gives each test a group of its own, so groups do not tell."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+                if int(stat.read().rpartition(")")[2].split()[3]) == session:
+                    yield int(pid)
+        except OSError:
+            pass  # it ended meanwhile
+
+
+def end_session(process):
     running.discard(process)
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    for pid in members(process.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def end_all(number, _frame):
-    """Who stops the runner stops what it started, though that lies in groups of its own."""
+    """Who stops the runner stops what it started, though that lies in sessions of its own."""
     for process in list(running):
-        end_group(process)
+        end_session(process)
     for server in list(servers):
         server.close()
     os._exit(128 + number)
@@ -109,11 +121,11 @@ def run_c(name, program, patience):
     try:
         output, _ = process.communicate(timeout=seconds_max)
     except subprocess.TimeoutExpired:
-        end_group(process)
+        end_session(process)
         output, _ = process.communicate()
         outcome.failures.append(f"{name}: ran longer than {seconds_max:.0f} s")
         return outcome, output
-    end_group(process)
+    end_session(process)
     counts = [tuple(map(int, match)) for match in SUMMARY.findall(output)]
     failed = sum(failures + errors for _, failures, errors in counts)
     outcome.passed = sum(checks for checks, _, _ in counts) - failed
@@ -210,7 +222,7 @@ def run_lines(name, command, variables, seconds, outcome):
         seconds *= 100
     process = start(command, env=variables)
     timed_out = []
-    timer = threading.Timer(seconds, lambda: (timed_out.append(True), end_group(process)))
+    timer = threading.Timer(seconds, lambda: (timed_out.append(True), end_session(process)))
     timer.start()
     counted, other = 0, []
     for text in process.stdout:
@@ -232,7 +244,7 @@ def run_lines(name, command, variables, seconds, outcome):
                 say(f"    {text}")
     process.wait()
     timer.cancel()
-    end_group(process)
+    end_session(process)
     tail = " | ".join(other[-12:])
     if timed_out:
         outcome.failures.append(f"{name}: ran longer than {seconds:.0f} s; last lines: {tail}")

@@ -40,7 +40,7 @@ else ifeq ($(MODE),tsan)
 SANITIZE = -fsanitize=thread
 OPTIMISE = -O1 -fno-math-errno
 else ifeq ($(MODE),coverage)
-SANITIZE = --coverage
+SANITIZE = --coverage -fprofile-update=atomic
 OPTIMISE = -O0
 else ifeq ($(MODE),fuzz)
 SANITIZE = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all

@@ -7,6 +7,7 @@ contract, a comment beginning with "Known:" says so: there the operation or the 
 import copy
 import json
 
+import httpx
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -248,8 +249,8 @@ class Remote(QdrantClient):
     """The client over HTTP, with the search endpoint that it no longer has."""
 
     def __init__(self, server):
-        # pool_size: without it, the client opens a connection a request to servers on this machine.
-        super().__init__(url=server.url, timeout=60, check_compatibility=False, pool_size=1)
+        # To servers on its own machine the client opens a connection a request, unless it is told otherwise.
+        super().__init__(url=server.url, timeout=60, check_compatibility=False, limits=httpx.Limits(max_connections=1))
         self.server = server
 
     def legacy_search(self, name, operation):

@@ -31,6 +31,14 @@ def metric(server, name):
     raise KeyError(name)
 
 
+def becomes_zero(server, name):
+    """A worker that sends its answer itself does not tell the loop, which finds out at a tick or two."""
+    deadline = time.monotonic() + 2
+    while metric(server, name) != 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return metric(server, name) == 0
+
+
 def upsert_body(first, count):
     vector = [round(0.001 * ((i * 37 + first) % 997), 4) for i in range(DIMENSION)]
     return json.dumps({"points": [{"id": first + i, "vector": vector, "payload": {"text": "x" * 500}}
@@ -102,7 +110,7 @@ def large_bodies_and_answers_do_not_block_the_loop():
         print(f"# bodies of {len(body) / 1e6:.1f} MB: longest callback of the loop {longest * 1e3:.2f} ms "
               f"({wall * 1e3:.2f} ms with the waits for a core); slowest /healthz {max(worst_health) * 1e3:.1f} ms")
         check(is_instrumented() or longest <= LOOP_SECONDS_MAX, f"the loop was blocked for {longest * 1e3:.1f} ms")
-        equal(int(metric(server, "nigh_body_bytes")), 0, "memory of bodies that is still counted")
+        check(becomes_zero(server, "nigh_body_bytes"), "memory of bodies is still counted when no request is underway")
 
 
 @test

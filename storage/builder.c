@@ -6,6 +6,7 @@
 #include "storage/thread_role.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,14 +36,39 @@ static void note_cost(struct collection *collection, uint64_t ns, uint32_t linke
     atomic_store(&collection->link_ns, average == 0 ? each : (7 * average + each) / 8);
 }
 
+/* True if there are reads, now or a moment ago: between two of them a builder must not settle. */
+static bool are_reads_going_on(struct storage *storage) {
+    return atomic_load_explicit(&storage->active_readers, memory_order_relaxed) > 0 ||
+           collection_now_ns() - atomic_load_explicit(&storage->read_ns, memory_order_relaxed) <
+               BUILDER_READS_MS * 1000000ULL;
+}
+
+/* Links up to BUILDER_LINK_SLOTS slots. While reads go on it offers its core after each of them:
+ * a reader that wakes up there would else wait for the end of the builder's time slice, which is up
+ * to 4 ms in spite of its low priority. */
+static enum status link_slots(struct collection *collection, struct vector_index *index,
+                              struct index_scratch *scratch, uint32_t *linked,
+                              struct error *error) {
+    enum status status = STATUS_OK;
+    uint32_t one = 1;
+    *linked = 0;
+    while (status == STATUS_OK && one > 0 && *linked < BUILDER_LINK_SLOTS) {
+        status = vector_index_link(index, 1, scratch, &one, error);
+        *linked += one;
+        if (are_reads_going_on(collection->storage))
+            sched_yield();
+    }
+    return status;
+}
+
 static enum remains link_piece(struct collection *collection, struct index_scratch *scratch) {
     enum remains remains = REMAINS_NOTHING;
     for (size_t i = 0; i < collection->vectors_count; i++) {
         uint32_t linked = 0;
         struct error error = {0};
         uint64_t begun = collection_now_ns();
-        enum status status = vector_index_link(collection->vectors[i].index, BUILDER_LINK_SLOTS,
-                                               scratch, &linked, &error);
+        enum status status =
+            link_slots(collection, collection->vectors[i].index, scratch, &linked, &error);
         if (status != STATUS_OK) {
             log_event(LOG_LEVEL_WARN, "linking of %s: %s", collection->path, error.message);
             remains = more_urgent(remains, REMAINS_LATER);

@@ -5,7 +5,8 @@
  * freeing and saving is done by one builder at a time (collection.is_maintained). What must wait --
  * for readers to end, for the collection to be quiet -- is looked at again BUILDER_PAUSE_MS later.
  *
- * Builders give way: while reads run on all cores they pause between pieces.
+ * Builders give way: while reads go on they offer their core after each slot that they linked, and
+ * while reads run on all cores they pause between pieces.
  */
 #ifndef BUILDER_H
 #define BUILDER_H
@@ -23,6 +24,7 @@ enum {
     BUILDER_THREADS_MAX = 64,
     BUILDER_NICE = 10,
     BUILDER_LINK_SLOTS = 64, /* linked at a time: about 10 ms */
+    BUILDER_READS_MS = 20,   /* after the last read they count as going on */
     BUILDER_PAUSE_MS = 100,
     BUILDER_QUIET_MS = 2000,     /* no write for so long: time to save the graphs */
     BUILDER_SAVE_MS = 60000,     /* ... as it is after so long without a save */

@@ -106,9 +106,11 @@ void reader_end(struct reader *reader) {
     if (reader->rows.txn)
         lmdb_env_read_end(&collection->env, reader->rows.txn);
     if (reader->place) {
+        uint64_t now = collection_now_ns();
         uint64_t since = atomic_load_explicit(&reader->place->since_ns, memory_order_relaxed);
-        if (since > 0 && collection_now_ns() - since > LONG_READ_NS)
+        if (since > 0 && now - since > LONG_READ_NS)
             atomic_fetch_add(&collection->storage->readers_over_1s, 1);
+        atomic_store_explicit(&collection->storage->read_ns, now, memory_order_relaxed);
         atomic_store_explicit(&reader->place->since_ns, 0, memory_order_relaxed);
         atomic_store(&reader->place->operation, READER_PLACE_IDLE);
     }

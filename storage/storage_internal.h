@@ -51,6 +51,7 @@ struct storage {
     size_t scratches_count;
 
     atomic_uint active_readers;
+    atomic_uint_fast64_t read_ns; /* when the last reader ended */
     pthread_mutex_t reason_mutex;
     char failure[STORAGE_REASON_MAX]; /* of the last collection that became read-only */
     atomic_bool has_failed;

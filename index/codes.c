@@ -33,9 +33,11 @@ bool codes_query_reserve(struct code_query *query, size_t width) {
     codes_query_free(query);
     int8_t *codes = aligned_alloc(KERNELS_BLOCK, width);
     float *values = aligned_alloc(KERNELS_BLOCK, width * sizeof(*values));
+    int8_t *sums = aligned_alloc(KERNELS_BLOCK, 4 * width);
     query->kernel.codes = codes;
     query->kernel.values = values;
-    if (!codes || !values) {
+    query->edges.sums = sums;
+    if (!codes || !values || !sums) {
         codes_query_free(query);
         return false;
     }
@@ -46,6 +48,7 @@ bool codes_query_reserve(struct code_query *query, size_t width) {
 void codes_query_free(struct code_query *query) {
     free((void *)query->kernel.codes);
     free((void *)query->kernel.values);
+    free((void *)query->edges.sums);
     *query = (struct code_query){0};
 }
 
@@ -185,6 +188,7 @@ void codes_query_vector(const struct code_space *space, const float *vector,
     set_weights(space, query, query->scale, code_length(query->scale, sums.squares));
     query->kernel.bytes = space->width;
     query->kernel.offset = 128 * sums.sum;
+    query->is_row = false;
 }
 
 void codes_query_bound(const struct code_space *space, struct code_query *query) {
@@ -207,7 +211,18 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
         return;
     }
     query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
+    query->scale = meta.scale;
+    query->is_row = true;
     set_weights(space, query, meta.scale, meta.length);
+}
+
+void codes_query_edges(const struct code_space *space, struct code_query *query) {
+    float *values = values_of(query);
+    for (size_t i = 0; query->is_row && i < space->width; i++)
+        values[i] = query->scale * query->kernel.codes[i];
+    query->edges.width = space->width;
+    query->edges.step =
+        space->kernels->edge_sums(values, space->width, (int8_t *)query->edges.sums);
 }
 
 static void load_metas(struct code_batch *batch) {
@@ -215,6 +230,25 @@ static void load_metas(struct code_batch *batch) {
         batch->scales[i] = batch->metas[i]->scale;
         batch->lengths[i] = batch->metas[i]->length;
     }
+}
+
+static inline float weigh(const struct code_query *query, struct code_meta meta, int32_t dot) {
+    float distance = query->base + query->square_weight * meta.length * meta.length +
+                     meta.scale * query->factor * (float)dot;
+    /* Sums beyond f32 may be infinite or no number at all: they sort last. */
+    return distance < FLT_MAX ? distance : FLT_MAX;
+}
+
+float codes_distance(const struct code_space *space, const struct code_query *query,
+                     const uint8_t *row, struct code_meta meta) {
+    int32_t dot;
+    float sum;
+    if (space->metric == CODE_METRIC_L1) {
+        space->kernels->l1_rows(&query->kernel, &row, &meta.scale, 1, &sum);
+        return sum < FLT_MAX ? sum : FLT_MAX;
+    }
+    space->kernels->dot_rows(&query->kernel, &row, 1, &dot);
+    return weigh(query, meta, dot);
 }
 
 void codes_distances(const struct code_space *space, const struct code_query *query,
@@ -231,15 +265,11 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
             batch->distances[i] = batch->distances[i] < FLT_MAX ? batch->distances[i] : FLT_MAX;
         return;
     }
-    int32_t dots[CODES_BATCH_MAX];
-    space->kernels->dot_rows(&query->kernel, batch->rows, count, dots);
+    space->kernels->dot_rows(&query->kernel, batch->rows, count, batch->dots);
     load_metas(batch); /* after the rows, while which they had time to come from memory */
     for (size_t i = 0; i < count; i++) {
-        float distance = query->base +
-                         query->square_weight * batch->lengths[i] * batch->lengths[i] +
-                         batch->scales[i] * query->factor * (float)dots[i];
-        /* Sums beyond f32 may be infinite or no number at all: they sort last. */
-        batch->distances[i] = distance < FLT_MAX ? distance : FLT_MAX;
+        const struct code_meta meta = {batch->scales[i], batch->lengths[i]};
+        batch->distances[i] = weigh(query, meta, batch->dots[i]);
     }
 }
 

@@ -44,7 +44,9 @@ struct code_query {
     struct kernel_query kernel; /* its arrays are owned; width_max numbers each */
     size_t width_max;
     float base, square_weight, factor;
-    float scale; /* vector ~ scale * codes */
+    float scale;                    /* vector ~ scale * codes */
+    bool is_row;                    /* set by codes_query_row: kernel.values is not filled in */
+    struct kernel_edge_query edges; /* set by codes_query_edges; its array is owned */
     /* Set by codes_query_bound, for codes_floors and codes_bounds. */
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
     double error;  /* L2 length of its own rounding error */
@@ -79,6 +81,8 @@ void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);
 /* Measures what codes_floors and codes_bounds need: walks do without. After codes_query_vector. */
 void codes_query_bound(const struct code_space *space, struct code_query *query);
+/* Measures what estimates by edges need (edges.h). After codes_query_vector or _row. */
+void codes_query_edges(const struct code_space *space, struct code_query *query);
 /* The query is the vector that a code stands for; codes_bounds does not apply to it. */
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query);
@@ -91,11 +95,16 @@ struct code_batch {
     const struct code_meta *metas[CODES_BATCH_MAX];
     float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX]; /* from metas, by codes_distances */
     float distances[CODES_BATCH_MAX];                        /* finite or -infinity, never NaN */
+    int32_t dots[CODES_BATCH_MAX];
 };
 
 /* Fills in batch->scales, lengths and distances. */
 void codes_distances(const struct code_space *space, const struct code_query *query,
                      struct code_batch *batch);
+
+/* The distance of a single row. */
+float codes_distance(const struct code_space *space, const struct code_query *query,
+                     const uint8_t *row, struct code_meta meta);
 
 /* Lower bounds of the true distances of a measured batch, from the rows' errors: not above those of
  * codes_bounds, and cheaper. */

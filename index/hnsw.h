@@ -30,6 +30,7 @@ enum {
     HNSW_SEEDS_MAX = 64, /* slots each walk measures besides those it meets: bounds its cost */
     HNSW_CANDIDATES_MAX = 1024, /* from which neighbours are chosen: caps ef_construct */
     HNSW_EF_UNCALIBRATED = 128, /* until the graph is large enough to calibrate */
+    HNSW_CALIBRATED_MIN = 4096, /* slots: smaller graphs keep the first default ef */
     HNSW_PLACES_MAX = 2 * VECTOR_INDEX_M_MAX, /* of the longest list */
 };
 
@@ -52,11 +53,13 @@ struct hnsw {
     _Atomic uint64_t linked;        /* slots in the graph, twins included */
     _Atomic uint32_t scored_per_ef; /* x 256: distances a walk takes for each entry of its pool */
     _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
+    _Atomic uint64_t calibrated_at; /* slots that were linked when it was set with edges */
     pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
     pthread_rwlock_t gate; /* shared: a slot is being linked; exclusive: repair's barrier */
     struct hnsw_seeds seeds;
-    pthread_mutex_t claim_lock; /* guards claim_cursor and the claim; a leaf */
-    uint32_t claim_cursor;      /* no slot below waits unclaimed */
+    pthread_mutex_t claim_lock;    /* guards claim_cursor and the claim; a leaf */
+    uint32_t claim_cursor;         /* no slot below waits unclaimed */
+    _Atomic uint32_t edges_cursor; /* up to which this pass has refreshed edges */
 };
 
 #define HNSW_NO_ENTRY UINT64_MAX
@@ -98,8 +101,10 @@ struct walk {
     struct index_scratch *scratch;
     struct hit *pool;
     size_t count, ef;
-    size_t cursor;         /* all before it in the pool were expanded */
-    uint32_t level;        /* that is walked on */
+    size_t cursor;   /* all before it in the pool were expanded */
+    size_t kept_max; /* of the expanded nodes, a walk by edges keeps so many, and at most ef */
+    bool was_full;   /* the walk met more than ef nodes */
+    uint32_t level;  /* that is walked on */
     struct search *search; /* polled and asked about filters; NULL while building */
     uint64_t scored;
 };
@@ -114,6 +119,14 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level);
 /* Fills the pool by walking on one level from `start`, whose distance is known. */
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level);
 
+/* The same on level 0 by the edges of nodes: for a query of codes_query_vector, where the store
+ * keeps edges (hnsw_edge_walk.c). The pool gets the nodes that were expanded. */
+void hnsw_walk_edges(struct walk *walk, struct hit start);
+
+/* Fills the pool with the nearest nodes from the entry on, by edges where the store has them; the
+ * query must then have been given to codes_query_edges. */
+void hnsw_walk_nearest(struct walk *walk, uint64_t entry);
+
 /* The same from `start` and from slots that pass, over slots that pass (hnsw_filter.c); ends early
  * once scored_max distances were taken. The search has a filter. */
 void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max);
@@ -125,6 +138,10 @@ typedef bool hnsw_accepts_fn(void *walk, uint32_t slot);
 void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts);
 bool hnsw_walk_next(struct walk *walk, uint32_t *slot);
 void hnsw_walk_end(struct walk *walk);
+/* Inserts a hit that is nearer than the last, or finds room; returns its place. */
+size_t hnsw_walk_insert(struct walk *walk, struct hit hit);
+/* Puts the seeds, which links may fail to lead to, into the batch. */
+void hnsw_walk_add_seeds(struct walk *walk);
 
 /* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c) -------------------------------------
  */
@@ -145,6 +162,9 @@ size_t hnsw_select(const struct hnsw *hnsw, struct index_scratch *scratch,
 
 /* Sets default_ef from walks of sampled slots (hnsw_calibrate.c). Builder. */
 void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch);
+
+/* Writes some of the edges whose links changed; false if there are none (hnsw_edges.c). Builder. */
+bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
 
 void hnsw_lock(const struct hnsw *hnsw, uint32_t slot);
 void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot);

@@ -3,10 +3,6 @@
 
 #include <assert.h>
 
-enum {
-    CALIBRATED_MIN = 4096 /* smaller graphs keep the first default ef */
-};
-
 /* Takes slots that are being unlinked, and the slot itself, out of the candidates. */
 static struct hnsw_candidates drop_leaving(const struct hnsw *hnsw, struct walk *walk,
                                            uint32_t slot) {
@@ -140,7 +136,7 @@ static void link_slot(struct hnsw *hnsw, struct walk *walk, uint32_t slot) {
 
 /* The default ef is calibrated each time the graph has doubled. */
 static bool is_power_of_two(uint64_t count) {
-    return count >= CALIBRATED_MIN && (count & (count - 1)) == 0;
+    return count >= HNSW_CALIBRATED_MIN && (count & (count - 1)) == 0;
 }
 
 static bool claim(struct hnsw *hnsw, uint32_t *slot) {

@@ -39,8 +39,7 @@ static void scan(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_
 static size_t count_found(struct walk *walk, uint64_t entry, uint32_t slot,
                           const struct top_k *truth) {
     size_t found = 0;
-    struct hit start = hnsw_walk_descend(walk, entry, 0);
-    hnsw_walk_level(walk, start, 0);
+    hnsw_walk_nearest(walk, entry);
     for (size_t i = 0; i < walk->count && i <= NEAREST && found < truth->count; i++)
         found += walk->pool[i].slot != slot &&
                  walk->pool[i].distance <= truth->hits[truth->count - 1].distance;
@@ -68,15 +67,18 @@ void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
             break;
         codes_query_row(hnsw->space, store_code(store, at), *store_meta(store, at),
                         &scratch->query);
+        if (store->edge_blocks > 0)
+            codes_query_edges(hnsw->space, &scratch->query);
         top_k_init(&truth, nearest, NEAREST);
         scan(hnsw, scratch, at, &truth);
         wanted += truth.count;
         for (size_t e = 0; e < count; e++) {
-            walk.ef = efs[e];
+            walk.ef = walk.kept_max = efs[e];
             found[e] += count_found(&walk, entry, at, &truth);
         }
     }
-    for (size_t e = 0; e < count && wanted > 0; e++) {
+    /* A walk by edges expands about two thirds of the nodes that another of its ef expands. */
+    for (size_t e = store->edge_blocks > 0 ? 1 : 0; e < count && wanted > 0; e++) {
         atomic_store_explicit(&hnsw->default_ef, efs[e], memory_order_relaxed);
         if ((double)found[e] >= recall_wanted * (double)wanted)
             break;

@@ -111,5 +111,6 @@ void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max
         if (search_is_over(walk->search))
             break;
     }
+    walk->was_full = walk->count == walk->ef;
     hnsw_walk_end(walk);
 }

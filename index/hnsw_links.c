@@ -112,7 +112,7 @@ static bool prune(const struct hnsw *hnsw, struct index_scratch *scratch, uint32
     uint32_t victim = find_victim(list, places, &rivals, is_kept);
     if (victim == places)
         return false;
-    hnsw_link_store(list, victim, is_chosen ? link : link | HNSW_FILLER);
+    hnsw_links_put(hnsw, owner, victim, is_chosen ? link : link | HNSW_FILLER);
     return true;
 }
 
@@ -141,7 +141,7 @@ void hnsw_links_add(const struct hnsw *hnsw, struct index_scratch *scratch, uint
     if (place == places)
         prune(hnsw, scratch, owner, slot);
     else if (hnsw_link_load(list, place) != (slot | HNSW_KEPT))
-        hnsw_link_store(list, place, slot);
+        hnsw_links_put(hnsw, owner, place, slot);
     hnsw_unlock(hnsw, owner);
 }
 
@@ -163,7 +163,7 @@ bool hnsw_links_keep(const struct hnsw *hnsw, struct index_scratch *scratch, uin
     if (place == places)
         is_done = prune(hnsw, scratch, owner, slot | HNSW_KEPT);
     else
-        hnsw_link_store(list, place, slot | HNSW_KEPT);
+        hnsw_links_put(hnsw, owner, place, slot | HNSW_KEPT);
     hnsw_unlock(hnsw, owner);
     return is_done;
 }
@@ -215,22 +215,29 @@ void hnsw_links_add_upper(const struct hnsw *hnsw, struct index_scratch *scratch
     hnsw_unlock(hnsw, owner);
 }
 
+static void put_on(const struct hnsw *hnsw, uint32_t slot, uint32_t level, uint32_t place,
+                   uint32_t link) {
+    if (level == 0)
+        hnsw_links_put(hnsw, slot, place, link);
+    else
+        hnsw_link_store(hnsw_list(hnsw, slot, level), place, link);
+}
+
 void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
                       const struct hnsw_candidates *candidates, uint32_t level) {
     bool is_chosen[HNSW_CANDIDATES_MAX];
     const struct hit *hits = candidates->hits;
     size_t count = candidates->count;
-    _Atomic uint32_t *list = hnsw_list(hnsw, slot, level);
     uint32_t places = hnsw_places(hnsw, level), place = 0;
     hnsw_select(hnsw, scratch, candidates, hnsw->m, is_chosen);
     for (size_t i = 0; i < count; i++) {
         if (is_chosen[i])
-            hnsw_link_store(list, place++, hits[i].slot);
+            put_on(hnsw, slot, level, place++, hits[i].slot);
     }
     for (size_t i = 0; level == 0 && i < count && place < places; i++) {
         if (!is_chosen[i])
-            hnsw_link_store(list, place++, hits[i].slot | HNSW_FILLER);
+            put_on(hnsw, slot, level, place++, hits[i].slot | HNSW_FILLER);
     }
     for (; place < places; place++)
-        hnsw_link_store(list, place, SLOT_NONE);
+        put_on(hnsw, slot, level, place, SLOT_NONE);
 }

@@ -17,13 +17,24 @@ static inline void hnsw_link_store(_Atomic uint32_t *list, uint32_t place, uint3
     atomic_store_explicit(&list[place], link, memory_order_release);
 }
 
-/* The slot of a link that is not SLOT_NONE. */
+/* The slot of a link; of SLOT_NONE none that there is. */
 static inline uint32_t hnsw_link_slot(uint32_t link) {
     return link & ~(HNSW_FILLER | HNSW_KEPT);
 }
 
 static inline bool hnsw_link_is_kept(uint32_t link) {
     return !(link & HNSW_FILLER) && (link & HNSW_KEPT); /* SLOT_NONE has both bits */
+}
+
+/* Puts a link into a place of the owner's level-0 list: what the owner knew of the slot that was
+ * there is stale then. */
+static inline void hnsw_links_put(const struct hnsw *hnsw, uint32_t owner, uint32_t place,
+                                  uint32_t link) {
+    _Atomic uint32_t *list = store_links(hnsw->store, owner);
+    if (hnsw_link_slot(hnsw_link_load(list, place)) == hnsw_link_slot(link))
+        hnsw_link_store(list, place, link);
+    else
+        store_set_link(hnsw->store, owner, place, link);
 }
 
 void hnsw_links_sort(struct hit *hits, size_t count);

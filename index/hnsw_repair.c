@@ -159,14 +159,14 @@ static uint32_t mend_level_0(struct repair *repair, uint32_t owner) {
     uint32_t links = settle(repair, &candidates, list, is_chosen);
     for (size_t i = 0; i < candidates.count; i++) {
         if (is_chosen[i])
-            hnsw_link_store(list, place++, candidates.hits[i].slot);
+            hnsw_links_put(hnsw, owner, place++, candidates.hits[i].slot);
     }
     for (size_t i = 0; i < candidates.count && place < places; i++) {
         if (!is_chosen[i])
-            hnsw_link_store(list, place++, candidates.hits[i].slot | HNSW_FILLER);
+            hnsw_links_put(hnsw, owner, place++, candidates.hits[i].slot | HNSW_FILLER);
     }
     for (; place < places; place++)
-        hnsw_link_store(list, place, SLOT_NONE);
+        hnsw_links_put(hnsw, owner, place, SLOT_NONE);
     hnsw_unlock(hnsw, owner);
     return links;
 }

@@ -4,7 +4,6 @@
 enum {
     POOL_MAX = 2 * VECTOR_INDEX_EF_MAX,
     SPARE_MIN = 10,      /* candidates measured beyond k, and at least half of k */
-    STARTS = 8,          /* nodes of level 1 from which level 0 is entered */
     PREFETCHED_MAX = 64, /* slots whose life is asked for before it is looked at */
     PILOT_EF = 64,
     TWINS_MAX = 4096 /* followed from one slot: beyond, equal vectors are not all compared by id */
@@ -67,10 +66,14 @@ static void mark_hits(struct visited *visited, const struct top_k *top) {
     }
 }
 
-/* True if of the whole pool about as many are of use as a walk of half the ef would hold. */
-static bool is_enough(const struct collection *found, const struct walk *walk, size_t ef) {
-    return found->looked > 0 && found->count >= found->wanted &&
-           found->wanted * walk->count / found->looked >= ef / 2;
+/* True if of the whole pool about as many are of use as a walk of half the ef would hold, or of
+ * three quarters by edges, which expands fewer nodes. */
+static bool is_enough(const struct collection *found, const struct walk *walk, size_t k,
+                      size_t ef) {
+    bool is_all = found->looked == walk->count;
+    size_t least = walk->hnsw->store->edge_blocks > 0 ? ef - ef / 4 : ef / 2;
+    return found->looked > 0 && found->count >= (is_all ? k : found->wanted) &&
+           found->count * walk->ef / found->looked >= least;
 }
 
 /* Looks around the query before a walk that keeps to passing slots: where far fewer pass than
@@ -85,6 +88,19 @@ static bool passes_around(const struct hnsw_way *way, struct walk *walk, struct 
     return (double)passing >= way->share / 2 * (double)walk->count;
 }
 
+/* False if a walk that keeps to what passes would end in the wrong place. */
+static bool walk_as(struct walk *walk, uint64_t entry, const struct hnsw_way *way) {
+    if (!way->is_filtered) {
+        hnsw_walk_nearest(walk, entry);
+        return true;
+    }
+    struct hit start = hnsw_walk_descend(walk, entry, 0);
+    if (!passes_around(way, walk, start))
+        return false;
+    hnsw_walk_filtered(walk, start, way->scored_max);
+    return true;
+}
+
 /* Walks with growing pools until enough of what is found is of use. */
 static enum status find(struct collection *found, const struct hnsw *hnsw,
                         const struct hnsw_way *way, const struct top_k *top) {
@@ -93,27 +109,25 @@ static enum status find(struct collection *found, const struct hnsw *hnsw,
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     uint64_t before = search->scored;
     struct walk walk;
+    if (hnsw->store->edge_blocks > 0 && !way->is_filtered)
+        codes_query_edges(hnsw->space, &scratch->query);
     for (size_t ef = way->walk_ef; entry != HNSW_NO_ENTRY && ef <= POOL_MAX; ef *= 2) {
         if (!scratch_reserve_hits(&scratch->rows, found->wanted + 1) ||
             !hnsw_walk_init(&walk, hnsw, scratch, ef))
             return STATUS_NO_MEMORY;
         walk.search = search;
-        struct hit start = hnsw_walk_descend(&walk, entry, 0);
-        if (way->is_filtered && !passes_around(way, &walk, start))
+        walk.kept_max = 2 * found->wanted * (ef / way->ef + 1);
+        if (!walk_as(&walk, entry, way))
             break;
-        if (way->is_filtered)
-            hnsw_walk_filtered(&walk, start, way->scored_max);
-        else
-            hnsw_walk_level(&walk, start, 0);
         if (search->status != STATUS_OK)
             return search->status;
         mark_hits(&scratch->visited, top);
         found->count = found->looked = 0;
         if (!collect(hnsw, &walk, found))
             return STATUS_NO_MEMORY;
-        found->is_enough = is_enough(found, &walk, way->ef);
+        found->is_enough = is_enough(found, &walk, top->k, way->ef);
         /* Or the walk met all it can meet, or a longer one would cost more than a scan. */
-        if (found->is_enough || walk.count < ef || 2 * (search->scored - before) > way->scored_max)
+        if (found->is_enough || !walk.was_full || 2 * (search->scored - before) > way->scored_max)
             break;
     }
     return STATUS_OK;

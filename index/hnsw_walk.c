@@ -13,19 +13,22 @@ enum {
     LINE = 64,               /* bytes of a cache line */
     PREFETCHED = 4,          /* rows asked for while the batch is gathered; kernels go on */
     PREFETCHED_BYTES = 1024, /* of each: what follows comes by itself */
+    EDGES_FROM_LEVEL = 2,    /* from which walks by edges enter level 0: further down costs more */
 };
 
 #define EXPANDED UINT32_C(0x80000000) /* in the slot of a hit of the pool */
 
 bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scratch *scratch,
                     size_t ef) {
-    if (!scratch_reserve_hits(&scratch->pool, ef + 1 + CODES_BATCH_MAX))
+    if (!scratch_reserve_hits(&scratch->pool, ef + 1 + CODES_BATCH_MAX) ||
+        (hnsw->store->edge_blocks > 0 && !bucket_queue_reserve(&scratch->queue, ef)))
         return false;
     *walk = (struct walk){.hnsw = hnsw,
                           .query = &scratch->query,
                           .scratch = scratch,
                           .pool = scratch->pool.items,
-                          .ef = ef};
+                          .ef = ef,
+                          .kept_max = ef};
     return true;
 }
 
@@ -45,6 +48,10 @@ static inline size_t insert(struct walk *walk, struct hit hit) {
     pool[low] = hit;
     walk->count++;
     return low;
+}
+
+size_t hnsw_walk_insert(struct walk *walk, struct hit hit) {
+    return insert(walk, hit);
 }
 
 /* The neighbours that the walk meets for the first time. Without branches: about half of them are
@@ -101,16 +108,16 @@ void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
     struct code_batch *batch = &walk->scratch->batch;
     codes_distances(walk->hnsw->space, walk->query, batch);
     walk->scored += batch->count;
-    size_t nearer[CODES_BATCH_MAX], nearer_count = 0;
+    uint32_t *nearer = walk->scratch->nearer;
+    size_t nearer_count = 0;
     /* Without branches, since no processor could guess them. */
     float worst = walk->count == walk->ef ? walk->pool[walk->count - 1].distance : INFINITY;
-    for (size_t i = 0; i < batch->count; i++) {
+    for (uint32_t i = 0; i < batch->count; i++) {
         nearer[nearer_count] = i;
         nearer_count += batch->distances[i] < worst;
     }
     for (size_t i = 0; i < nearer_count; i++) {
-        struct hit hit = {.slot = batch->slots[nearer[i]],
-                          .distance = batch->distances[nearer[i]]};
+        struct hit hit = {.slot = batch->slots[nearer[i]], .distance = batch->distances[nearer[i]]};
         if (walk->count == walk->ef && hit.distance >= walk->pool[walk->count - 1].distance)
             continue;
         if (accepts && !accepts(walk, hit.slot))
@@ -162,19 +169,16 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) 
     return best;
 }
 
-/* Looks at the seeds, which links may fail to lead to. */
-static void take_seeds(struct walk *walk) {
+void hnsw_walk_add_seeds(struct walk *walk) {
     const struct hnsw *hnsw = walk->hnsw;
     struct visited *visited = &walk->scratch->visited;
     uint32_t used = atomic_load_explicit(&hnsw->seeds.used, memory_order_acquire);
     walk->scratch->batch.count = 0;
     for (uint32_t i = 0; i < used; i++) {
         uint32_t seed = hnsw_seeds_load(&hnsw->seeds, i);
-        if (seed < visited->capacity && visited_add(visited, seed))
+        if (visited_is_new(visited, seed) && visited_add(visited, seed))
             search_batch_add(hnsw->store, &walk->scratch->batch, seed);
     }
-    if (walk->scratch->batch.count > 0)
-        hnsw_walk_take(walk, NULL);
 }
 
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
@@ -186,8 +190,10 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
     walk->count = 1;
     walk->cursor = 0;
     walk->level = level;
-    if (level == 0)
-        take_seeds(walk);
+    if (level == 0) {
+        hnsw_walk_add_seeds(walk);
+        hnsw_walk_take(walk, NULL);
+    }
     while (hnsw_walk_next(walk, &slot)) {
         gather(walk, slot, level);
         /* Unless a nearer one turns up, this one is next. */
@@ -200,5 +206,15 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
                 break;
         }
     }
+    walk->was_full = walk->count == walk->ef;
     hnsw_walk_end(walk);
+}
+
+void hnsw_walk_nearest(struct walk *walk, uint64_t entry) {
+    bool has_edges = walk->hnsw->store->edge_blocks > 0;
+    struct hit start = hnsw_walk_descend(walk, entry, has_edges ? EDGES_FROM_LEVEL : 0);
+    if (has_edges)
+        hnsw_walk_edges(walk, start);
+    else
+        hnsw_walk_level(walk, start, 0);
 }

@@ -88,7 +88,6 @@ void image_fill_header(const struct image *image, uint8_t header[IMAGE_HEADER_BY
     memset(header, 0, IMAGE_HEADER_BYTES);
     memcpy(header, magic, sizeof(magic));
     put_u32(header, 8, IMAGE_VERSION);
-    put_u32(header, 12, image->profile);
     put_u32(header, 16, (uint32_t)hnsw->space->dimension);
     put_u32(header, 20, image->distance);
     put_u32(header, 24, hnsw->m);

@@ -6,7 +6,7 @@
  * header, 128 bytes:
  *    0  8  magic "nighgrph"           48  8  entry: level << 32 | slot; all ones: none
  *    8  4  version (2)                56  4  slot_end: slots in the sections
- *   12  4  profile                    60  4  default ef
+ *   12  4  zero                       60  4  default ef
  *   16  4  dimension                  64  8  the owner's operation
  *   20  4  distance                   72  8  the owner's incarnation
  *   24  4  m                          80  4  distances a walk takes for each of ef, x 256
@@ -36,7 +36,6 @@ enum {
 struct image {
     struct hnsw *hnsw;
     enum distance distance;
-    enum index_profile profile;
     uint64_t operation, incarnation; /* the owner's */
 };
 

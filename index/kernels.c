@@ -147,12 +147,47 @@ static bool agrees_on_transforms(const struct kernels *kernels, const struct tri
     return kernels->max_abs(a, TRIAL_BYTES) == max && memcmp(codes, expected, sizeof(codes)) == 0;
 }
 
+/* Signs of the trial's bits and numbers in a block, asked about the values. */
+static bool agrees_on_edges(const struct kernels *kernels, const struct trial *trial) {
+    const struct kernels *both[] = {kernels, &kernels_scalar};
+    _Alignas(64) uint8_t block[4 * TRIAL_BYTES + 4 * KERNELS_EDGES];
+    _Alignas(64) int8_t sums[2][4 * TRIAL_BYTES];
+    float estimates[2][KERNELS_EDGES];
+    struct kernel_edge edges[2];
+    for (size_t i = 0; i < 2; i++) {
+        const struct kernel_edge_ends ends = {.from = trial->rows[0],
+                                              .to = trial->rows[1],
+                                              .from_scale = trial->scales[0],
+                                              .to_scale = trial->scales[1],
+                                              .width = TRIAL_BYTES};
+        uint64_t signs[TRIAL_BYTES / 64];
+        struct kernel_edge_query query = {.sums = sums[i], .width = TRIAL_BYTES};
+        memset(block, 0x3f, sizeof(block)); /* offsets and slopes are ordinary numbers */
+        query.step = both[i]->edge_sums(trial->values, TRIAL_BYTES, sums[i]);
+        edges[i] = both[i]->edge_measure(&ends, signs);
+        for (size_t place = 0; place < KERNELS_EDGES; place++)
+            both[i]->edge_write(block, place, place % 3 ? trial->bits : signs, TRIAL_BYTES);
+        both[i]->edge_estimates(&query, block, 0, 0, estimates[i]);
+    }
+    float square = edges[1].square;
+    for (size_t i = 0; i < KERNELS_EDGES; i++) {
+        if (!is_close(estimates[0][i], estimates[1][i], fabsf(estimates[1][i]) + 1))
+            return false;
+    }
+    return memcmp(sums[0], sums[1], sizeof(sums[0])) == 0 &&
+           is_close(edges[0].square, square, square) &&
+           is_close(edges[0].spread, edges[1].spread, edges[1].spread) &&
+           is_close(edges[0].from_sign, edges[1].from_sign,
+                    edges[1].spread + fabsf(edges[1].from_sign)) &&
+           is_close(edges[0].from_edge, edges[1].from_edge, square + fabsf(edges[1].from_edge));
+}
+
 static bool agrees_with_scalar(const struct kernels *kernels) {
     struct trial trial = {0};
     for (uint64_t seed = 0; seed < TRIALS; seed++) {
         make_trial(&trial, seed);
         if (!agrees_on_codes(kernels, &trial) || !agrees_on_floats(kernels, &trial) ||
-            !agrees_on_transforms(kernels, &trial))
+            !agrees_on_transforms(kernels, &trial) || !agrees_on_edges(kernels, &trial))
             return false;
     }
     return true;

@@ -14,7 +14,33 @@
 #include <stdint.h>
 
 enum {
-    KERNELS_BLOCK = 64
+    KERNELS_BLOCK = 64,
+    KERNELS_EDGES = 32, /* edges whose signs lie in one block; see edges.h */
+};
+
+/* Blocks of edges are read while a builder writes them: that is how readers need no lock. */
+#define KERNELS_RACING __attribute__((no_sanitize("thread")))
+
+/* A vector, as blocks of edges are asked about it. */
+struct kernel_edge_query {
+    const int8_t *sums; /* 4 * width: for each four values their 16 signed sums, in steps */
+    size_t width;       /* values: a multiple of KERNELS_BLOCK */
+    float step;         /* 0: all values are 0, or leave f32 */
+};
+
+/* An edge between two rows of codes. */
+struct kernel_edge_ends {
+    const uint8_t *from, *to;
+    float from_scale, to_scale;
+    size_t width;
+};
+
+/* With r = to - from and u its signs. */
+struct kernel_edge {
+    float square;    /* <r, r> */
+    float spread;    /* <u, r> */
+    float from_sign; /* <from, u> */
+    float from_edge; /* <from, r> */
 };
 
 /* What a row of codes is compared with. */
@@ -48,12 +74,30 @@ struct kernels {
     int32_t (*decode)(const uint8_t *row, int8_t *codes, size_t bytes);
     /* codes[j] = round(values[j] * factor), where |values[j] * factor| <= 127.5. */
     void (*quantise)(const float *values, float factor, int8_t *codes, size_t count);
+
+    /* ---- Edges. How the signs lie in a block is the set's own affair. */
+
+    /* Bit j of b tells the sign of values[4 i + j] in sums[16 i + b]; returns the step. */
+    float (*edge_sums)(const float *values, size_t width, int8_t *sums);
+    /* Bit j of signs: u[j] is 1, else -1. */
+    struct kernel_edge (*edge_measure)(const struct kernel_edge_ends *ends, uint64_t *signs);
+    void (*edge_write)(uint8_t *block, size_t place, const uint64_t *signs, size_t width);
+    /* estimates[i] = distance + offset[i] - slope[i] * <u[i], values>, where the upper halves of
+     * f32 offsets and slopes follow the 4 * width bytes of signs. Returns the places below limit.
+     */
+    uint32_t (*edge_estimates)(const struct kernel_edge_query *query, const uint8_t *block,
+                               float distance, float limit, float *estimates);
 };
 
 const struct kernels *kernels_get(void);
 
 /* The set of that name if this build has it and this machine runs it, else NULL. For tests. */
 const struct kernels *kernels_by_name(const char *name);
+
+/* Parts of the scalar set that other sets use, too. */
+struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends,
+                                               uint64_t *signs);
+void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *signs, size_t width);
 
 extern const struct kernels kernels_scalar;
 #if defined(__x86_64__)

@@ -1,8 +1,10 @@
 /* Kernels for AVX2 with FMA: 32 codes an instruction. */
 #include "index/kernels.h"
 
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 enum {
     AHEAD = 8, /* rows prefetched before they are summed */
@@ -196,6 +198,146 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
     }
 }
 
+/* ---- Edges: blocks lie as in the scalar set ---------------------------------------------------
+ */
+
+enum {
+    EDGE_LANES = KERNELS_EDGES / 2, /* bytes that hold four coordinates of all edges */
+    WIDEN_AFTER = 256,              /* table look-ups whose sum is sure to fit 16 bits: 127 each */
+};
+
+/* Eight sums of the four values, with the signs that the bits of first, first + 1, ... tell. */
+static inline __m256 sum_signed(const float *values, unsigned first) {
+    const __m256i numbers =
+        _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int)first));
+    __m256 terms[4];
+    for (unsigned j = 0; j < 4; j++) {
+        /* The sign bit of a term is that of ~number, moved up. */
+        __m256i flips = _mm256_andnot_si256(_mm256_slli_epi32(numbers, (int)(31 - j)),
+                                            _mm256_set1_epi32(INT32_MIN));
+        terms[j] = _mm256_xor_ps(_mm256_set1_ps(values[j]), _mm256_castsi256_ps(flips));
+    }
+    return _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(terms[0], terms[1]), terms[2]), terms[3]);
+}
+
+static float edge_sums(const float *values, size_t width, int8_t *sums) {
+    float max = 0;
+    for (size_t i = 0; i < width; i += 4) {
+        float sum =
+            fabsf(values[i]) + fabsf(values[i + 1]) + fabsf(values[i + 2]) + fabsf(values[i + 3]);
+        max = sum > max ? sum : max;
+    }
+    if (!(max >= 127 * FLT_MIN && max <= FLT_MAX)) {
+        memset(sums, 0, 4 * width);
+        return 0;
+    }
+    const __m256 factor = _mm256_set1_ps(127 / max);
+    for (size_t i = 0; i < width; i += 4) {
+        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(sum_signed(values + i, 0), factor));
+        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(sum_signed(values + i, 8), factor));
+        __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+        __m128i bytes =
+            _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128((__m128i *)(sums + 4 * i), bytes);
+    }
+    return max / 127;
+}
+
+/* Eight numbers of a row of codes. */
+static inline __m256 load_row(const uint8_t *row, __m256 scale) {
+    __m256i codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)row));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(128))),
+                         scale);
+}
+
+static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends, uint64_t *signs) {
+    const __m256 from_scale = _mm256_set1_ps(ends->from_scale);
+    const __m256 to_scale = _mm256_set1_ps(ends->to_scale);
+    __m256 square = _mm256_setzero_ps(), spread = square, from_sign = square, from_edge = square;
+    for (size_t i = 0; i < ends->width; i += LANES) {
+        __m256 from = load_row(ends->from + i, from_scale);
+        __m256 r = _mm256_sub_ps(load_row(ends->to + i, to_scale), from);
+        __m256 negative = _mm256_cmp_ps(r, _mm256_setzero_ps(), _CMP_LT_OQ);
+        uint64_t bits = ~(unsigned)_mm256_movemask_ps(negative) & 0xff;
+        signs[i / 64] = (i % 64 ? signs[i / 64] : 0) | bits << (i % 64);
+        square = _mm256_fmadd_ps(r, r, square);
+        spread = _mm256_add_ps(spread, abs_floats(r));
+        __m256 flips = _mm256_and_ps(negative, _mm256_set1_ps(-0.0f));
+        from_sign = _mm256_add_ps(from_sign, _mm256_xor_ps(from, flips));
+        from_edge = _mm256_fmadd_ps(from, r, from_edge);
+    }
+    return (struct kernel_edge){.square = sum_floats(square),
+                                .spread = sum_floats(spread),
+                                .from_sign = sum_floats(from_sign),
+                                .from_edge = sum_floats(from_edge)};
+}
+
+/* Sums of 32 edges: eight edges a register, in their order. */
+struct edge_totals {
+    __m256i lanes[4];
+};
+
+static inline __m256i widen(__m256i total, __m128i words) {
+    return _mm256_add_epi32(total, _mm256_cvtepi16_epi32(words));
+}
+
+KERNELS_RACING static inline struct edge_totals sum_edges(const struct kernel_edge_query *query,
+                                                          const uint8_t *block) {
+    const __m256i half = _mm256_set1_epi8(0x0f), one = _mm256_set1_epi8(1);
+    struct edge_totals totals = {{_mm256_setzero_si256(), _mm256_setzero_si256(),
+                                  _mm256_setzero_si256(), _mm256_setzero_si256()}};
+    size_t count = query->width / 4; /* even */
+    for (size_t begin = 0; begin < count; begin += WIDEN_AFTER) {
+        size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
+        __m256i a = _mm256_setzero_si256(), b = a;
+        for (size_t i = begin; i < end; i += 2) {
+            __m256i found[2];
+            for (size_t j = 0; j < 2; j++) {
+                size_t at = (i + j) * EDGE_LANES;
+                __m128i signs = _mm_load_si128((const __m128i *)(block + at));
+                __m128i table = _mm_load_si128((const __m128i *)(query->sums + at));
+                __m256i both = _mm256_set_m128i(_mm_srli_epi16(signs, 4), signs);
+                found[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table),
+                                               _mm256_and_si256(both, half));
+            }
+            /* Pairs of look-ups are added as 16 bits. */
+            a = _mm256_add_epi16(
+                a, _mm256_maddubs_epi16(one, _mm256_unpacklo_epi8(found[0], found[1])));
+            b = _mm256_add_epi16(
+                b, _mm256_maddubs_epi16(one, _mm256_unpackhi_epi8(found[0], found[1])));
+        }
+        totals.lanes[0] = widen(totals.lanes[0], _mm256_castsi256_si128(a));
+        totals.lanes[1] = widen(totals.lanes[1], _mm256_castsi256_si128(b));
+        totals.lanes[2] = widen(totals.lanes[2], _mm256_extracti128_si256(a, 1));
+        totals.lanes[3] = widen(totals.lanes[3], _mm256_extracti128_si256(b, 1));
+    }
+    return totals;
+}
+
+/* Eight numbers of which the upper halves lie at `halves`. */
+static inline __m256 load_halves(const uint8_t *halves) {
+    __m128i bits = _mm_load_si128((const __m128i *)(const void *)halves);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
+                                              const uint8_t *block, float distance, float limit,
+                                              float *estimates) {
+    const uint8_t *offsets = block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    struct edge_totals totals = sum_edges(query, block);
+    uint32_t below = 0;
+    for (size_t i = 0; i < 4; i++) {
+        __m256 slope =
+            _mm256_mul_ps(load_halves(slopes + 2 * LANES * i), _mm256_set1_ps(query->step));
+        __m256 base = _mm256_add_ps(_mm256_set1_ps(distance), load_halves(offsets + 2 * LANES * i));
+        __m256 x = _mm256_fnmadd_ps(slope, _mm256_cvtepi32_ps(totals.lanes[i]), base);
+        _mm256_storeu_ps(estimates + LANES * i, x);
+        __m256 is_below = _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ);
+        below |= (uint32_t)_mm256_movemask_ps(is_below) << (LANES * i);
+    }
+    return below;
+}
+
 const struct kernels kernels_avx2 = {
     .name = "avx2",
     .dot_rows = dot_rows,
@@ -208,4 +350,8 @@ const struct kernels kernels_avx2 = {
     .max_abs = max_abs,
     .decode = decode,
     .quantise = quantise,
+    .edge_sums = edge_sums,
+    .edge_measure = edge_measure,
+    .edge_write = kernels_scalar_edge_write,
+    .edge_estimates = edge_estimates,
 };

@@ -1,8 +1,10 @@
 /* Kernels for AVX-512 with VNNI: 64 codes an instruction. */
 #include "index/kernels.h"
 
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 enum {
     GROUP = 4,  /* rows summed together: the query is loaded once for them */
@@ -193,6 +195,118 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
     }
 }
 
+/* ---- Edges ------------------------------------------------------------------------------------
+ *
+ * A register holds the signs of 16 coordinates of 32 edges: lane i those of edge i in the lower
+ * halves of its four bytes, of edge i + 16 in the upper halves, a byte for each four coordinates.
+ * So one permutation of bytes looks up a table of 64 sums, and one product adds up the four of a
+ * lane.
+ */
+
+static float edge_sums(const float *values, size_t width, int8_t *sums) {
+    const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+    static const __mmask16 negative[4] = {0x5555, 0x3333, 0x0f0f, 0x00ff};
+    __m512 max = _mm512_setzero_ps();
+    for (size_t i = 0; i < width; i += LANES) {
+        __m512 x = _mm512_abs_ps(_mm512_loadu_ps(values + i));
+        /* ((a + b) + c) + d, as the scalar kernel adds, in the first lane of each four. */
+        __m512 sum = _mm512_add_ps(x, _mm512_permute_ps(x, 0x55));
+        sum = _mm512_add_ps(sum, _mm512_permute_ps(x, 0xaa));
+        sum = _mm512_add_ps(sum, _mm512_permute_ps(x, 0xff));
+        max = _mm512_mask_max_ps(max, 0x1111, sum, max);
+    }
+    float largest = _mm512_reduce_max_ps(max);
+    if (!(largest >= 127 * FLT_MIN && largest <= FLT_MAX)) {
+        memset(sums, 0, 4 * width);
+        return 0;
+    }
+    const __m512 factor = _mm512_set1_ps(127 / largest);
+    for (size_t i = 0; i < width; i += 4) {
+        __m512 terms[4];
+        for (size_t j = 0; j < 4; j++) {
+            __m512i x = _mm512_castps_si512(_mm512_set1_ps(values[i + j]));
+            terms[j] = _mm512_castsi512_ps(_mm512_mask_xor_epi32(x, negative[j], x, sign));
+        }
+        __m512 sum = _mm512_add_ps(_mm512_add_ps(terms[0], terms[1]), terms[2]);
+        __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_add_ps(sum, terms[3]), factor));
+        _mm_storeu_si128((__m128i *)(sums + 4 * i), _mm512_cvtsepi32_epi8(rounded));
+    }
+    return largest / 127;
+}
+
+/* 16 numbers of a row of codes. */
+static inline __m512 load_row(const uint8_t *row, __m512 scale) {
+    __m512i codes = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)row));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(128))),
+                         scale);
+}
+
+static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends, uint64_t *signs) {
+    const __m512 from_scale = _mm512_set1_ps(ends->from_scale);
+    const __m512 to_scale = _mm512_set1_ps(ends->to_scale);
+    __m512 square = _mm512_setzero_ps(), spread = square, from_sign = square, from_edge = square;
+    for (size_t i = 0; i < ends->width; i += LANES) {
+        __m512 from = load_row(ends->from + i, from_scale);
+        __m512 r = _mm512_sub_ps(load_row(ends->to + i, to_scale), from);
+        __mmask16 is_negative = _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_LT_OQ);
+        uint64_t bits = (uint16_t)~is_negative;
+        signs[i / 64] = (i % 64 ? signs[i / 64] : 0) | bits << (i % 64);
+        square = _mm512_fmadd_ps(r, r, square);
+        spread = _mm512_add_ps(spread, _mm512_abs_ps(r));
+        from_sign =
+            _mm512_mask_sub_ps(_mm512_add_ps(from_sign, from), is_negative, from_sign, from);
+        from_edge = _mm512_fmadd_ps(from, r, from_edge);
+    }
+    return (struct kernel_edge){.square = _mm512_reduce_add_ps(square),
+                                .spread = _mm512_reduce_add_ps(spread),
+                                .from_sign = _mm512_reduce_add_ps(from_sign),
+                                .from_edge = _mm512_reduce_add_ps(from_edge)};
+}
+
+KERNELS_RACING static void edge_write(uint8_t *block, size_t place, const uint64_t *signs,
+                                      size_t width) {
+    unsigned shift = place < LANES ? 0 : 4;
+    uint32_t *lanes = (uint32_t *)(void *)block + place % LANES;
+    for (size_t i = 0; i < width; i += LANES, lanes += LANES) {
+        uint32_t nibbles = _pdep_u32((uint16_t)(signs[i / 64] >> (i % 64)), 0x0f0f0f0f);
+        *lanes = (*lanes & ~(UINT32_C(0x0f0f0f0f) << shift)) | nibbles << shift;
+    }
+}
+
+/* 16 numbers of which the upper halves lie at `halves`. */
+static inline __m512 load_halves(const uint8_t *halves) {
+    __m256i bits = _mm256_load_si256((const __m256i *)(const void *)halves);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
+                                              const uint8_t *block, float distance, float limit,
+                                              float *estimates) {
+    const __m512i half = _mm512_set1_epi8(0x0f), one = _mm512_set1_epi8(1);
+    const __m512i tables = _mm512_set1_epi32(0x30201000); /* 16 sums a byte of a lane */
+    __m512i low = _mm512_setzero_si512(), high = low;
+    for (size_t i = 0; i < 4 * query->width; i += KERNELS_BLOCK) {
+        __m512i signs = _mm512_load_si512(block + i), sums = _mm512_load_si512(query->sums + i);
+        /* 0xEA: (a & b) | c */
+        __m512i a = _mm512_ternarylogic_epi32(signs, half, tables, 0xEA);
+        __m512i b = _mm512_ternarylogic_epi32(_mm512_srli_epi16(signs, 4), half, tables, 0xEA);
+        low = _mm512_dpbusd_epi32(low, one, _mm512_permutexvar_epi8(a, sums));
+        high = _mm512_dpbusd_epi32(high, one, _mm512_permutexvar_epi8(b, sums));
+    }
+    const uint8_t *offsets = block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    const __m512 base = _mm512_set1_ps(distance), step = _mm512_set1_ps(query->step);
+    __m512 x = _mm512_mul_ps(load_halves(slopes), step);
+    __m512 y = _mm512_mul_ps(load_halves(slopes + 2 * LANES), step);
+    x = _mm512_fnmadd_ps(x, _mm512_cvtepi32_ps(low), _mm512_add_ps(base, load_halves(offsets)));
+    y = _mm512_fnmadd_ps(y, _mm512_cvtepi32_ps(high),
+                         _mm512_add_ps(base, load_halves(offsets + 2 * LANES)));
+    _mm512_storeu_ps(estimates, x);
+    _mm512_storeu_ps(estimates + LANES, y);
+    const __m512 end = _mm512_set1_ps(limit);
+    return (uint32_t)_mm512_cmp_ps_mask(x, end, _CMP_LT_OQ) |
+           (uint32_t)_mm512_cmp_ps_mask(y, end, _CMP_LT_OQ) << LANES;
+}
+
 const struct kernels kernels_avx512 = {
     .name = "avx512",
     .dot_rows = dot_rows,
@@ -205,4 +319,8 @@ const struct kernels kernels_avx512 = {
     .max_abs = max_abs,
     .decode = decode,
     .quantise = quantise,
+    .edge_sums = edge_sums,
+    .edge_measure = edge_measure,
+    .edge_write = edge_write,
+    .edge_estimates = edge_estimates,
 };

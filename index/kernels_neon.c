@@ -2,7 +2,9 @@
 #include "index/kernels.h"
 
 #include <arm_neon.h>
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 enum {
     AHEAD = 8, /* rows prefetched before they are summed */
@@ -167,6 +169,91 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
     }
 }
 
+/* ---- Edges: blocks lie as in the scalar set ---------------------------------------------------
+ */
+
+enum {
+    EDGE_LANES = KERNELS_EDGES / 2, /* bytes that hold four coordinates of all edges */
+    WIDEN_AFTER = 256,              /* table look-ups whose sum is sure to fit 16 bits: 127 each */
+};
+
+static float edge_sums(const float *values, size_t width, int8_t *sums) {
+    float max = 0;
+    for (size_t i = 0; i < width; i += LANES) {
+        float sum =
+            fabsf(values[i]) + fabsf(values[i + 1]) + fabsf(values[i + 2]) + fabsf(values[i + 3]);
+        max = sum > max ? sum : max;
+    }
+    if (!(max >= 127 * FLT_MIN && max <= FLT_MAX)) {
+        memset(sums, 0, LANES * width);
+        return 0;
+    }
+    static const float signs[LANES][LANES] = {
+        {-1, 1, -1, 1}, {-1, -1, 1, 1}, {-1, 1, -1, 1}, {-1, -1, 1, 1}};
+    for (size_t i = 0; i < width; i += LANES) {
+        /* The first two values change within a register, the others from one to the next. */
+        float32x4_t inner = vaddq_f32(vmulq_n_f32(vld1q_f32(signs[0]), values[i]),
+                                      vmulq_n_f32(vld1q_f32(signs[1]), values[i + 1]));
+        for (size_t j = 0; j < LANES; j++) {
+            float32x4_t sum = vaddq_f32(inner, vdupq_n_f32(signs[2][j] * values[i + 2]));
+            sum = vaddq_f32(sum, vdupq_n_f32(signs[3][j] * values[i + 3]));
+            int16x4_t rounded = vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(sum, 127 / max)));
+            int8_t bytes[2 * LANES];
+            vst1_s8(bytes, vqmovn_s16(vcombine_s16(rounded, rounded)));
+            memcpy(sums + LANES * (i + j), bytes, LANES);
+        }
+    }
+    return max / 127;
+}
+
+/* Adds up the table look-ups of 32 edges. */
+static inline void sum_edges(const struct kernel_edge_query *query, const uint8_t *block,
+                             int32x4_t totals[KERNELS_EDGES / LANES]) {
+    size_t count = query->width / LANES;
+    for (size_t i = 0; i < KERNELS_EDGES / LANES; i++)
+        totals[i] = vdupq_n_s32(0);
+    for (size_t begin = 0; begin < count; begin += WIDEN_AFTER) {
+        size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
+        int16x8_t sums[4] = {vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0)};
+        for (size_t i = begin; i < end; i++) {
+            uint8x16_t signs = vld1q_u8(block + i * EDGE_LANES);
+            int8x16_t table = vld1q_s8(query->sums + i * EDGE_LANES);
+            int8x16_t low = vqtbl1q_s8(table, vandq_u8(signs, vdupq_n_u8(0x0f)));
+            int8x16_t high = vqtbl1q_s8(table, vshrq_n_u8(signs, 4));
+            sums[0] = vaddw_s8(sums[0], vget_low_s8(low));
+            sums[1] = vaddw_s8(sums[1], vget_high_s8(low));
+            sums[2] = vaddw_s8(sums[2], vget_low_s8(high));
+            sums[3] = vaddw_s8(sums[3], vget_high_s8(high));
+        }
+        for (size_t i = 0; i < 4; i++) {
+            totals[2 * i] = vaddw_s16(totals[2 * i], vget_low_s16(sums[i]));
+            totals[2 * i + 1] = vaddw_s16(totals[2 * i + 1], vget_high_s16(sums[i]));
+        }
+    }
+}
+
+/* Four numbers of which the upper halves lie at `halves`. */
+static inline float32x4_t load_halves(const uint8_t *halves) {
+    uint16x4_t bits = vreinterpret_u16_u8(vld1_u8(halves));
+    return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
+}
+
+static uint32_t edge_estimates(const struct kernel_edge_query *query, const uint8_t *block,
+                               float distance, float limit, float *estimates) {
+    const uint8_t *offsets = block + LANES * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    int32x4_t totals[KERNELS_EDGES / LANES];
+    uint32_t below = 0;
+    sum_edges(query, block, totals);
+    for (size_t i = 0; i < KERNELS_EDGES; i += LANES) {
+        float32x4_t slope = vmulq_n_f32(load_halves(slopes + 2 * i), query->step);
+        float32x4_t base = vaddq_f32(vdupq_n_f32(distance), load_halves(offsets + 2 * i));
+        vst1q_f32(estimates + i, vfmsq_f32(base, slope, vcvtq_f32_s32(totals[i / LANES])));
+    }
+    for (size_t i = 0; i < KERNELS_EDGES; i++)
+        below |= (uint32_t)(estimates[i] < limit) << i;
+    return below;
+}
+
 const struct kernels kernels_neon = {
     .name = "neon",
     .dot_rows = dot_rows,
@@ -179,4 +266,8 @@ const struct kernels kernels_neon = {
     .max_abs = max_abs,
     .decode = decode,
     .quantise = quantise,
+    .edge_sums = edge_sums,
+    .edge_measure = kernels_scalar_edge_measure,
+    .edge_write = kernels_scalar_edge_write,
+    .edge_estimates = edge_estimates,
 };

@@ -1,7 +1,9 @@
 /* The plain C of every kernel: what the others must agree with, and what runs anywhere. */
 #include "index/kernels.h"
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots) {
@@ -87,6 +89,96 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
         codes[i] = (int8_t)lrintf(values[i] * factor);
 }
 
+/* ---- Edges ------------------------------------------------------------------------------------
+ *
+ * The signs of four coordinates are a nibble; 16 bytes hold those of 32 edges, the first 16 edges
+ * in the lower halves.
+ */
+
+enum {
+    EDGE_LANES = KERNELS_EDGES / 2,
+    GROUP = 4, /* coordinates of a nibble */
+};
+
+static float edge_sums(const float *values, size_t width, int8_t *sums) {
+    float max = 0;
+    for (size_t i = 0; i < width; i += GROUP) {
+        float sum =
+            fabsf(values[i]) + fabsf(values[i + 1]) + fabsf(values[i + 2]) + fabsf(values[i + 3]);
+        max = sum > max ? sum : max;
+    }
+    if (!(max >= 127 * FLT_MIN && max <= FLT_MAX)) {
+        memset(sums, 0, GROUP * width);
+        return 0;
+    }
+    float factor = 127 / max;
+    for (size_t i = 0; i < width; i += GROUP) {
+        for (size_t bits = 0; bits < 16; bits++) {
+            float sum = bits & 1 ? values[i] : -values[i];
+            sum += bits & 2 ? values[i + 1] : -values[i + 1];
+            sum += bits & 4 ? values[i + 2] : -values[i + 2];
+            sum += bits & 8 ? values[i + 3] : -values[i + 3];
+            sums[i * GROUP + bits] = (int8_t)lrintf(sum * factor);
+        }
+    }
+    return max / 127;
+}
+
+struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends,
+                                               uint64_t *signs) {
+    struct kernel_edge edge = {0};
+    for (size_t i = 0; i < ends->width; i++) {
+        float from = ends->from_scale * (float)(ends->from[i] - 128);
+        float r = ends->to_scale * (float)(ends->to[i] - 128) - from;
+        uint64_t bit = r >= 0;
+        signs[i / 64] = (i % 64 ? signs[i / 64] : 0) | bit << (i % 64);
+        edge.square += r * r;
+        edge.spread += fabsf(r);
+        edge.from_sign += bit ? from : -from;
+        edge.from_edge += from * r;
+    }
+    return edge;
+}
+
+KERNELS_RACING void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *signs,
+                                              size_t width) {
+    unsigned shift = place < EDGE_LANES ? 0 : 4;
+    for (size_t i = 0; i < width; i += GROUP) {
+        uint8_t *byte = &block[i * GROUP + place % EDGE_LANES];
+        unsigned nibble = (unsigned)(signs[i / 64] >> (i % 64)) & 0xf;
+        *byte = (uint8_t)((*byte & ~(0xfu << shift)) | nibble << shift);
+    }
+}
+
+static float upper_half(const uint8_t *bytes) {
+    uint32_t bits = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 24;
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
+                                              const uint8_t *block, float distance, float limit,
+                                              float *estimates) {
+    int32_t totals[KERNELS_EDGES] = {0};
+    uint32_t below = 0;
+    for (size_t i = 0; i < query->width; i += GROUP) {
+        const int8_t *sums = query->sums + i * GROUP;
+        for (size_t lane = 0; lane < EDGE_LANES; lane++) {
+            uint8_t byte = block[i * GROUP + lane];
+            totals[lane] += sums[byte & 0xf];
+            totals[lane + EDGE_LANES] += sums[byte >> 4];
+        }
+    }
+    const uint8_t *offsets = block + GROUP * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    for (size_t i = 0; i < KERNELS_EDGES; i++) {
+        float slope = upper_half(slopes + 2 * i) * query->step;
+        estimates[i] = distance + upper_half(offsets + 2 * i) - slope * (float)totals[i];
+        below |= (uint32_t)(estimates[i] < limit) << i;
+    }
+    return below;
+}
+
 const struct kernels kernels_scalar = {
     .name = "scalar",
     .dot_rows = dot_rows,
@@ -99,4 +191,8 @@ const struct kernels kernels_scalar = {
     .max_abs = max_abs,
     .decode = decode,
     .quantise = quantise,
+    .edge_sums = edge_sums,
+    .edge_measure = kernels_scalar_edge_measure,
+    .edge_write = kernels_scalar_edge_write,
+    .edge_estimates = edge_estimates,
 };

@@ -18,6 +18,7 @@ void index_scratch_free(struct index_scratch *scratch) {
     codes_query_free(&scratch->query);
     codes_query_free(&scratch->node);
     codes_query_free(&scratch->candidate);
+    bucket_queue_free(&scratch->queue);
     free(scratch->pool.items);
     free(scratch->found.items);
     free(scratch->rows.items);

@@ -6,6 +6,7 @@
 #ifndef SCRATCH_H
 #define SCRATCH_H
 
+#include "index/bucket_queue.h"
 #include "index/codes.h"
 #include "index/top_k.h"
 #include "index/visited.h"
@@ -28,12 +29,15 @@ struct index_scratch {
     struct code_query node;      /* a node whose list is pruned */
     struct code_query candidate; /* the candidate that pruning looks at */
     struct code_batch batch;
-    struct code_batch pair_batch; /* of pruning, which runs while batch is in use */
-    struct scratch_hits pool;     /* nodes a walk has met, nearest first */
-    struct scratch_hits found;    /* the answer, and heaps on the way to it */
-    struct scratch_hits rows;     /* rows a scan cannot exclude yet */
-    struct scratch_words asked;   /* slots about which a lazy filter was asked */
-    struct scratch_words passed;  /* ... and which it let pass */
+    struct code_batch pair_batch;     /* of pruning, which runs while batch is in use */
+    uint32_t nearer[CODES_BATCH_MAX]; /* places of a batch that are near enough */
+    float estimates[KERNELS_EDGES];   /* of the places of a block */
+    struct scratch_hits pool;         /* nodes a walk has met, nearest first */
+    struct bucket_queue queue;        /* nodes that a walk by edges may expand */
+    struct scratch_hits found;        /* the answer, and heaps on the way to it */
+    struct scratch_hits rows;         /* rows a scan cannot exclude yet */
+    struct scratch_words asked;       /* slots about which a lazy filter was asked */
+    struct scratch_words passed;      /* ... and which it let pass */
 };
 
 /* Each is false when memory ends; contents are kept. */

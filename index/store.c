@@ -15,13 +15,26 @@ static const size_t small_bytes =
     STORE_CHUNK * (sizeof(struct code_meta) + sizeof(struct store_node) + sizeof(float)) +
     BITMAPS * STORE_CHUNK_WORDS * sizeof(uint64_t);
 
-bool store_init(struct store *store, size_t code_bytes, uint32_t link_count) {
-    assert(code_bytes % LINE == 0);
-    uint32_t places = LINE / sizeof(uint32_t);
-    *store = (struct store){.code_bytes = code_bytes, .link_count = link_count};
-    store->link_stride = (link_count + places - 1) / places * places;
-    store->chunk_bytes =
-        STORE_CHUNK * (code_bytes + store->link_stride * sizeof(uint32_t)) + small_bytes;
+static size_t whole_lines(size_t bytes) {
+    return (bytes + LINE - 1) / LINE * LINE;
+}
+
+bool store_init(struct store *store, const struct store_layout *layout) {
+    assert(layout->code_bytes % LINE == 0 && layout->edge_block_bytes % LINE == 0);
+    uint32_t blocks = (layout->link_count + STORE_BLOCK_PLACES - 1) / STORE_BLOCK_PLACES;
+    *store = (struct store){.code_bytes = layout->code_bytes,
+                            .link_count = layout->link_count,
+                            .link_room = layout->link_count};
+    if (layout->edge_block_bytes > 0) {
+        assert(blocks <= STORE_EDGE_BLOCKS_MAX);
+        store->link_room = blocks * STORE_BLOCK_PLACES;
+        store->edge_blocks = blocks;
+        store->edge_block_bytes = layout->edge_block_bytes;
+        store->links_at = whole_lines(sizeof(struct store_head));
+    }
+    store->edges_at = store->links_at + whole_lines(store->link_room * sizeof(uint32_t));
+    store->record_bytes = store->edges_at + store->edge_blocks * store->edge_block_bytes;
+    store->chunk_bytes = STORE_CHUNK * (store->code_bytes + store->record_bytes) + small_bytes;
     store->chunks = memory_map(STORE_CHUNKS_MAX * sizeof(store->chunks[0]));
     return store->chunks != NULL;
 }
@@ -38,11 +51,11 @@ static bool add_chunk(struct store *store) {
     uint8_t *at = memory_map(store->chunk_bytes);
     if (!at)
         return false;
-    /* Codes and links first: their sizes are multiples of a huge page. */
+    /* Codes and records first: their sizes are multiples of a huge page. */
     chunk->codes = at;
     at += STORE_CHUNK * store->code_bytes;
-    chunk->links = (_Atomic uint32_t *)(void *)at;
-    at += STORE_CHUNK * store->link_stride * sizeof(uint32_t);
+    chunk->records = at;
+    at += STORE_CHUNK * store->record_bytes;
     chunk->metas = (struct code_meta *)(void *)at;
     at += STORE_CHUNK * sizeof(struct code_meta);
     chunk->nodes = (struct store_node *)(void *)at;
@@ -82,8 +95,7 @@ void store_prepare(struct store *store, uint32_t slot) {
     struct store_chunk *chunk = store_chunk(store, slot);
     size_t rows = (slot & (STORE_CHUNK - 1)) + 1;
     extend_huge(chunk->codes, rows * store->code_bytes, &chunk->huge_codes);
-    extend_huge((uint8_t *)chunk->links, rows * store->link_stride * sizeof(uint32_t),
-                &chunk->huge_links);
+    extend_huge(chunk->records, rows * store->record_bytes, &chunk->huge_records);
 }
 
 uint64_t store_memory_bytes(const struct store *store) {
@@ -97,8 +109,15 @@ void store_put(struct store *store, uint32_t slot, uint8_t level) {
     uint32_t bit = slot & (STORE_CHUNK - 1);
     _Atomic uint32_t *links = store_links(store, slot);
     assert(!bitmap_atomic_test(chunk->present, bit));
-    for (uint32_t i = 0; i < store->link_stride; i++)
+    for (uint32_t i = 0; i < store->link_room; i++)
         atomic_store_explicit(&links[i], SLOT_NONE, memory_order_relaxed);
+    if (store->edge_blocks > 0) {
+        store_head(store, slot)->meta = *store_meta(store, slot);
+        for (uint32_t i = 0; i < store->edge_blocks; i++)
+            atomic_store_explicit(&store_head(store, slot)->stale[i], UINT32_MAX,
+                                  memory_order_relaxed);
+        atomic_store_explicit(&store->has_stale, true, memory_order_relaxed);
+    }
     atomic_store_explicit(&node->kind, STORE_UNLINKED, memory_order_relaxed);
     atomic_store_explicit(&node->level, level, memory_order_relaxed);
     atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);

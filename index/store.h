@@ -20,6 +20,8 @@ enum {
     STORE_CHUNK = 1 << STORE_CHUNK_BITS,
     STORE_CHUNK_WORDS = STORE_CHUNK / BITMAP_WORD_BITS,
     STORE_CHUNKS_MAX = 1 << 15, /* 2^30 slots */
+    STORE_BLOCK_PLACES = 32,    /* of a list, whose edges make a block */
+    STORE_EDGE_BLOCKS_MAX = 4,
 };
 
 /* Where a slot is in the graph. */
@@ -38,9 +40,15 @@ struct store_node {
     _Atomic uint32_t twin;    /* first of its twins, or SLOT_NONE */
 };
 
+/* What a walk by edges (edges.h) reads first of a node. */
+struct store_head {
+    _Atomic uint32_t stale[STORE_EDGE_BLOCKS_MAX]; /* bit per place whose edge is not written */
+    struct code_meta meta;
+};
+
 struct store_chunk {
-    uint8_t *codes;          /* STORE_CHUNK rows of code_bytes; start of the map */
-    _Atomic uint32_t *links; /* level 0: STORE_CHUNK rows of link_stride */
+    uint8_t *codes;   /* STORE_CHUNK rows of code_bytes; start of the map */
+    uint8_t *records; /* STORE_CHUNK of record_bytes: what a walk reads of a node */
     struct code_meta *metas;
     struct store_node *nodes;
     float *errors;             /* see codes_encode */
@@ -50,23 +58,35 @@ struct store_chunk {
     _Atomic uint64_t *leaving; /* ... that is being unlinked: no new links to it */
     _Atomic uint64_t *leading; /* ... that has twins */
     _Atomic uint32_t waiting_count;
-    size_t huge_codes, huge_links; /* bytes in huge pages so far; writer only */
+    size_t huge_codes, huge_records; /* bytes in huge pages so far; writer only */
 };
 
 struct store {
     struct store_chunk *chunks; /* STORE_CHUNKS_MAX, zero until reserved */
     size_t code_bytes;          /* a multiple of 64 */
     uint32_t link_count;        /* places of a level-0 list */
-    uint32_t link_stride;       /* the same, rounded up to whole cache lines */
+    uint32_t link_room;         /* the same, up to the end of the last block of edges */
+    /* A record: head and blocks of edges (where the profile keeps edges), and between them the
+     * links. Each begins a cache line. */
+    uint32_t edge_blocks; /* 0: no head, no edges */
+    size_t edge_block_bytes, links_at, edges_at, record_bytes;
     size_t chunk_bytes;
     uint32_t chunks_count;          /* writer only */
     _Atomic uint32_t end;           /* reserved slots, in whole chunks */
     _Atomic uint64_t present_count; /* slots that have a vector */
     _Atomic uint64_t waiting_count;
+    atomic_bool has_stale; /* a link changed since builders last looked for stale edges */
+};
+
+/* What a slot takes. */
+struct store_layout {
+    size_t code_bytes;       /* a multiple of 64 */
+    uint32_t link_count;     /* places of a level-0 list */
+    size_t edge_block_bytes; /* for each STORE_BLOCK_PLACES; a multiple of 64, or 0 */
 };
 
 /* False when memory ends. _free accepts a zeroed store. */
-bool store_init(struct store *store, size_t code_bytes, uint32_t link_count);
+bool store_init(struct store *store, const struct store_layout *layout);
 void store_free(struct store *store);
 bool store_reserve(struct store *store, uint32_t slot_end);
 
@@ -102,9 +122,33 @@ static inline uint8_t *store_code(const struct store *store, uint32_t slot) {
     return store_chunk(store, slot)->codes + (slot & (STORE_CHUNK - 1)) * store->code_bytes;
 }
 
+static inline uint8_t *store_record(const struct store *store, uint32_t slot) {
+    return store_chunk(store, slot)->records + (slot & (STORE_CHUNK - 1)) * store->record_bytes;
+}
+
 static inline _Atomic uint32_t *store_links(const struct store *store, uint32_t slot) {
-    return store_chunk(store, slot)->links +
-           (size_t)(slot & (STORE_CHUNK - 1)) * store->link_stride;
+    return (_Atomic uint32_t *)(void *)(store_record(store, slot) + store->links_at);
+}
+
+/* Only where the profile keeps edges. */
+static inline uint8_t *store_edges(const struct store *store, uint32_t slot, uint32_t block) {
+    return store_record(store, slot) + store->edges_at + block * store->edge_block_bytes;
+}
+
+static inline struct store_head *store_head(const struct store *store, uint32_t slot) {
+    return (struct store_head *)(void *)store_record(store, slot);
+}
+
+/* Puts another link into a place of a level-0 list. Whoever holds the slot's lock. */
+static inline void store_set_link(struct store *store, uint32_t slot, uint32_t place,
+                                  uint32_t link) {
+    if (store->edge_blocks > 0) { /* before the link is seen */
+        atomic_fetch_or_explicit(&store_head(store, slot)->stale[place / STORE_BLOCK_PLACES],
+                                 UINT32_C(1) << place % STORE_BLOCK_PLACES, memory_order_relaxed);
+        if (!atomic_load_explicit(&store->has_stale, memory_order_relaxed))
+            atomic_store_explicit(&store->has_stale, true, memory_order_relaxed);
+    }
+    atomic_store_explicit(&store_links(store, slot)[place], link, memory_order_release);
 }
 
 static inline struct code_meta *store_meta(const struct store *store, uint32_t slot) {

@@ -1,5 +1,6 @@
 #include "index/vector_index.h"
 
+#include "index/edges.h"
 #include "index/epoch.h"
 #include "index/flat.h"
 #include "index/hnsw.h"
@@ -13,6 +14,8 @@ enum {
     M_DEFAULT = 16,
     M_MIN = 4, /* a twin keeps three numbers in its list of 2 m places */
     EF_CONSTRUCT_MIN = 200,
+    TURBO_DIMENSION_LEAST = 64, /* below, edges tell too little */
+    TURBO_DIMENSION_MIN = 128,  /* from which it is the better choice */
 };
 
 struct vector_index {
@@ -25,6 +28,24 @@ struct vector_index {
     struct code_query encoding; /* the writer's memory for encoding */
 };
 
+/* Edges of few coordinates estimate too roughly to be worth their memory. */
+static enum index_profile choose_profile(const struct vector_index_options *options) {
+    if (options->distance == DISTANCE_MANHATTAN || options->dimension < TURBO_DIMENSION_LEAST)
+        return INDEX_PROFILE_LEAN;
+    if (options->profile != INDEX_PROFILE_AUTO)
+        return options->profile;
+    return options->dimension >= TURBO_DIMENSION_MIN ? INDEX_PROFILE_TURBO : INDEX_PROFILE_LEAN;
+}
+
+static bool init_store(struct vector_index *index, uint32_t places) {
+    bool has_edges = index->options.profile == INDEX_PROFILE_TURBO;
+    const struct store_layout layout = {.code_bytes = index->space.width,
+                                        .link_count = places,
+                                        .edge_block_bytes =
+                                            has_edges ? edges_block_bytes(&index->space) : 0};
+    return store_init(&index->store, &layout);
+}
+
 enum status vector_index_create(const struct vector_index_options *options, struct slots *slots,
                                 struct vector_index **out, struct error *error) {
     if (options->dimension == 0 || options->dimension > VECTOR_DIMENSION_MAX)
@@ -32,12 +53,11 @@ enum status vector_index_create(const struct vector_index_options *options, stru
                          VECTOR_DIMENSION_MAX);
     if (options->m > VECTOR_INDEX_M_MAX)
         return error_set(error, STATUS_INVALID, "m must be at most %d", VECTOR_INDEX_M_MAX);
-    if (options->profile != INDEX_PROFILE_LEAN)
-        return error_set(error, STATUS_INVALID, "not a profile of this version");
     struct vector_index *index = calloc(1, sizeof(*index));
     if (!index)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
     index->options = *options;
+    index->options.profile = choose_profile(options);
     index->slots = slots;
     uint32_t m = options->m == 0 ? M_DEFAULT : options->m < M_MIN ? M_MIN : options->m;
     uint32_t ef = options->ef_construct;
@@ -48,8 +68,7 @@ enum status vector_index_create(const struct vector_index_options *options, stru
     hnsw_init(&index->hnsw, &index->store, &index->space);
     epoch_init(&index->epoch);
     if (!codes_space_init(&index->space, options->distance, options->dimension) ||
-        !store_init(&index->store, index->space.width, 2 * m) ||
-        !codes_query_reserve(&index->encoding, index->space.width)) {
+        !init_store(index, 2 * m) || !codes_query_reserve(&index->encoding, index->space.width)) {
         vector_index_free(index);
         return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
     }
@@ -222,6 +241,13 @@ enum status vector_index_link(struct vector_index *index, uint32_t count,
     return status;
 }
 
+bool vector_index_refresh(struct vector_index *index, struct index_scratch *scratch) {
+    uint32_t place = epoch_enter(&index->epoch);
+    bool was_needed = hnsw_edges_refresh(&index->hnsw, scratch);
+    epoch_leave(&index->epoch, place);
+    return was_needed;
+}
+
 enum status vector_index_repair(struct vector_index *index, const uint32_t *dead, size_t dead_count,
                                 struct index_scratch *scratch, struct error *error) {
     return hnsw_repair(&index->hnsw, dead, dead_count, scratch, error);
@@ -241,7 +267,8 @@ void vector_index_info(const struct vector_index *index, struct vector_index_inf
         .waiting_count = atomic_load_explicit(&index->store.waiting_count, memory_order_relaxed),
         .memory_bytes = store_memory_bytes(&index->store) +
                         upper_links_bytes((struct upper_links *)&index->hnsw.upper),
-        .default_ef = atomic_load_explicit(&index->hnsw.default_ef, memory_order_relaxed)};
+        .default_ef = atomic_load_explicit(&index->hnsw.default_ef, memory_order_relaxed),
+        .profile = index->options.profile};
 }
 
 /* ---- Image ------------------------------------------------------------------------------------
@@ -251,7 +278,6 @@ enum status vector_index_save(struct vector_index *index, uint64_t operation, ui
                               vector_index_write_fn *write, void *context, struct error *error) {
     struct image image = {.hnsw = &index->hnsw,
                           .distance = index->options.distance,
-                          .profile = index->options.profile,
                           .operation = operation,
                           .incarnation = incarnation};
     return image_save(&image, write, context, error);
@@ -259,9 +285,7 @@ enum status vector_index_save(struct vector_index *index, uint64_t operation, ui
 
 enum status vector_index_load(struct vector_index *index, const void *bytes, size_t length,
                               uint64_t *operation, uint64_t *incarnation, struct error *error) {
-    struct image image = {.hnsw = &index->hnsw,
-                          .distance = index->options.distance,
-                          .profile = index->options.profile};
+    struct image image = {.hnsw = &index->hnsw, .distance = index->options.distance};
     enum status status = image_load(&image, bytes, length, error);
     *operation = image.operation;
     *incarnation = image.incarnation;

@@ -30,14 +30,20 @@ enum {
 struct vector_index;
 struct index_scratch;
 
-/* How the graph looks at neighbours. The value is part of images: it never changes its meaning. */
+/* How the graph looks at neighbours. Owners keep the value on disk: it never changes its meaning.
+ */
 enum index_profile {
-    INDEX_PROFILE_LEAN, /* gathers one-byte codes: the least memory */
+    INDEX_PROFILE_AUTO,  /* turbo where it is faster */
+    INDEX_PROFILE_LEAN,  /* gathers one-byte codes: the least memory */
+    INDEX_PROFILE_TURBO, /* each node also knows one bit a coordinate of its edges (edges.h): the
+                            fastest, for four times the memory. Lean for Manhattan and below 64
+                            dimensions */
+    INDEX_PROFILE_COUNT
 };
 
 struct vector_index_options {
     uint32_t dimension;         /* 1 .. VECTOR_DIMENSION_MAX */
-    enum index_profile profile; /* fixed for life */
+    enum index_profile profile; /* fixed for life; images suit any */
     enum distance distance;     /* fixed for life */
     uint32_t m; /* links a node makes on the upper levels; level 0 holds 2 m. 0: 16; at least 4 */
     uint32_t ef_construct;   /* candidates looked at when a node is linked; at least 200 is used */
@@ -129,6 +135,10 @@ MUST_CHECK enum status vector_index_link(struct vector_index *index, uint32_t co
                                          struct index_scratch *scratch, uint32_t *linked,
                                          struct error *error);
 
+/* What else a builder does when none waits: one piece of keeping up what speeds up searches. False:
+ * nothing was left to do. Several builders may call at once. */
+bool vector_index_refresh(struct vector_index *index, struct index_scratch *scratch);
+
 /* Unlinks dead slots and mends the graph around them (each must have died, at or before the oldest
  * reader's operation). Afterwards no node points at them; they may be put again after every search
  * and build that was running has ended (vector_index_epoch). Builders; not concurrently with
@@ -147,6 +157,7 @@ struct vector_index_info {
     uint64_t waiting_count; /* slots that wait to be linked */
     uint64_t memory_bytes;
     uint32_t default_ef;
+    enum index_profile profile; /* as chosen: never AUTO */
 };
 void vector_index_info(const struct vector_index *index, struct vector_index_info *info);
 

@@ -26,8 +26,9 @@ void visited_free(struct visited *visited) {
 }
 
 void visited_begin(struct visited *visited) {
-    if (++visited->present == 0) {
+    visited->present = (uint16_t)(visited->present + 2);
+    if (visited->present == 0) {
         memset(visited->marks, 0, ((size_t)visited->capacity + 1) * sizeof(visited->marks[0]));
-        visited->present = 1;
+        visited->present = 2;
     }
 }

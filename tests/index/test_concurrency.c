@@ -12,7 +12,7 @@
 
 enum {
     SLOTS = 3000,
-    DIMENSION = 32,
+    DIMENSION = 64,
     ROUNDS = 12,
     CHANGES = 150, /* slots that die and are put again in a round */
     SEARCHERS = 2,
@@ -97,7 +97,7 @@ static void *build(void *context) {
     while (!atomic_load(&stage->is_over)) {
         ck_assert_int_eq(vector_index_link(stage->fixture.index, 8, scratch, &linked, &error),
                          STATUS_OK);
-        if (linked == 0)
+        if (linked == 0 && !vector_index_refresh(stage->fixture.index, scratch))
             usleep(500);
     }
     index_scratch_free(scratch);
@@ -134,7 +134,9 @@ START_TEST(answers_stay_right_while_all_work_at_once) {
     pthread_t searchers[SEARCHERS], builders[2];
     struct index_scratch *scratch;
     const struct vector_index_options options = {.dimension = DIMENSION,
-                                                 .distance = DISTANCE_EUCLID};
+                                                 .distance = DISTANCE_EUCLID,
+                                                 .profile = _i == 0 ? INDEX_PROFILE_LEAN
+                                                                    : INDEX_PROFILE_TURBO};
     fixture_create(&stage.fixture, &options, SLOTS);
     fixture_fill_clusters(&stage.fixture, 0, SLOTS, 8);
     for (uint32_t row = 1; row < SLOTS; row += 50) /* twins come and go as well */
@@ -174,7 +176,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("concurrency");
     TCase *tcase = tcase_create("concurrency");
     tcase_set_timeout(tcase, 300);
-    tcase_add_test(tcase, answers_stay_right_while_all_work_at_once);
+    tcase_add_loop_test(tcase, answers_stay_right_while_all_work_at_once, 0, 2);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -429,9 +429,11 @@ START_TEST(stops_when_cancelled_or_late) {
 }
 END_TEST
 
-Suite *test_suite(void) {
-    Suite *suite = suite_create("hnsw");
-    TCase *tcase = tcase_create("hnsw");
+static void use_turbo(void) {
+    fixture_profile = INDEX_PROFILE_TURBO;
+}
+
+static void add_tests(Suite *suite, TCase *tcase) {
     tcase_set_timeout(tcase, 240);
     tcase_add_loop_test(tcase, finds_97_of_100_with_the_default_ef, 0, 2 * DISTANCE_COUNT);
     tcase_add_loop_test(tcase, finds_97_of_100_with_each_instruction_set, 0, 4 * DISTANCE_COUNT);
@@ -451,5 +453,13 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
     tcase_add_loop_test(tcase, stops_when_cancelled_or_late, 0, 4);
     suite_add_tcase(suite, tcase);
+}
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("hnsw");
+    TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
+    tcase_add_checked_fixture(turbo, use_turbo, NULL);
+    add_tests(suite, lean);
+    add_tests(suite, turbo);
     return suite;
 }

@@ -63,8 +63,8 @@ void *mmap(void *address, size_t length, int protection, int flags, int fd, off_
 #endif
 
 enum {
-    ROWS = 1500,
-    DIMENSION = 24,
+    ROWS = 1200,
+    DIMENSION = 64,
     IMAGE_MAX = 1 << 20,
 };
 
@@ -79,8 +79,8 @@ static struct session {
     struct error error;
 } session;
 
-static const struct vector_index_options options = {.dimension = DIMENSION,
-                                                    .distance = DISTANCE_EUCLID};
+static const struct vector_index_options options = {
+    .profile = INDEX_PROFILE_TURBO, .dimension = DIMENSION, .distance = DISTANCE_EUCLID};
 
 static const float *vector_of(void *context, uint32_t slot) {
     (void)context;
@@ -135,6 +135,8 @@ static enum status link_all(void) {
     enum status status = STATUS_OK;
     while (linked > 0 && status == STATUS_OK)
         status = vector_index_link(session.index, 1000, session.scratch, &linked, &session.error);
+    while (status == STATUS_OK && vector_index_refresh(session.index, session.scratch))
+        continue;
     return status;
 }
 

@@ -71,7 +71,9 @@ START_TEST(finds_97_of_100_of_real_neighbours) {
     struct data data;
     read_data(&data);
     const struct vector_index_options options = {.dimension = DIMENSION,
-                                                 .distance = (enum distance)(_i / 2)};
+                                                 .distance = (enum distance)(_i / 2),
+                                                 .profile = _i % 2 ? INDEX_PROFILE_TURBO
+                                                                   : INDEX_PROFILE_LEAN};
     fixture_create(&fixture, &options, data.rows_count);
     memcpy(fixture.rows, data.rows, (size_t)data.rows_count * DIMENSION * sizeof(float));
     fixture_put(&fixture, 0, data.rows_count, 1);

@@ -11,6 +11,8 @@ enum {
     BUILDERS_MAX = 8,
 };
 
+enum index_profile fixture_profile = INDEX_PROFILE_LEAN;
+
 static void must(struct fixture *fixture, enum status status) {
     ck_assert_msg(status == STATUS_OK, "%s: %s", status_text(status), fixture->error.message);
 }
@@ -23,6 +25,8 @@ static const float *vector_of(void *context, uint32_t slot) {
 void fixture_create(struct fixture *fixture, const struct vector_index_options *options,
                     uint32_t capacity) {
     *fixture = (struct fixture){.options = *options, .capacity = capacity};
+    if (fixture->options.profile == INDEX_PROFILE_AUTO)
+        fixture->options.profile = fixture_profile;
     fixture->rows = calloc((size_t)capacity * options->dimension, sizeof(float));
     fixture->row_of = calloc(capacity, sizeof(uint32_t));
     ck_assert_ptr_nonnull(fixture->rows);
@@ -30,7 +34,8 @@ void fixture_create(struct fixture *fixture, const struct vector_index_options *
     fixture->owner = (struct vector_owner){.vector = vector_of, .context = fixture};
     must(fixture, slots_create(&fixture->slots, &fixture->error));
     must(fixture, slots_reserve(fixture->slots, capacity, &fixture->error));
-    must(fixture, vector_index_create(options, fixture->slots, &fixture->index, &fixture->error));
+    must(fixture,
+         vector_index_create(&fixture->options, fixture->slots, &fixture->index, &fixture->error));
     must(fixture, vector_index_reserve(fixture->index, capacity, &fixture->error));
     must(fixture, index_scratch_create(&fixture->scratch, &fixture->error));
 }
@@ -108,6 +113,8 @@ static void *link_all(void *context) {
     while (linked > 0)
         ck_assert_int_eq(vector_index_link(fixture->index, 16, scratch, &linked, &error),
                          STATUS_OK);
+    while (vector_index_refresh(fixture->index, scratch))
+        continue;
     index_scratch_free(scratch);
     return NULL;
 }

@@ -19,6 +19,9 @@ struct fixture {
     struct error error;
 };
 
+/* What fixture_create makes of INDEX_PROFILE_AUTO; for suites that run once for each profile. */
+extern enum index_profile fixture_profile;
+
 /* Fails the test on any error. rows are zero. */
 void fixture_create(struct fixture *fixture, const struct vector_index_options *options,
                     uint32_t capacity);
@@ -36,7 +39,7 @@ float *fixture_row(const struct fixture *fixture, uint32_t row);
 void fixture_put(struct fixture *fixture, uint32_t first, uint32_t count, uint64_t operation);
 void fixture_put_into(struct fixture *fixture, uint32_t slot, uint32_t row, uint64_t operation);
 
-/* Links all that waits with so many threads. */
+/* Links all that waits with so many threads, and leaves them nothing else to do. */
 void fixture_link(struct fixture *fixture, int builders);
 
 /* Runs a search that must succeed. */

@@ -1,0 +1,49 @@
+/* edges.h -- what a node knows of its neighbours: one bit a coordinate of each edge.
+ *
+ * A walk that expands a node wants the distances of its 32 neighbours. Their codes lie at 32 random
+ * places of memory; their edges lie beside the node, and one look at them estimates all distances.
+ * (RaBitQ: Gao & Long, SIGMOD 2024; tables of sums: Andre et al., VLDB 2015; edges beside the node:
+ * Gou et al., SIGMOD 2025.)
+ *
+ * With c the code of the node and o that of its neighbour, both decoded, in rotated space: r = o -
+ * c, u the signs of r (+1, -1), f = <r,r> / <u,r>. For a vector x that has nothing to do with r, f
+ * <u,x> estimates <r,x> without bias: of r it takes the direction of u, stretched until its share
+ * along r has the length of r. So <q,o>   = <q,c> + <q,r> ~ <q,c> + f <u,q-c> + <c,r> |q-o|^2 =
+ * |q-c|^2 - 2 <q-c,r> + <r,r> ~ |q-c|^2 - 2 f <u,q-c> + <r,r> Only <u,q> depends on the query, so
+ * that one table of q's signed sums serves all nodes (the papers turn each query towards each node
+ * instead). As a distance, both are distance(q,o) ~ distance(q,c) + offset - slope <u,q> with two
+ * numbers an edge: dot:    offset = f <u,c> - <c,r>         slope = f L2:     offset = 2 f <u,c> +
+ * <r,r>       slope = 2 f The standard error of the dot is about 0.63 |q-c| |r| / sqrt(dimensions).
+ * Offset and slope keep the upper halves of their f32: 8 bits are finer than that, and they cannot
+ * overflow.
+ *
+ * A link may change at any time; its edge is written later, by a builder that has nothing else to
+ * do (hnsw_edges.c). Until then the place is stale, and walks measure that neighbour by its code.
+ * What is read in the moment of a change is a wrong estimate for one walk, never a wrong answer:
+ * whatever is returned has been measured. Edges are not part of images.
+ *
+ * A block: 4 * width bytes of signs as the kernels lay them | 32 offsets | 32 slopes, 2 bytes each.
+ */
+#ifndef EDGES_H
+#define EDGES_H
+
+#include "index/codes.h"
+
+enum {
+    EDGES_PER_BLOCK = KERNELS_EDGES
+};
+
+/* A node: its code and what lies beside it. */
+struct edge_end {
+    const uint8_t *code;
+    struct code_meta meta;
+};
+
+size_t edges_block_bytes(const struct code_space *space);
+
+/* Writes the edge of one place (below EDGES_PER_BLOCK). False if its numbers leave f32: the place
+ * must stay stale. Whoever holds the node's lock. */
+bool edges_write(const struct code_space *space, const struct edge_end *node,
+                 const struct edge_end *neighbour, uint8_t *block, size_t place);
+
+#endif

@@ -1,0 +1,182 @@
+/* The walk of level 0 by edges: a node that is expanded tells how far its neighbours are about.
+ *
+ * Which node is expanded next is decided by estimates (edges.h), so that a step costs one node: its
+ * edges, its links and its code, which lie at known places and are asked for a step ahead. Its own
+ * distance is measured by its code; the nodes that were expanded are what the walk finds. (As
+ * SymphonyQG, Gou et al., SIGMOD 2025, but for the bucket queue, and codes in place of vectors.)
+ *
+ * Where edges are stale neighbours are measured by their codes, once each: a graph that has no
+ * edges yet is walked as hnsw_walk_level does.
+ */
+#include "index/edges.h"
+#include "index/hnsw_links.h"
+
+#include <assert.h>
+
+enum {
+    LINE = 64, /* bytes of a cache line */
+};
+
+/* Inlined by force: gcc takes a function that only prefetches for one without effect, and drops the
+ * calls. */
+#define PREFETCHING static inline __attribute__((always_inline)) void
+
+PREFETCHING prefetch(const void *memory, size_t bytes) {
+    const char *line = memory;
+    for (size_t i = 0; i < bytes; i += LINE)
+        __builtin_prefetch(line + i, 0,
+                           2); /* into the second level: it is more than the first holds */
+}
+
+/* Asks for all that expanding the node will read. */
+PREFETCHING prefetch_node(const struct store *store, uint32_t slot) {
+    prefetch(store_record(store, slot), store->record_bytes);
+    prefetch(store_code(store, slot), store->code_bytes);
+}
+
+static float measure(struct walk *walk, uint32_t slot) {
+    const struct store *store = walk->hnsw->store;
+    walk->scored++;
+    return codes_distance(walk->hnsw->space, walk->query, store_code(store, slot),
+                          store_head(store, slot)->meta);
+}
+
+/* A block of a node's neighbours. */
+struct block {
+    const _Atomic uint32_t *list;
+    const uint8_t *edges;
+    uint32_t stale; /* places whose edge is not written */
+};
+
+/* Adds the neighbours whose edge is stale, those met for the first time, to the batch. */
+static void add_stale(struct walk *walk, const struct block *block) {
+    struct visited *visited = &walk->scratch->visited;
+    for (uint32_t bits = block->stale; bits != 0; bits &= bits - 1) {
+        uint32_t link = hnsw_link_load(block->list, (uint32_t)__builtin_ctz(bits));
+        uint32_t neighbour = hnsw_link_slot(link);
+        /* Fillers are not worth a fetch of their own. */
+        if ((link & HNSW_FILLER) || !visited_is_new(visited, neighbour))
+            continue;
+        visited_add(visited, neighbour);
+        search_batch_add(walk->hnsw->store, &walk->scratch->batch, neighbour);
+    }
+}
+
+/* Adds the others that are estimated to lie below the limit, with their distances. */
+static void add_estimated(struct walk *walk, const struct block *block, float distance,
+                          float limit) {
+    struct code_batch *batch = &walk->scratch->batch;
+    float *estimates = walk->scratch->estimates;
+    uint32_t below = walk->hnsw->space->kernels->edge_estimates(&walk->query->edges, block->edges,
+                                                                distance, limit, estimates);
+    for (below &= ~block->stale; below != 0; below &= below - 1) {
+        uint32_t place = (uint32_t)__builtin_ctz(below);
+        uint32_t neighbour = hnsw_link_slot(hnsw_link_load(block->list, place));
+        batch->slots[batch->count] = neighbour;
+        batch->distances[batch->count] = estimates[place];
+        batch->count += visited_is_new(&walk->scratch->visited, neighbour);
+    }
+}
+
+static inline struct block block_of(const struct store *store, uint32_t slot, uint32_t number) {
+    return (struct block){.list = store_links(store, slot) + (size_t)number * EDGES_PER_BLOCK,
+                          .edges = store_edges(store, slot, number),
+                          .stale = atomic_load_explicit(&store_head(store, slot)->stale[number],
+                                                        memory_order_acquire)};
+}
+
+/* The node's neighbours with their distances, as far as known, make the batch. */
+static void look_around(struct walk *walk, struct hit node, float limit) {
+    const struct store *store = walk->hnsw->store;
+    struct code_batch *batch = &walk->scratch->batch;
+    batch->count = 0;
+    for (uint32_t i = 0; i < store->edge_blocks; i++) {
+        const struct block block = block_of(store, node.slot, i);
+        if (block.stale != 0)
+            add_stale(walk, &block);
+    }
+    if (batch->count > 0)
+        codes_distances(walk->hnsw->space, walk->query, batch);
+    walk->scored += batch->count;
+    for (uint32_t i = 0; i < store->edge_blocks; i++) {
+        const struct block block = block_of(store, node.slot, i);
+        if (block.stale != UINT32_MAX)
+            add_estimated(walk, &block, node.distance, limit);
+    }
+}
+
+static void push_batch(struct walk *walk) {
+    const struct code_batch *batch = &walk->scratch->batch;
+    struct bucket_queue *queue = &walk->scratch->queue;
+    for (size_t i = 0; i < batch->count; i++)
+        bucket_queue_push(queue, batch->slots[i], batch->distances[i]);
+    bucket_queue_close(queue);
+}
+
+/* Sets the range of the queue from what the first node has around it. */
+static void open_queue(struct walk *walk, struct hit start) {
+    const struct code_batch *batch = &walk->scratch->batch;
+    float low = start.distance, high = start.distance;
+    for (size_t i = 0; i < batch->count; i++) {
+        low = batch->distances[i] < low ? batch->distances[i] : low;
+        high = batch->distances[i] > high ? batch->distances[i] : high;
+    }
+    /* The nearest lie beyond what the first node sees of them. */
+    bucket_queue_begin(&walk->scratch->queue, walk->ef, low - 3 * (high - low), high);
+}
+
+static void keep(struct walk *walk, struct hit hit) {
+    if (walk->count == walk->kept_max || walk->count == walk->ef) {
+        if (hit.distance >= walk->pool[walk->count - 1].distance)
+            return;
+        walk->count--;
+    }
+    hnsw_walk_insert(walk, hit);
+}
+
+static uint32_t take_next(struct walk *walk) {
+    uint32_t slot;
+    while (bucket_queue_pop(&walk->scratch->queue, &slot)) {
+        if (!visited_expand(&walk->scratch->visited, slot))
+            continue;
+        prefetch_node(walk->hnsw->store, slot);
+        return slot;
+    }
+    return SLOT_NONE;
+}
+
+void hnsw_walk_edges(struct walk *walk, struct hit start) {
+    const struct store *store = walk->hnsw->store;
+    struct bucket_queue *queue = &walk->scratch->queue;
+    struct visited *visited = &walk->scratch->visited;
+    uint32_t slot;
+    assert(store->edge_blocks > 0);
+    visited_begin(visited);
+    visited_expand(visited, start.slot);
+    walk->count = 0;
+    look_around(walk, start, INFINITY);
+    open_queue(walk, start);
+    push_batch(walk);
+    keep(walk, start);
+    walk->scratch->batch.count = 0;
+    hnsw_walk_add_seeds(walk);
+    codes_distances(walk->hnsw->space, walk->query, &walk->scratch->batch);
+    push_batch(walk);
+    uint32_t next = take_next(walk);
+    while (next != SLOT_NONE) {
+        slot = next;
+        next = take_next(walk);
+        struct hit node = {.slot = slot, .distance = measure(walk, slot)};
+        keep(walk, node);
+        look_around(walk, node, bucket_queue_limit(queue));
+        push_batch(walk);
+        if (next == SLOT_NONE)
+            next = take_next(walk);
+        if (walk->search) {
+            walk->search->scored++;
+            if (search_is_over(walk->search))
+                break;
+        }
+    }
+    walk->was_full = bucket_queue_is_full(queue);
+}

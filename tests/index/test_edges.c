@@ -1,0 +1,155 @@
+/* Estimates by edges against the distances of the codes they stand for. */
+#include "index/edges.h"
+
+#include "tests/support/run_suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    WIDTH_MAX = 768,
+    TRIALS = 40,
+};
+
+static const size_t dimensions[] = {60, 128, 384, 768};
+
+static float normal(void) {
+    float sum = 0;
+    for (int i = 0; i < 12; i++)
+        sum += (float)rand() / (float)RAND_MAX;
+    return sum - 6;
+}
+
+struct scene {
+    struct code_space space;
+    struct code_query query, work;
+    uint8_t *codes[KERNELS_EDGES + 1]; /* the node's is the last */
+    struct code_meta metas[KERNELS_EDGES + 1];
+    uint8_t *block;
+};
+
+/* A node with neighbours about it and a query some way off; a few coordinates stick out. */
+static void make_scene(struct scene *scene, enum distance distance, size_t dimension, float size) {
+    float node[WIDTH_MAX], vector[WIDTH_MAX], error;
+    memset(scene, 0, sizeof(*scene));
+    ck_assert(codes_space_init(&scene->space, distance, dimension));
+    ck_assert(codes_query_reserve(&scene->query, scene->space.width));
+    ck_assert(codes_query_reserve(&scene->work, scene->space.width));
+    scene->block = aligned_alloc(64, edges_block_bytes(&scene->space));
+    for (size_t i = 0; i < dimension; i++)
+        node[i] = size * normal() * (i % 50 == 3 ? 10 : 1);
+    for (size_t i = 0; i <= KERNELS_EDGES; i++) {
+        for (size_t j = 0; j < dimension; j++)
+            vector[j] = node[j] + (i < KERNELS_EDGES ? 0.7f * size * normal() : 0);
+        scene->codes[i] = aligned_alloc(64, scene->space.width);
+        struct code_row row = {.code = scene->codes[i], .meta = &scene->metas[i], .error = &error};
+        codes_encode(&scene->space, vector, &scene->work, &row);
+    }
+    for (size_t j = 0; j < dimension; j++)
+        vector[j] = node[j] + size * normal();
+    codes_query_vector(&scene->space, vector, &scene->query);
+    codes_query_edges(&scene->space, &scene->query);
+}
+
+static void free_scene(struct scene *scene) {
+    for (size_t i = 0; i <= KERNELS_EDGES; i++)
+        free(scene->codes[i]);
+    free(scene->block);
+    codes_query_free(&scene->query);
+    codes_query_free(&scene->work);
+    codes_space_free(&scene->space);
+}
+
+static struct edge_end end_of(const struct scene *scene, size_t i) {
+    return (struct edge_end){.code = scene->codes[i], .meta = scene->metas[i]};
+}
+
+static float distance_to(const struct scene *scene, size_t i) {
+    return codes_distance(&scene->space, &scene->query, scene->codes[i], scene->metas[i]);
+}
+
+/* |r| as the distances of the codes tell it. */
+static double edge_length(struct scene *scene, size_t i) {
+    double square = 0;
+    for (size_t j = 0; j < scene->space.width; j++) {
+        double a = (double)scene->metas[i].scale * (scene->codes[i][j] - 128);
+        double b =
+            (double)scene->metas[KERNELS_EDGES].scale * (scene->codes[KERNELS_EDGES][j] - 128);
+        square += (a - b) * (a - b);
+    }
+    return sqrt(square);
+}
+
+/* The error of an estimate has no bias and the spread that the theory gives, 0.63 |q-c| |r| /
+ * sqrt(d) for a dot product; twice as much for a squared distance. */
+START_TEST(estimates_are_as_good_as_promised) {
+    static const enum distance distances[] = {DISTANCE_COSINE, DISTANCE_EUCLID, DISTANCE_DOT};
+    enum distance distance = distances[_i % 3];
+    size_t dimension = dimensions[_i / 3];
+    double sum = 0, squares = 0;
+    srand((unsigned)_i);
+    for (int trial = 0; trial < TRIALS; trial++) {
+        struct scene scene;
+        float estimates[KERNELS_EDGES];
+        make_scene(&scene, distance, dimension, 1);
+        const struct edge_end node = end_of(&scene, KERNELS_EDGES);
+        for (size_t i = 0; i < KERNELS_EDGES; i++) {
+            const struct edge_end neighbour = end_of(&scene, i);
+            ck_assert(edges_write(&scene.space, &node, &neighbour, scene.block, i));
+        }
+        float own = distance_to(&scene, KERNELS_EDGES);
+        uint32_t below = scene.space.kernels->edge_estimates(&scene.query.edges, scene.block, own,
+                                                             INFINITY, estimates);
+        ck_assert_uint_eq(below, UINT32_MAX);
+        double unit = sqrt((double)dimension) * (distance == DISTANCE_EUCLID ? 2 : 1);
+        for (size_t i = 0; i < KERNELS_EDGES; i++) {
+            double error = (double)estimates[i] - (double)distance_to(&scene, i);
+            /* |q - c| is about sqrt(d) here. */
+            error /= unit * edge_length(&scene, i) / sqrt((double)dimension);
+            sum += error;
+            squares += error * error;
+        }
+        free_scene(&scene);
+    }
+    double count = TRIALS * KERNELS_EDGES, mean = sum / count, deviation = sqrt(squares / count);
+    ck_assert_msg(fabs(mean) < 0.12, "bias %.3f", mean);
+    ck_assert_msg(deviation < 0.85, "deviation %.3f", deviation);
+}
+END_TEST
+
+START_TEST(numbers_beyond_f32_are_refused) {
+    struct scene scene;
+    srand(1);
+    make_scene(&scene, DISTANCE_EUCLID, 128, 1e19f);
+    const struct edge_end node = end_of(&scene, KERNELS_EDGES), neighbour = end_of(&scene, 0);
+    ck_assert(!edges_write(&scene.space, &node, &neighbour, scene.block, 0));
+    free_scene(&scene);
+}
+END_TEST
+
+/* Equal codes make an edge of no length: the estimate is the node's own distance. */
+START_TEST(an_edge_of_no_length_changes_nothing) {
+    struct scene scene;
+    float estimates[KERNELS_EDGES];
+    srand(2);
+    make_scene(&scene, DISTANCE_DOT, 384, 1);
+    const struct edge_end node = end_of(&scene, KERNELS_EDGES);
+    memset(scene.block, 0, edges_block_bytes(&scene.space));
+    ck_assert(edges_write(&scene.space, &node, &node, scene.block, 7));
+    scene.space.kernels->edge_estimates(&scene.query.edges, scene.block, 3, INFINITY, estimates);
+    ck_assert_float_eq(estimates[7], 3);
+    free_scene(&scene);
+}
+END_TEST
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("edges");
+    TCase *tcase = tcase_create("edges");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, estimates_are_as_good_as_promised, 0, 12);
+    tcase_add_test(tcase, numbers_beyond_f32_are_refused);
+    tcase_add_test(tcase, an_edge_of_no_length_changes_nothing);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

@@ -273,8 +273,11 @@ const struct json_shape collection_patch_shape =
 /* A vector's own settings go before the collection's; what is default is left to the engine, which
  * knows better than the figures that are shown for compatibility. */
 static struct vector_config vector_config_of(const struct named_params *named,
-                                             const struct hnsw_settings *shared) {
+                                             const struct collection_document *document) {
     const struct hnsw_settings *own = named->params.hnsw_config;
+    const struct hnsw_settings *shared =
+        document->hnsw_config ? document->hnsw_config : &default_hnsw;
+    const struct quantization_settings *quantization = named->params.quantization_config;
     struct vector_config config = {
         .name = named->name,
         .dimension = (uint32_t)named->params.size,
@@ -283,6 +286,8 @@ static struct vector_config vector_config_of(const struct named_params *named,
         .ef_construct = own && own->has_ef_construct ? own->ef_construct : shared->ef_construct,
         .full_scan_threshold = own && own->has_full_scan_threshold ? own->full_scan_threshold
                                                                    : shared->full_scan_threshold,
+        .profile =
+            vector_params_profile(quantization ? quantization : document->quantization_config),
     };
     if (config.m == default_hnsw.m)
         config.m = 0;
@@ -295,8 +300,6 @@ enum status collection_shapes_config(const struct collection_document *document,
                                      const struct collection_config *present, struct arena *arena,
                                      struct collection_config *config, struct error *error) {
     const struct vectors_params *vectors = &document->params->vectors;
-    const struct hnsw_settings *hnsw =
-        document->hnsw_config ? document->hnsw_config : &default_hnsw;
     struct json_writer writer;
     struct vector_config *configs = arena_alloc(arena, (vectors->count + 1) * sizeof(*configs));
     json_writer_init(&writer, arena);
@@ -309,7 +312,7 @@ enum status collection_shapes_config(const struct collection_document *document,
     for (size_t i = 0; i < vectors->count; i++) {
         const struct vector_config *before =
             present ? collection_config_vector(present, vectors->items[i].name) : NULL;
-        configs[i] = vector_config_of(&vectors->items[i], hnsw);
+        configs[i] = vector_config_of(&vectors->items[i], document);
         configs[i].number = before ? before->number : 0;
     }
     *config = (struct collection_config){.vectors = configs,

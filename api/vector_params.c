@@ -161,6 +161,12 @@ static void quantization_write(struct json_writer *writer, const void *member) {
     json_shape_write(writer, &quantization_shape, *settings);
 }
 
+enum index_profile vector_params_profile(const struct quantization_settings *settings) {
+    if (!settings)
+        return INDEX_PROFILE_AUTO;
+    return settings->scalar || settings->product ? INDEX_PROFILE_LEAN : INDEX_PROFILE_TURBO;
+}
+
 const struct json_custom vector_params_quantization_json = {
     .name = "QuantizationConfig",
     .read = quantization_read,

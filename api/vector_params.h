@@ -15,5 +15,9 @@ extern const struct json_custom vector_params_patch_json;
 
 /* A struct quantization_settings *; "Disabled" makes it NULL. */
 extern const struct json_custom vector_params_quantization_json;
+/* What graph fits it best; NULL: no quantisation is asked for. One byte a number is the coarsest
+ * code that the engine has, and it serves for `product`, too; `binary` and `turbo` get bits of
+ * edges. */
+enum index_profile vector_params_profile(const struct quantization_settings *settings);
 
 #endif

@@ -23,7 +23,7 @@ import numpy as np
 from sets import ROOT
 
 DISTANCES = {"dot": 1, "l2": 2}  # enum distance of index/distance.h
-PROFILES = {"lean": 0, "turbo": 1}  # enum index_profile of index/vector_index.h
+PROFILES = {"lean": 1, "turbo": 2}  # enum index_profile of index/vector_index.h
 LINE = 64  # bytes that memory is read in
 PLACES = 32  # of a level-0 list
 

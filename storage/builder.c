@@ -61,6 +61,14 @@ static enum status link_slots(struct collection *collection, struct vector_index
     return status;
 }
 
+/* Keeps up what speeds up searches; true if there is more to do. */
+static bool refresh_index(struct vector_index *index, struct index_scratch *scratch) {
+    bool is_more = true;
+    for (unsigned piece = 0; is_more && piece < BUILDER_REFRESH_PIECES; piece++)
+        is_more = vector_index_refresh(index, scratch);
+    return is_more;
+}
+
 static enum remains link_piece(struct collection *collection, struct index_scratch *scratch) {
     enum remains remains = REMAINS_NOTHING;
     for (size_t i = 0; i < collection->vectors_count; i++) {
@@ -74,6 +82,8 @@ static enum remains link_piece(struct collection *collection, struct index_scrat
             remains = more_urgent(remains, REMAINS_LATER);
         } else if (linked > 0) {
             note_cost(collection, collection_now_ns() - begun, linked);
+            remains = REMAINS_NOW;
+        } else if (refresh_index(collection->vectors[i].index, scratch)) {
             remains = REMAINS_NOW;
         }
     }

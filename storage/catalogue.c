@@ -15,7 +15,7 @@
  * length 24 u16 name length | 26 u16 zero | 28 u32 zero | 32 name, vectors, document
  *
  * A vector in it:
- *  0 u16 number | 2 u8 distance | 3 u8 zero | 4 u32 dimension | 8 u32 m | 12 u32 ef_construct
+ *  0 u16 number | 2 u8 distance | 3 u8 profile | 4 u32 dimension | 8 u32 m | 12 u32 ef_construct
  * 16 u64 full scan threshold (KB) | 24 u16 name length | 26 u16 zero | 28 u32 zero | 32 name
  *
  * A leftover, under 'd' and the number (u64 big-endian):
@@ -59,6 +59,7 @@ static uint8_t *write_vector(uint8_t *at, const struct vector_config *vector) {
     memset(at, 0, VECTOR_HEADER_BYTES);
     row_put_u16(at, vector->number);
     at[2] = (uint8_t)vector->distance;
+    at[3] = (uint8_t)vector->profile;
     row_put_u32(at + 4, vector->dimension);
     row_put_u32(at + 8, vector->m);
     row_put_u32(at + 12, vector->ef_construct);
@@ -97,7 +98,8 @@ static bool read_vector(const uint8_t **at, const uint8_t *end, struct vector_co
     const uint8_t *bytes = *at;
     size_t name_length = row_get_u16(bytes + 24);
     if ((size_t)(end - bytes) - VECTOR_HEADER_BYTES < name_length ||
-        name_length > VECTOR_NAME_MAX || bytes[2] >= DISTANCE_COUNT)
+        name_length > VECTOR_NAME_MAX || bytes[2] >= DISTANCE_COUNT ||
+        bytes[3] >= INDEX_PROFILE_COUNT)
         return false;
     memcpy(*names, bytes + VECTOR_HEADER_BYTES, name_length);
     (*names)[name_length] = '\0';
@@ -105,6 +107,7 @@ static bool read_vector(const uint8_t **at, const uint8_t *end, struct vector_co
                                      .number = row_get_u16(bytes),
                                      .dimension = row_get_u32(bytes + 4),
                                      .distance = (enum distance)bytes[2],
+                                     .profile = (enum index_profile)bytes[3],
                                      .m = row_get_u32(bytes + 8),
                                      .ef_construct = row_get_u32(bytes + 12),
                                      .full_scan_threshold = row_get_u64(bytes + 16)};

@@ -101,6 +101,7 @@ enum status collection_create_index(struct collection *collection, struct collec
     const struct vector_index_options options = {
         .dimension = config->dimension,
         .distance = config->distance,
+        .profile = config->profile,
         .m = config->m,
         .ef_construct = config->ef_construct,
         .full_scan_rows = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX,

@@ -7,8 +7,8 @@
 #ifndef COLLECTION_CONFIG_H
 #define COLLECTION_CONFIG_H
 
-#include "index/distance.h"
 #include "index/status.h"
+#include "index/vector_index.h"
 #include "storage/arena.h"
 
 #include <stdatomic.h>
@@ -31,6 +31,7 @@ struct vector_config {
     uint32_t m;                   /* 0: default */
     uint32_t ef_construct;        /* 0: default */
     uint64_t full_scan_threshold; /* kilobytes of f32 below which a search scans */
+    enum index_profile profile;   /* of its graph */
 };
 
 struct collection_config {

@@ -63,6 +63,9 @@ class Engine:
     def load(self, path):
         raise NotImplementedError
 
+    def settle(self):
+        """After a load and a first answer: what the engine does until it is at its fastest."""
+
     def work(self):
         """What a query of the last search touched, if the engine tells."""
         return None
@@ -85,10 +88,12 @@ def open_library():
     library = ctypes.CDLL(path)
     pointer, u32, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p
     for name, result, arguments in (
+            ("bench_profile", ctypes.c_int, [text]),
             ("bench_create", pointer, [pointer]),
             ("bench_build", ctypes.c_double, [pointer, ctypes.c_int]),
             ("bench_save", ctypes.c_int, [pointer, text]),
             ("bench_load", ctypes.c_int, [pointer, text]),
+            ("bench_settle", None, [pointer]),
             ("bench_search", ctypes.c_double,
              [pointer, pointer, u32, u32, u32, ctypes.c_int, pointer]),
             ("bench_work", None, [pointer, pointer]),
@@ -102,9 +107,9 @@ def open_library():
 
 def row_bytes(profile, dimension):
     """What nigh reads at random places: a code, a node's record on level 0, an original vector.
-    A record of lean is its links; turbo's has, for each link, one bit a coordinate and two f16."""
+    A record is links; turbo's has a head, and for each link one bit a coordinate and two numbers."""
     code = -(-dimension // LINE) * LINE
-    record = {"lean": 4 * PLACES, "turbo": PLACES * (code // 8 + 4 + 4) + LINE}[profile]
+    record = {"lean": 4 * PLACES, "turbo": LINE + PLACES * (4 + code // 8 + 4)}[profile]
     return {"code": code, "record": record, "original": 4 * dimension}
 
 
@@ -120,7 +125,8 @@ class Nigh(Engine):
         self.library = open_library()
         self.rows = np.array(bench_set.rows)
         self.options = Options(self.rows.ctypes.data, bench_set.count, bench_set.dimension,
-                               DISTANCES[bench_set.metric], PROFILES[profile])
+                               DISTANCES[bench_set.metric],
+                               self.library.bench_profile(profile.encode()))
         self.handle = self.library.bench_create(ctypes.addressof(self.options))
         if not self.handle:
             raise LeftOut("not a profile of this version")
@@ -144,6 +150,9 @@ class Nigh(Engine):
     def load(self, path):
         if self.library.bench_load(self.handle, path.encode()) != 0:
             raise OSError(f"{path} is refused")
+
+    def settle(self):
+        self.library.bench_settle(self.handle)
 
     def searcher(self, queries, k, ef):
         ids = np.empty((len(queries), k), np.int32)

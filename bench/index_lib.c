@@ -42,10 +42,12 @@ struct bench_index {
     struct index_scratch *scratch;
 };
 
+int bench_profile(const char *name);
 struct bench_index *bench_create(const struct bench_options *options);
 double bench_build(struct bench_index *bench, int threads);
 int bench_save(struct bench_index *bench, const char *path);
 int bench_load(struct bench_index *bench, const char *path);
+void bench_settle(struct bench_index *bench);
 void bench_work(const struct bench_index *bench, struct bench_work *work);
 double bench_row_ns(size_t row_bytes, size_t region_bytes);
 double bench_search(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
@@ -73,6 +75,11 @@ static const float *row_of(void *context, uint32_t slot) {
     struct bench_index *bench = context;
     bench->work.originals++;
     return bench->options.rows + (size_t)slot * bench->options.dimension;
+}
+
+/* The enum index_profile of that name. */
+int bench_profile(const char *name) {
+    return strcmp(name, "turbo") == 0 ? INDEX_PROFILE_TURBO : INDEX_PROFILE_LEAN;
 }
 
 /* NULL if the index refuses the options: a profile or distance that it does not have. */
@@ -104,6 +111,8 @@ static void *build(void *context) {
     must(index_scratch_create(&scratch, &error), &error);
     while (linked > 0)
         must(vector_index_link(bench->index, 64, scratch, &linked, &error), &error);
+    while (vector_index_refresh(bench->index, scratch)) {
+    }
     index_scratch_free(scratch);
     return NULL;
 }
@@ -166,6 +175,11 @@ int bench_load(struct bench_index *bench, const char *path) {
     for (uint32_t slot = 0; slot < bench->options.count; slot++)
         slots_born(bench->slots, slot, 1);
     return 0;
+}
+
+/* After a load: what builders do in the background until searches are at their fastest. */
+void bench_settle(struct bench_index *bench) {
+    build(bench);
 }
 
 static double search_all(struct bench_index *bench, struct index_query *query, const float *queries,

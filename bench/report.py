@@ -125,7 +125,8 @@ def lines_of(run, races, versions, size):
         start = journal.get(*run.key("start", engine, profile))
         if start:
             lines.append({"kind": "start", **who, "seconds": round(start["seconds"], 4),
-                          "cpu_seconds": round(start["cpu"], 4), "right_of_10": start["right_of_10"]})
+                          "cpu_seconds": round(start["cpu"], 4), "right_of_10": start["right_of_10"],
+                          "settled_cpu_seconds": round(start["settled"], 4)})
     return lines
 
 

@@ -300,7 +300,7 @@ class Glass(Engine):
         try:
             return environments.interpreter("venv-glass")
         except RuntimeError as error:
-            raise LeftOut(str(error)) from error
+            raise LeftOut(str(error).splitlines()[0]) from error
 
     @staticmethod
     def version():

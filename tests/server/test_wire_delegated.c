@@ -58,14 +58,18 @@ static void claim(struct server *server) {
 }
 
 START_TEST(the_worker_sends_and_the_loop_learns_of_it_at_a_tick) {
+    bool is_seen = false;
     wire_start();
     int fd = wire_connect();
-    wire_send(fd, "GET /echo/a HTTP/1.1\r\n" WIRE_HOST "\r\n");
-    wire_expect(fd, "\r\n\r\na");
-    wire_on_loop(look);
-    /* The worker may still be on its way out of the system call. */
-    ck_assert(seen_stage == REPLY_SENT || seen_stage == REPLY_UNDERWAY);
-    ck_assert_int_eq(seen_state, CONNECTION_RUNNING);
+    for (int tries = 0; !is_seen && tries < 20; tries++) { /* a tick may come in between */
+        wire_send(fd, "GET /echo/a HTTP/1.1\r\n" WIRE_HOST "\r\n");
+        wire_expect(fd, "\r\n\r\na");
+        wire_on_loop(look);
+        /* The worker may still be on its way out of the system call. */
+        is_seen = seen_state == CONNECTION_RUNNING &&
+                  (seen_stage == REPLY_SENT || seen_stage == REPLY_UNDERWAY);
+    }
+    ck_assert_msg(is_seen, "state %d, stage %d", seen_state, seen_stage);
     wait_for_state(CONNECTION_IDLE);
     close(fd);
     expect_nothing_left();
@@ -288,11 +292,11 @@ START_TEST(a_connection_is_idle_from_its_last_answer_on) {
     wire_config.keep_alive_s = 1;
     wire_start();
     int fd = wire_connect();
+    uint64_t begin = wire_now_ms();
     wire_send(fd, "GET /echo/a HTTP/1.1\r\n" WIRE_HOST "\r\n");
     wire_expect(fd, "\r\n\r\na");
-    uint64_t begin = wire_now_ms();
     wire_expect_end(fd);
-    ck_assert_uint_ge(wire_now_ms() - begin, 900);
+    ck_assert_uint_ge(wire_now_ms() - begin, 1000);
     ck_assert_uint_le(wire_now_ms() - begin, 10000);
     close(fd);
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);

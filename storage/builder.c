@@ -43,9 +43,14 @@ static bool are_reads_going_on(struct storage *storage) {
                BUILDER_READS_MS * 1000000ULL;
 }
 
-/* Links up to BUILDER_LINK_SLOTS slots. While reads go on it offers its core after each of them:
- * a reader that wakes up there would else wait for the end of the builder's time slice, which is up
- * to 4 ms in spite of its low priority. */
+/* While reads go on: a reader that wakes up on this core would else wait for the end of the
+ * builder's time slice, which is up to 4 ms in spite of its low priority. */
+static void offer_core(struct storage *storage) {
+    if (are_reads_going_on(storage))
+        sched_yield();
+}
+
+/* Links up to BUILDER_LINK_SLOTS slots. */
 static enum status link_slots(struct collection *collection, struct vector_index *index,
                               struct index_scratch *scratch, uint32_t *linked,
                               struct error *error) {
@@ -55,17 +60,19 @@ static enum status link_slots(struct collection *collection, struct vector_index
     while (status == STATUS_OK && one > 0 && *linked < BUILDER_LINK_SLOTS) {
         status = vector_index_link(index, 1, scratch, &one, error);
         *linked += one;
-        if (are_reads_going_on(collection->storage))
-            sched_yield();
+        offer_core(collection->storage);
     }
     return status;
 }
 
 /* Keeps up what speeds up searches; true if there is more to do. */
-static bool refresh_index(struct vector_index *index, struct index_scratch *scratch) {
+static bool refresh_index(struct collection *collection, struct vector_index *index,
+                          struct index_scratch *scratch) {
     bool is_more = true;
-    for (unsigned piece = 0; is_more && piece < BUILDER_REFRESH_PIECES; piece++)
+    for (unsigned piece = 0; is_more && piece < BUILDER_REFRESH_PIECES; piece++) {
         is_more = vector_index_refresh(index, scratch);
+        offer_core(collection->storage);
+    }
     return is_more;
 }
 
@@ -83,7 +90,7 @@ static enum remains link_piece(struct collection *collection, struct index_scrat
         } else if (linked > 0) {
             note_cost(collection, collection_now_ns() - begun, linked);
             remains = REMAINS_NOW;
-        } else if (refresh_index(collection->vectors[i].index, scratch)) {
+        } else if (refresh_index(collection, collection->vectors[i].index, scratch)) {
             remains = REMAINS_NOW;
         }
     }

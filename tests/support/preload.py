@@ -114,7 +114,7 @@ class Syscalls(Preload):
 
     SOURCE = "preload_syscalls.c"
     CALLS = ["none", "pwrite", "pwritev", "write", "writev", "read", "pread", "fdatasync", "fsync",
-             "open", "mmap", "ftruncate", "rename", "unlink", "mkdir", "accept", "epoll_ctl"]
+             "open", "mmap", "ftruncate", "rename", "unlink", "mkdir", "accept", "epoll_ctl", "sendmsg"]
     TARGETS = {"any": 0, "file": 1, "socket": 2}
     SHORT = 10000
     CALL, TARGET, FIRST, COUNT, ERROR, OFFSET_END, MATCHED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8

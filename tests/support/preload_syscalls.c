@@ -46,6 +46,7 @@ enum call {
     CALL_MKDIR,
     CALL_ACCEPT,
     CALL_EPOLL_CTL,
+    CALL_SENDMSG,
     CALL_COUNT,
 };
 
@@ -236,6 +237,15 @@ ssize_t writev(int fd, const struct iovec *vector, int count) {
     if (fault == SHORT_ERROR)
         return write_cut(fd, vector, count);
     return syscall(SYS_writev, fd, vector, count);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    int fault = fault_fd(CALL_SENDMSG, fd);
+    if (is_failure(fault))
+        return -1;
+    if (fault == SHORT_ERROR)
+        return write_cut(fd, message->msg_iov, (int)message->msg_iovlen);
+    return syscall(SYS_sendmsg, fd, message, flags);
 }
 
 ssize_t read(int fd, void *bytes, size_t length) {

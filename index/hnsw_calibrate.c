@@ -11,7 +11,8 @@ enum {
     NEAREST = 10,
 };
 
-static const uint32_t efs[] = {64, 96, 128, 192, 256, 384, 512};
+/* Where even the last falls short the plan will prefer an exact scan, unless the set is huge. */
+static const uint32_t efs[] = {64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096};
 static const double recall_wanted = 0.99;
 
 /* The NEAREST of all linked slots by code, but for the query itself. */
@@ -46,18 +47,28 @@ static size_t count_found(struct walk *walk, uint64_t entry, uint32_t slot,
     return found;
 }
 
-void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
+/* A slot that serves as a query, and what is nearest to it. */
+struct sample {
+    uint32_t slot;
+    struct hit nearest[NEAREST];
+    struct top_k truth;
+};
+
+static void make_query(const struct hnsw *hnsw, uint32_t slot, struct code_query *query) {
+    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
+                    query);
+    if (hnsw->store->edge_blocks > 0)
+        codes_query_edges(hnsw->space, query);
+}
+
+/* Takes up to QUERIES samples; their number. */
+static size_t take_samples(const struct hnsw *hnsw, struct index_scratch *scratch,
+                           struct sample *samples) {
     const struct store *store = hnsw->store;
-    const size_t count = sizeof(efs) / sizeof(efs[0]);
-    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     uint32_t end = store_end(store), at = 0;
-    size_t found[sizeof(efs) / sizeof(efs[0])] = {0}, wanted = 0;
-    struct walk walk;
-    if (entry == HNSW_NO_ENTRY || !hnsw_walk_init(&walk, hnsw, scratch, efs[count - 1]))
-        return;
-    for (uint32_t i = 0; i < QUERIES; i++) {
-        struct hit nearest[NEAREST];
-        struct top_k truth;
+    size_t count = 0;
+    for (; count < QUERIES; count++) {
+        struct sample *sample = &samples[count];
         /* The first linked slot from here on; strides of an odd size do not follow any order. */
         for (at = (at + end / QUERIES) | 1; at < end; at++) {
             if (store_is_present(store, at) && store_kind(store, at) == STORE_LINKED)
@@ -65,22 +76,38 @@ void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
         }
         if (at >= end)
             break;
-        codes_query_row(hnsw->space, store_code(store, at), *store_meta(store, at),
-                        &scratch->query);
-        if (store->edge_blocks > 0)
-            codes_query_edges(hnsw->space, &scratch->query);
-        top_k_init(&truth, nearest, NEAREST);
-        scan(hnsw, scratch, at, &truth);
-        wanted += truth.count;
-        for (size_t e = 0; e < count; e++) {
-            walk.ef = walk.kept_max = efs[e];
-            found[e] += count_found(&walk, entry, at, &truth);
-        }
+        sample->slot = at;
+        make_query(hnsw, at, &scratch->query);
+        top_k_init(&sample->truth, sample->nearest, NEAREST);
+        scan(hnsw, scratch, at, &sample->truth);
     }
+    return count;
+}
+
+/* The share of the samples' neighbours that walks of this ef find. */
+static double measure_recall(struct walk *walk, uint64_t entry, const struct sample *samples,
+                             size_t count) {
+    size_t found = 0, wanted = 0;
+    for (size_t i = 0; i < count; i++) {
+        make_query(walk->hnsw, samples[i].slot, &walk->scratch->query);
+        found += count_found(walk, entry, samples[i].slot, &samples[i].truth);
+        wanted += samples[i].truth.count;
+    }
+    return wanted > 0 ? (double)found / (double)wanted : 1;
+}
+
+void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
+    struct sample samples[QUERIES];
+    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    size_t count = take_samples(hnsw, scratch, samples);
     /* A walk by edges expands about two thirds of the nodes that another of its ef expands. */
-    for (size_t e = store->edge_blocks > 0 ? 1 : 0; e < count && wanted > 0; e++) {
+    size_t first = hnsw->store->edge_blocks > 0 ? 1 : 0;
+    for (size_t e = first; entry != HNSW_NO_ENTRY && e < sizeof(efs) / sizeof(efs[0]); e++) {
+        struct walk walk;
+        if (!hnsw_walk_init(&walk, hnsw, scratch, efs[e]))
+            return;
         atomic_store_explicit(&hnsw->default_ef, efs[e], memory_order_relaxed);
-        if ((double)found[e] >= recall_wanted * (double)wanted)
+        if (measure_recall(&walk, entry, samples, count) >= recall_wanted)
             break;
     }
 }

@@ -79,9 +79,8 @@ def engines_of(options):
     """The scale, and which engines race on which set."""
     scale = SCALES[options.size]
     names = options.sets.split(",") if options.sets else list(scale.sets)
-    engines = {name: [engine for engine in scale.sets.get(name, ALL)
-                      if not options.engines or engine in options.engines.split(",")]
-               for name in names}
+    chosen = options.engines.split(",") if options.engines else None
+    engines = {name: chosen or scale.sets.get(name, ALL) for name in names}
     return scale, engines
 
 

@@ -15,7 +15,7 @@ enum {
     M_MIN = 4, /* a twin keeps three numbers in its list of 2 m places */
     EF_CONSTRUCT_MIN = 200,
     TURBO_DIMENSION_LEAST = 64, /* below, edges tell too little */
-    TURBO_DIMENSION_MIN = 128,  /* from which it is the better choice */
+    TURBO_DIMENSION_MIN = 96,   /* from which they are 1.4 times as fast or more */
 };
 
 struct vector_index {

@@ -27,7 +27,7 @@ from server import ROOT  # noqa: E402
 from torture import Lost, Victim, fault_binary  # noqa: E402
 from writers import World  # noqa: E402
 
-LOAD_SECONDS_MAX = 4.0
+LOAD_SECONDS_MAX = 10.0  # a busy machine needs them; whoever dies earlier is not waited for
 # The smallest that there is, so that the map grows under the load.
 SETTINGS = {"NIGH__STORAGE__MAP_SIZE_MB": "16"}
 BULK_BYTES = 200000  # of one point's payload

@@ -177,18 +177,34 @@ static void set_floors(const struct code_space *space, struct code_query *query)
                                     : tiny * (query->length + 1));
 }
 
-void codes_query_vector(const struct code_space *space, const float *vector,
-                        struct code_query *query) {
-    float *values = values_of(query);
+/* Makes codes of the values that are there. */
+static void finish_query(const struct code_space *space, struct code_query *query) {
     int8_t *codes = codes_of(query);
-    assert(query->width_max >= space->width);
-    spread(space, vector, values);
-    query->scale = quantise(space, values, codes);
+    query->scale = quantise(space, query->kernel.values, codes);
     struct code_sums sums = sum_codes(codes, space->width);
     set_weights(space, query, query->scale, code_length(query->scale, sums.squares));
     query->kernel.bytes = space->width;
     query->kernel.offset = 128 * sums.sum;
     query->is_row = false;
+}
+
+void codes_query_vector(const struct code_space *space, const float *vector,
+                        struct code_query *query) {
+    assert(query->width_max >= space->width);
+    spread(space, vector, values_of(query));
+    finish_query(space, query);
+}
+
+void codes_query_mixture(const struct code_space *space, const struct code_row *first,
+                         const struct code_row *second, float share, struct code_query *query) {
+    float *values = values_of(query);
+    assert(query->width_max >= space->width);
+    for (size_t i = 0; i < space->width; i++) {
+        float a = first->meta->scale * (float)(first->code[i] - 128);
+        float b = second->meta->scale * (float)(second->code[i] - 128);
+        values[i] = a + share * (b - a);
+    }
+    finish_query(space, query);
 }
 
 void codes_query_bound(const struct code_space *space, struct code_query *query) {

@@ -87,6 +87,10 @@ void codes_query_edges(const struct code_space *space, struct code_query *query)
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query);
 
+/* The query is a mixture of such vectors: `share` of the second, the rest of the first. */
+void codes_query_mixture(const struct code_space *space, const struct code_row *first,
+                         const struct code_row *second, float share, struct code_query *query);
+
 /* Rows to measure, and what came out. */
 struct code_batch {
     size_t count; /* at most CODES_BATCH_MAX */

@@ -186,7 +186,8 @@ static void must_find_outliers(struct fixture *fixture, uint64_t operation) {
                                         .ef = efs[i % 2],
                                         .operation = operation};
             struct index_answer answer = fixture_search(fixture, &query);
-            ck_assert_int_eq(answer.plan, INDEX_PLAN_GRAPH);
+            /* By default a scan costs about as much here, so that the plan may choose either. */
+            ck_assert(query.ef == 0 || answer.plan == INDEX_PLAN_GRAPH);
             ck_assert_msg(answer.hits[0].slot == slot, "slot %u, ef %u: found %u", slot, query.ef,
                           answer.hits[0].slot);
         }

@@ -21,11 +21,11 @@ enum {
  * calls. */
 #define PREFETCHING static inline __attribute__((always_inline)) void
 
+/* Into the second level: records would push each other out of the first. */
 PREFETCHING prefetch(const void *memory, size_t bytes) {
     const char *line = memory;
     for (size_t i = 0; i < bytes; i += LINE)
-        __builtin_prefetch(line + i, 0,
-                           2); /* into the second level: it is more than the first holds */
+        __builtin_prefetch(line + i, 0, 2);
 }
 
 /* Asks for all that expanding the node will read. */
@@ -125,6 +125,7 @@ static void open_queue(struct walk *walk, struct hit start) {
     bucket_queue_begin(&walk->scratch->queue, walk->ef, low - 3 * (high - low), high);
 }
 
+/* Puts an expanded node into the pool, if it is near enough. */
 static void keep(struct walk *walk, struct hit hit) {
     if (walk->count == walk->kept_max || walk->count == walk->ef) {
         if (hit.distance >= walk->pool[walk->count - 1].distance)
@@ -134,6 +135,8 @@ static void keep(struct walk *walk, struct hit hit) {
     hnsw_walk_insert(walk, hit);
 }
 
+/* The node to be expanded after the present one, which is asked for now; SLOT_NONE if none is left.
+ */
 static uint32_t take_next(struct walk *walk) {
     uint32_t slot;
     while (bucket_queue_pop(&walk->scratch->queue, &slot)) {
@@ -149,7 +152,6 @@ void hnsw_walk_edges(struct walk *walk, struct hit start) {
     const struct store *store = walk->hnsw->store;
     struct bucket_queue *queue = &walk->scratch->queue;
     struct visited *visited = &walk->scratch->visited;
-    uint32_t slot;
     assert(store->edge_blocks > 0);
     visited_begin(visited);
     visited_expand(visited, start.slot);
@@ -164,9 +166,9 @@ void hnsw_walk_edges(struct walk *walk, struct hit start) {
     push_batch(walk);
     uint32_t next = take_next(walk);
     while (next != SLOT_NONE) {
-        slot = next;
+        struct hit node = {.slot = next, .distance = 0};
         next = take_next(walk);
-        struct hit node = {.slot = slot, .distance = measure(walk, slot)};
+        node.distance = measure(walk, node.slot);
         keep(walk, node);
         look_around(walk, node, bucket_queue_limit(queue));
         push_batch(walk);

@@ -185,7 +185,6 @@ static void finish_query(const struct code_space *space, struct code_query *quer
     set_weights(space, query, query->scale, code_length(query->scale, sums.squares));
     query->kernel.bytes = space->width;
     query->kernel.offset = 128 * sums.sum;
-    query->is_row = false;
 }
 
 void codes_query_vector(const struct code_space *space, const float *vector,
@@ -227,18 +226,13 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
         return;
     }
     query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
-    query->scale = meta.scale;
-    query->is_row = true;
     set_weights(space, query, meta.scale, meta.length);
 }
 
 void codes_query_edges(const struct code_space *space, struct code_query *query) {
-    float *values = values_of(query);
-    for (size_t i = 0; query->is_row && i < space->width; i++)
-        values[i] = query->scale * query->kernel.codes[i];
     query->edges.width = space->width;
     query->edges.step =
-        space->kernels->edge_sums(values, space->width, (int8_t *)query->edges.sums);
+        space->kernels->edge_sums(query->kernel.values, space->width, (int8_t *)query->edges.sums);
 }
 
 static void load_metas(struct code_batch *batch) {

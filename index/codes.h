@@ -45,7 +45,6 @@ struct code_query {
     size_t width_max;
     float base, square_weight, factor;
     float scale;                    /* vector ~ scale * codes */
-    bool is_row;                    /* set by codes_query_row: kernel.values is not filled in */
     struct kernel_edge_query edges; /* set by codes_query_edges; its array is owned */
     /* Set by codes_query_bound, for codes_floors and codes_bounds. */
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
@@ -81,7 +80,8 @@ void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);
 /* Measures what codes_floors and codes_bounds need: walks do without. After codes_query_vector. */
 void codes_query_bound(const struct code_space *space, struct code_query *query);
-/* Measures what estimates by edges need (edges.h). After codes_query_vector or _row. */
+/* Measures what estimates by edges need (edges.h). After codes_query_vector or
+ * _mixture. */
 void codes_query_edges(const struct code_space *space, struct code_query *query);
 /* The query is the vector that a code stands for; codes_bounds does not apply to it. */
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,

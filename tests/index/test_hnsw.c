@@ -430,6 +430,24 @@ START_TEST(stops_when_cancelled_or_late) {
 }
 END_TEST
 
+/* Lists that fill a part of a block of edges, one, and several up to the most there are. */
+START_TEST(lists_of_any_length_are_walked) {
+    static const uint32_t lengths[] = {4, 20, VECTOR_INDEX_M_MAX};
+    struct fixture fixture;
+    const struct vector_index_options options = {
+        .dimension = DIMENSION, .distance = DISTANCE_EUCLID, .m = lengths[_i]};
+    fixture_create(&fixture, &options, ROWS / 3);
+    fixture_fill_clusters(&fixture, 0, ROWS / 3, 11);
+    fixture_put(&fixture, 0, ROWS / 3, 1);
+    fixture_link(&fixture, 2);
+    must_be_sound(&fixture);
+    struct index_query query = {.ef = 256, .operation = 1};
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "m %u: recall %.4f", lengths[_i], recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -438,6 +456,7 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_set_timeout(tcase, 240);
     tcase_add_loop_test(tcase, finds_97_of_100_with_the_default_ef, 0, 2 * DISTANCE_COUNT);
     tcase_add_loop_test(tcase, finds_97_of_100_with_each_instruction_set, 0, 4 * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, lists_of_any_length_are_walked, 0, 3);
     tcase_add_test(tcase, two_builders_leave_no_holes);
     tcase_add_test(tcase, finds_a_slot_before_it_is_linked);
     tcase_add_test(tcase, gives_k_hits_however_many_have_died);

@@ -1,4 +1,6 @@
 /* Collections through the api: created, described, changed, deleted, refused. */
+#include "storage/collection.h"
+#include "storage/storage.h"
 #include "tests/api/session.h"
 #include "tests/support/run_suite.h"
 
@@ -95,6 +97,47 @@ START_TEST(what_was_configured_is_echoed_and_survives_a_restart) {
     session_shut(&session);
     session_reopen(&session);
     RUN(look);
+}
+END_TEST
+
+static enum index_profile profile_of(const char *name) {
+    struct arena arena;
+    const struct reader_options options = {.arena = &arena};
+    struct collection *collection;
+    struct reader *reader;
+    struct error error;
+    arena_init(&arena, 1 << 20);
+    ck_assert_int_eq(storage_acquire_collection(session.storage, name, &collection, &error),
+                     STATUS_OK);
+    ck_assert_int_eq(reader_begin(collection, &options, &reader, &error), STATUS_OK);
+    enum index_profile profile = reader_config(reader)->vectors[0].profile;
+    reader_end(reader);
+    storage_release_collection(collection);
+    arena_free(&arena);
+    return profile;
+}
+
+/* A vector's own quantisation goes before the collection's. */
+START_TEST(the_profile_of_a_graph_follows_from_the_quantisation_and_survives_a_restart) {
+    static const struct step create[] = {
+        {"PUT /collections/auto", "{\"vectors\":{\"size\":128,\"distance\":\"Dot\"}}", 200, NULL},
+        {"PUT /collections/lean",
+         "{\"vectors\":{\"size\":128,\"distance\":\"Dot\"},"
+         "\"quantization_config\":{\"scalar\":{\"type\":\"int8\"}}}",
+         200, NULL},
+        {"PUT /collections/turbo",
+         "{\"vectors\":{\"size\":128,\"distance\":\"Dot\",\"quantization_config\":{\"binary\":{}}},"
+         "\"quantization_config\":{\"product\":{\"compression\":\"x4\"}}}",
+         200, NULL},
+    };
+    RUN(create);
+    for (int restarts = 0; restarts < 2; restarts++) {
+        ck_assert_int_eq(profile_of("auto"), INDEX_PROFILE_AUTO);
+        ck_assert_int_eq(profile_of("lean"), INDEX_PROFILE_LEAN);
+        ck_assert_int_eq(profile_of("turbo"), INDEX_PROFILE_TURBO);
+        session_shut(&session);
+        session_reopen(&session);
+    }
 }
 END_TEST
 
@@ -262,6 +305,8 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, a_collection_lives_from_create_to_delete);
     tcase_add_test(tcase, a_description_has_every_required_key_with_its_default);
     tcase_add_test(tcase, what_was_configured_is_echoed_and_survives_a_restart);
+    tcase_add_test(tcase,
+                   the_profile_of_a_graph_follows_from_the_quantisation_and_survives_a_restart);
     tcase_add_test(tcase, a_patch_changes_what_it_names_and_nothing_else);
     tcase_add_loop_test(tcase, a_wrong_request_is_refused_and_leaves_nothing, 0,
                         (int)(sizeof(refused) / sizeof(refused[0])));

@@ -22,7 +22,7 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import report  # noqa: E402
-from preload import Syscalls  # noqa: E402
+from preload import FOREVER, Syscalls  # noqa: E402
 from server import ROOT  # noqa: E402
 from torture import Lost, Victim, fault_binary  # noqa: E402
 from writers import World  # noqa: E402
@@ -113,8 +113,8 @@ def end_gently(server):
 
 
 def kill_at(point, number, seed, preload=None):
-    """Whether the point was passed at all. preload: syncs fail once, for the points on the way back
-    from a failed commit."""
+    """Whether the point was passed at all. preload: syncs fail, for the points on the way back from a
+    failed commit."""
     world = World(repr((seed, point, number)))
     fault = f"{point}:{number}:kill"
     with Victim(environment=SETTINGS, preload=preload) as server:
@@ -131,9 +131,13 @@ def kill_at(point, number, seed, preload=None):
             bulk.start()
             if preload:
                 world.is_failing_from_start = True
-                preload.arm("fdatasync", "EIO", first=20, path="data.mdb")
+                # From the 20th on all fail: a single failure may meet a collection that is just being
+                # created, which has no group to recover.
+                preload.arm("fdatasync", "EIO", first=20, count=FOREVER, path="data.mdb")
             world.write(server, LOAD_SECONDS_MAX, lambda: end_gently(server), may_die=True)
             bulk.join()
+            if preload:
+                preload.disarm()
         was_passed = server.process.returncode == -9
         for _ in range(2):  # it may die again while it recovers
             if launch_until_dead_or_serving(server):

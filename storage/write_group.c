@@ -19,6 +19,7 @@ enum {
     SPACE_FACTOR = 4,             /* pages a job may change, in multiples of its bytes */
     SPACE_FOR_GROUP = 512 * 1024, /* ... and what any group changes: blocks, trees, free lists */
     SLOW_DOWN_NS_MAX = 900000000, /* how long a group is held back by the builders' backlog */
+    STEP_PAUSE_NS = 50000000, /* before a step of index building that could not run is retried */
 };
 
 /* What became of one attempt to run a group. */
@@ -27,6 +28,11 @@ enum attempt {
     ATTEMPT_UNCHANGED, /* nothing to commit: every job failed */
     ATTEMPT_FAILED,
     ATTEMPT_MAP_FULL,
+};
+
+enum group_kind {
+    GROUP_WHOLE,
+    GROUP_SINGLE, /* one job, and no step of index building: what takes the least memory */
 };
 
 /* ---- One job ----------------------------------------------------------------------------------
@@ -76,12 +82,12 @@ static enum status run_operations(struct write_context *context, struct write_jo
     return status;
 }
 
+/* A job, or a step of index building. */
+typedef enum status work_fn(struct write_context *context, void *argument, struct error *error);
+
 /* Runs work in a child of parent; on failure the context is as before. *lost: the parent cannot be
  * used any more. */
-typedef enum status child_work_fn(struct write_context *context, void *argument,
-                                  struct error *error);
-
-static enum status run_in_child(struct write_context *context, MDB_txn *parent, child_work_fn *work,
+static enum status run_in_child(struct write_context *context, MDB_txn *parent, work_fn *work,
                                 void *argument, struct error *error, bool *lost) {
     struct collection_state before = context->state;
     size_t changes_before = context->changes.slots_count;
@@ -113,6 +119,19 @@ static enum status run_in_child(struct write_context *context, MDB_txn *parent, 
     return status;
 }
 
+/* Runs work that has the transaction to itself: if it fails, there is nothing to be kept. A child
+ * would want 2 MiB for its list of pages, which may be more than there is. */
+static enum status run_alone(struct write_context *context, MDB_txn *txn, work_fn *work,
+                             void *argument, struct error *error, bool *lost) {
+    struct collection_state before = context->state;
+    *lost = false;
+    context->rows.txn = txn;
+    enum status status = work(context, argument, error);
+    if (status != STATUS_OK)
+        context->state = before;
+    return status;
+}
+
 static enum status job_work(struct write_context *context, void *argument, struct error *error) {
     (void)error; /* the job's own is used */
     return run_operations(context, argument);
@@ -140,12 +159,18 @@ static bool is_space_low(struct collection *collection, const struct write_job *
     return lmdb_env_free_bytes(&collection->env) < needed;
 }
 
+static bool is_step_due(const struct write_context *context, enum group_kind kind) {
+    return kind == GROUP_WHOLE && field_work_is_pending(context) &&
+           !atomic_load(&context->collection->is_deleted);
+}
+
 /* Runs all jobs in the open transaction. */
 static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, struct write_job *jobs,
-                             struct error *error) {
+                             enum group_kind kind, struct error *error) {
     struct collection *collection = context->collection;
     bool is_low = is_space_low(collection, jobs);
     bool is_changed = false, lost = false;
+    bool is_alone = jobs && !jobs->next && !is_step_due(context, kind);
     for (struct write_job *job = jobs; job; job = job->next) {
         job->error = (struct error){0};
         if (atomic_load(&collection->is_deleted))
@@ -155,7 +180,8 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
             job->status = error_set(&job->error, STATUS_NO_SPACE,
                                     "No space left: disk full, only deletions are accepted");
         else {
-            job->status = run_in_child(context, parent, job_work, job, &job->error, &lost);
+            job->status = (is_alone ? run_alone : run_in_child)(context, parent, job_work, job,
+                                                                &job->error, &lost);
             if (is_growth_needed(context, job->status))
                 return ATTEMPT_MAP_FULL;
         }
@@ -166,9 +192,11 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
             return ATTEMPT_FAILED;
         }
     }
-    if (field_work_is_pending(context) && !atomic_load(&collection->is_deleted) && !is_low) {
+    /* A job alone that failed has spoilt the transaction. */
+    if (is_step_due(context, kind) && !is_low && (!is_alone || is_changed)) {
         uint32_t slots_max = jobs ? FIELD_STEP_SLOTS_BUSY : FIELD_STEP_SLOTS;
-        enum status status = run_in_child(context, parent, step_work, &slots_max, error, &lost);
+        enum status status =
+            (jobs ? run_in_child : run_alone)(context, parent, step_work, &slots_max, error, &lost);
         if (is_growth_needed(context, status))
             return ATTEMPT_MAP_FULL;
         if (lost)
@@ -276,7 +304,7 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
 }
 
 static enum attempt attempt_group(struct write_context *context, struct write_job *jobs,
-                                  struct error *error) {
+                                  enum group_kind kind, struct error *error) {
     struct collection *collection = context->collection;
     MDB_txn *txn;
     enum status status = lmdb_env_write_begin(&collection->env, &txn, error);
@@ -288,8 +316,8 @@ static enum attempt attempt_group(struct write_context *context, struct write_jo
     context->state = collection->state;
     write_context_drop(context);
     status = write_context_load_fields(context, error);
-    enum attempt attempt =
-        status == STATUS_OK ? run_jobs(context, txn, jobs, error) : from_status(context, status);
+    enum attempt attempt = status == STATUS_OK ? run_jobs(context, txn, jobs, kind, error)
+                                               : from_status(context, status);
     if (attempt == ATTEMPT_COMMITTED)
         return commit(context, txn, error);
     mdb_txn_abort(txn);
@@ -335,9 +363,9 @@ static void undo_changes(struct write_context *context) {
 }
 
 static enum attempt run_until_settled(struct write_context *context, struct write_job *jobs,
-                                      struct error *error) {
+                                      enum group_kind kind, struct error *error) {
     for (int growths = 0;; growths++) {
-        enum attempt attempt = attempt_group(context, jobs, error);
+        enum attempt attempt = attempt_group(context, jobs, kind, error);
         if (attempt != ATTEMPT_MAP_FULL)
             return attempt;
         undo_changes(context);
@@ -360,9 +388,9 @@ static void finish_jobs(struct write_job *jobs, const struct error *failure) {
     }
 }
 
-void write_group_run(struct write_context *context, struct collection *collection,
-                     struct write_job *jobs) {
-    assert(thread_role_may_act_as(THREAD_ROLE_WRITER));
+/* False if nothing was done, and nobody told, since the memory lacked that a whole group takes. */
+static bool run_group(struct write_context *context, struct collection *collection,
+                      struct write_job *jobs, enum group_kind kind) {
     struct error error = {.status = STATUS_IO};
     enum attempt attempt;
     for (struct write_job *job = jobs; job; job = job->next)
@@ -375,17 +403,37 @@ void write_group_run(struct write_context *context, struct collection *collectio
         pthread_mutex_unlock(&collection->reason_mutex);
         attempt = ATTEMPT_FAILED;
     } else {
-        attempt = run_until_settled(context, jobs, &error);
+        attempt = run_until_settled(context, jobs, kind, &error);
     }
     if (attempt == ATTEMPT_COMMITTED)
         publish(context);
     else
         undo_changes(context);
-    storage_count_group(collection->storage, attempt == ATTEMPT_FAILED, jobs);
-    finish_jobs(jobs, attempt == ATTEMPT_FAILED ? &error : NULL);
+    bool is_done = attempt != ATTEMPT_FAILED || error.status != STATUS_NO_MEMORY ||
+                   kind == GROUP_SINGLE || !jobs;
+    if (is_done) {
+        storage_count_group(collection->storage, attempt == ATTEMPT_FAILED, jobs);
+        finish_jobs(jobs, attempt == ATTEMPT_FAILED ? &error : NULL);
+    }
     if (attempt == ATTEMPT_COMMITTED && context->changes.slots_count > 0) {
         builder_pool_wake(&collection->storage->builders, collection);
         slow_down(context);
     }
+    if (!jobs && attempt != ATTEMPT_COMMITTED)
+        nanosleep(&(struct timespec){.tv_nsec = STEP_PAUSE_NS}, NULL);
     write_context_end(context);
+    return is_done;
+}
+
+void write_group_run(struct write_context *context, struct collection *collection,
+                     struct write_job *jobs) {
+    assert(thread_role_may_act_as(THREAD_ROLE_WRITER));
+    if (run_group(context, collection, jobs, GROUP_WHOLE))
+        return;
+    while (jobs) {
+        struct write_job *job = jobs;
+        jobs = job->next;
+        job->next = NULL;
+        (void)run_group(context, collection, job, GROUP_SINGLE);
+    }
 }

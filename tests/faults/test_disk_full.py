@@ -193,6 +193,32 @@ def refuses_and_resumes(bytes_max, is_filled_by_other, seed):
         disk.close()
 
 
+def an_index_waits_without_spinning():
+    """One that was dropped when the disk was full: its chunks are removed once there is room."""
+    bytes_max = 16 * MIB
+    disk = Disk(bytes_max)
+    server = Victim(folder=os.path.join(disk.path, "data"), environment=settings(bytes_max), start=False)
+    try:
+        server.start()
+        load = Load(server, "index")
+        report.equal(load.create().status, 200, "status of the creation")
+        load.client.must("PUT", "/collections/main/index?wait=true", {"field_name": "tag", "field_schema": "keyword"})
+        load.upsert(first=0)
+        disk.fill()
+        load.write_until_refused(bytes_max)
+        load.client.must("DELETE", "/collections/main/index/tag?wait=true")
+        before = server.cpu_seconds()
+        time.sleep(1.0)
+        used = server.cpu_seconds() - before
+        report.check(used < 0.2, f"{used:.2f} s of CPU in a second in which nothing can be done")
+        disk.empty()
+        load.expect_resumed()
+        load.check()
+    finally:
+        server.close()
+        disk.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, default=64 if os.environ.get("NIGH_TORTURE") else 16)
@@ -205,6 +231,8 @@ def main():
         who = "another process" if n % 2 else "the server itself"
         report.run(f"a disk of {kib} KiB filled by {who} stops writes only", refuses_and_resumes,
                    kib * 1024, n % 2 == 1, n // 2)
+    if not arguments.only:
+        report.run("an index waits for room without spinning", an_index_waits_without_spinning)
     report.finish()
 
 

@@ -54,6 +54,10 @@ static const struct option options[] = {
     {"storage.disk_reserve_mb", "disk-reserve-mb", "256", NULL,
      "Writes are refused when less than this is free on the disk.", 0, TEBIBYTE_MB,
      MEMBER(disk_reserve_mb)},
+    {"storage.memory_limit_mb", "memory-limit-mb", "0", NULL,
+     "New points are refused when the process uses more; 0: nine tenths of what the machine or its "
+     "container has.",
+     0, TEBIBYTE_MB, MEMBER(memory_limit_mb)},
     {"storage.writer_threads", "writer-threads", "0", NULL, "Threads that commit; 0: two.", 0, 64,
      MEMBER(writer_threads)},
     {"storage.builder_threads", "builder-threads", "0", NULL,

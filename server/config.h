@@ -26,7 +26,7 @@ struct config {
     char log_level[CONFIG_TEXT_MAX];  /* error, warn, info, debug */
     char log_format[CONFIG_TEXT_MAX]; /* text, json */
     char storage_path[CONFIG_TEXT_MAX];
-    uint64_t map_size_mb, map_size_max_mb, disk_reserve_mb;
+    uint64_t map_size_mb, map_size_max_mb, disk_reserve_mb, memory_limit_mb;
     uint64_t writer_threads, builder_threads;
     bool recover_damaged;
     char isa[CONFIG_TEXT_MAX]; /* auto, or a set of instructions */

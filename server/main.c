@@ -4,6 +4,7 @@
 #include "server/listener.h"
 #include "server/server.h"
 #include "storage/log.h"
+#include "storage/process_memory.h"
 #include "storage/storage.h"
 
 #include <malloc.h>
@@ -158,6 +159,14 @@ static void configure_log(const struct config *config) {
 
 /* ---- Commands ------------------------------------------------------------------------------- */
 
+/* A tenth is left for what grows between two looks, and for the kernel's own. */
+static uint64_t memory_limit(const struct config *config) {
+    if (config->memory_limit_mb > 0)
+        return config->memory_limit_mb * MEBIBYTE;
+    uint64_t most = process_memory_limit(NULL);
+    return most < UINT64_MAX ? most / 10 * 9 : 0;
+}
+
 static enum status open_storage(const struct config *config, struct storage **storage,
                                 struct error *error) {
     return storage_open(
@@ -169,6 +178,7 @@ static enum status open_storage(const struct config *config, struct storage **st
             .builders = (unsigned)config->builder_threads,
             .readers_max = server_worker_count(config) + READERS_BESIDE_WORKERS,
             .disk_reserve_bytes = config->disk_reserve_mb * MEBIBYTE,
+            .memory_limit_bytes = memory_limit(config),
             .recover_damaged = config->recover_damaged,
         },
         storage, error);

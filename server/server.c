@@ -3,6 +3,7 @@
 #include "server/connection.h"
 #include "server/listener.h"
 #include "storage/log.h"
+#include "storage/process_memory.h"
 #include "storage/thread_role.h"
 
 #include <assert.h>
@@ -193,27 +194,10 @@ static size_t connections_allowed(const struct config *config) {
     return allowed < config->max_connections ? allowed : config->max_connections;
 }
 
-/* The memory limit of the container (cgroup v2, then v1), or that of the machine. */
-static uint64_t memory_limit(void) {
-    static const char *const files[] = {"/sys/fs/cgroup/memory.max",
-                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    uint64_t limit = uv_get_total_memory();
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        unsigned long long bytes;
-        FILE *file = fopen(files[i], "re");
-        if (!file)
-            continue;
-        if (fscanf(file, "%llu", &bytes) == 1 && bytes < limit)
-            limit = bytes;
-        fclose(file);
-    }
-    return limit;
-}
-
 static size_t body_budget(const struct config *config) {
     uint64_t budget = config->body_budget_mb * MEBIBYTE;
     if (budget == 0) {
-        budget = memory_limit() / 4;
+        budget = process_memory_limit(NULL) / 4;
         if (budget > (uint64_t)BODY_BUDGET_MB_MAX * MEBIBYTE)
             budget = (uint64_t)BODY_BUDGET_MB_MAX * MEBIBYTE;
     }

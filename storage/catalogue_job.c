@@ -92,6 +92,9 @@ static enum status describe(struct storage *storage, struct catalogue_job *job,
         return error_set(&job->error, STATUS_INVALID, "the collection's name is too long");
     if (storage_disk_is_low(storage))
         return error_set(&job->error, STATUS_NO_SPACE, "No space left: disk full");
+    if (storage_memory_is_low(storage))
+        return error_set(&job->error, STATUS_NO_MEMORY,
+                         "the memory limit is reached (storage.memory_limit_mb)");
     ssize_t n = getrandom(&record->incarnation, sizeof(record->incarnation), 0);
     if (n != (ssize_t)sizeof(record->incarnation))
         return error_set(&job->error, STATUS_IO, "getrandom: %s", strerror(errno));

@@ -6,6 +6,7 @@
 #include "storage/file.h"
 #include "storage/log.h"
 #include "storage/map_guard.h"
+#include "storage/process_memory.h"
 #include "storage/storage_internal.h"
 
 #include <assert.h>
@@ -196,6 +197,11 @@ bool storage_disk_is_low(const struct storage *storage) {
     return reserve > 0 && file_free_bytes(storage->path) < reserve;
 }
 
+bool storage_memory_is_low(const struct storage *storage) {
+    uint64_t limit = storage->options.memory_limit_bytes;
+    return limit > 0 && process_memory_used() >= limit;
+}
+
 void storage_note_failure(struct storage *storage, const char *name, const char *reason) {
     pthread_mutex_lock(&storage->reason_mutex);
     snprintf(storage->failure, sizeof(storage->failure), "collection %.64s is read-only: %.128s",
@@ -367,6 +373,9 @@ void storage_figures(struct storage *storage, struct storage_figures *figures) {
         .commit_failures = atomic_load(&storage->commit_failures),
         .operations = atomic_load(&storage->operations),
         .readers_over_1s = atomic_load(&storage->readers_over_1s),
+        .memory_used_bytes = process_memory_used(),
+        .memory_limit_bytes = storage->options.memory_limit_bytes,
+        .huge_page_bytes = process_memory_huge(),
     };
     pthread_mutex_lock(&storage->registry_mutex);
     figures->collections = storage->entries_count;

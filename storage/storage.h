@@ -25,6 +25,7 @@ struct storage_options {
                                     them to its end; their low priority keeps reads first */
     unsigned readers_max;        /* concurrent readers: the server's workers and a few */
     uint64_t disk_reserve_bytes; /* writes are refused when less is free */
+    uint64_t memory_limit_bytes; /* points that need new memory are refused beyond; 0: no limit */
     bool recover_damaged;        /* start although the folder holds what cannot be read */
 };
 
@@ -98,6 +99,8 @@ struct storage_figures {
     uint64_t collections, collections_open, points, vectors_waiting, index_bytes, disk_bytes;
     uint64_t commits, commit_failures, operations, write_queue_jobs, readers_over_1s;
     uint64_t quarantined;
+    uint64_t memory_used_bytes, memory_limit_bytes; /* of the process; limit 0: none */
+    uint64_t huge_page_bytes;                       /* of the memory in use */
 };
 void storage_figures(struct storage *storage, struct storage_figures *figures);
 

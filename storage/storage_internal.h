@@ -68,6 +68,9 @@ MUST_CHECK enum status storage_collection_path(const struct storage *storage, ui
 /* True if less than the reserve is free: only deletions are accepted. */
 bool storage_disk_is_low(const struct storage *storage);
 
+/* True if the limit is reached: what takes no new memory is still accepted. */
+bool storage_memory_is_low(const struct storage *storage);
+
 void storage_note_failure(struct storage *storage, const char *name, const char *reason);
 void storage_count_group(struct storage *storage, bool has_failed, const struct write_job *jobs);
 

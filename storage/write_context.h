@@ -34,6 +34,7 @@ struct write_context {
     struct arena of_point;           /* until the point is written */
     struct collection_config config; /* of the collection, as of the group's begin */
     struct shared_config *shared;    /* keeps it */
+    bool is_memory_low;              /* no slot may be taken that was not in use before */
 };
 
 void write_context_init(struct write_context *context);

@@ -314,6 +314,7 @@ static enum attempt attempt_group(struct write_context *context, struct write_jo
         return ATTEMPT_FAILED;
     context->rows = (struct point_rows){.txn = txn, .dbis = collection->env.dbis};
     context->state = collection->state;
+    context->is_memory_low = storage_memory_is_low(collection->storage);
     write_context_drop(context);
     status = write_context_load_fields(context, error);
     enum attempt attempt = status == STATUS_OK ? run_jobs(context, txn, jobs, kind, error)

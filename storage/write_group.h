@@ -1,7 +1,7 @@
 /* write_group.h -- runs the jobs that wait for one collection in one transaction: one fsync.
  *
- * Each job is a child transaction and succeeds or fails by itself; one that is alone needs no child.
- * A group for which memory lacks is run again job by job. After the commit its effects are
+ * Each job is a child transaction and succeeds or fails by itself; one that is alone needs no
+ * child. A group for which memory lacks is run again job by job. After the commit its effects are
  * published to memory; only then is a job done. A failed commit publishes nothing. When the map is
  * full it is grown and the group runs again: jobs are pure functions of the state.
  *

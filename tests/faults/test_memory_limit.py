@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# nigh-test: seconds=120
+"""The memory limit: points that need more are refused and leave nothing, all else goes on, and what
+deletions free is used again.
+"""
+
+import os
+import random
+import re
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import report  # noqa: E402
+from torture import Client, Victim  # noqa: E402
+
+MIB = 1024 * 1024
+DIMENSION = 768
+BATCH = 100
+ROOM = 24 * MIB      # between an empty collection and the limit
+SLACK = 64 * MIB     # what a group of writes and the edges of its points may add once it is let in
+POINTS_MAX = 40000   # far more than ROOM holds
+RESUME_SECONDS_MAX = 60.0
+SETTLE_SECONDS = 0.5  # the first write takes a little more while it measures what memory costs
+
+
+def metric(client, name):
+    text = client.call("GET", "/metrics").body.decode()
+    return int(re.search(rf"^{name} (\d+)$", text, re.MULTILINE).group(1))
+
+
+class Load:
+    def __init__(self, server):
+        self.client = Client(server.port, timeout=30)
+        self.rng = random.Random(20251125)
+        self.ids = []
+        self.next = 0
+
+    def upsert(self):
+        ids = list(range(self.next, self.next + BATCH))
+        answer = self.client.call("PUT", "/collections/main/points?wait=true", {"points": [
+            {"id": id, "vector": [self.rng.randint(-99, 99) / 64 for _ in range(DIMENSION)], "payload": {"n": id}}
+            for id in ids]})
+        if answer.status == 200:
+            self.ids += ids
+            self.next += BATCH
+        return answer
+
+    def upsert_until_refused(self):
+        while self.next < POINTS_MAX:
+            answer = self.upsert()
+            if answer.status != 200:
+                expect_refused(answer)
+                return
+        report.check(False, f"{POINTS_MAX} points were let in")
+
+    def check(self):
+        report.equal(self.client.must("POST", "/collections/main/points/count", {"exact": True})["count"], len(self.ids), "points")
+        id = self.rng.choice(self.ids)
+        found = self.client.must("POST", "/collections/main/points/query", {"query": id, "limit": 3})["points"]
+        report.equal(len(found), 3, "points found")
+        report.equal(self.client.must("GET", f"/collections/main/points/{id}")["payload"], {"n": id}, "payload")
+
+
+def expect_refused(answer):
+    report.equal(answer.status, 503, f"status of a write beyond the limit ({answer})")
+    report.check("storage.memory_limit_mb" in answer.error, f"the text does not name the option: {answer}")
+
+
+def create(server):
+    load = Load(server)
+    load.client.must("PUT", "/collections/main", {"vectors": {"size": DIMENSION, "distance": "Cosine"}})
+    load.upsert()
+    return load
+
+
+def the_limit_refuses_what_needs_more():
+    with Victim() as server:
+        client = create(server).client
+        time.sleep(SETTLE_SECONDS)
+        used = metric(client, "memory_used_bytes")
+    limit_mb = (used + ROOM) // MIB
+    with Victim(environment={"NIGH__STORAGE__MEMORY_LIMIT_MB": str(limit_mb)}) as server:
+        load = create(server)
+        time.sleep(SETTLE_SECONDS)
+        report.equal(metric(load.client, "memory_limit_bytes"), limit_mb * MIB, "limit told")
+        load.upsert_until_refused()
+        print(f"# {len(load.ids)} points below {limit_mb} MiB", flush=True)
+        load.check()
+        report.equal(load.client.call("PUT", "/collections/other", {"vectors": {"size": 4, "distance": "Dot"}}).status, 503,
+                     "status of a collection made beyond the limit")
+        load.client.must("POST", "/collections/main/points/payload?wait=true", {"payload": {"n": load.ids[0]}, "points": [load.ids[0]]})
+        for _ in range(20):
+            expect_refused(load.upsert())
+        used = metric(load.client, "memory_used_bytes")
+        report.check(used < limit_mb * MIB + SLACK, f"{used} bytes are in use, {limit_mb} MiB were allowed")
+        half = load.ids[:len(load.ids) // 2]
+        load.client.must("POST", "/collections/main/points/delete?wait=true", {"points": half})
+        load.ids = load.ids[len(half):]
+        wanted = len(load.ids) + len(half) // 2
+        deadline = time.monotonic() + RESUME_SECONDS_MAX
+        while len(load.ids) < wanted:
+            answer = load.upsert()
+            if answer.status != 200:  # builders, at their low priority, have to tie the gaps first
+                report.check(time.monotonic() < deadline, f"what was freed is not used: {answer}")
+                time.sleep(0.1)
+        load.check()
+        server.kill()
+        server.start()
+        load.client.close()
+        load.check()
+
+
+def main():
+    report.run("the limit refuses what needs more and nothing else", the_limit_refuses_what_needs_more)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

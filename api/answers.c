@@ -55,35 +55,37 @@ const struct answer answers_collections = {
                                 "\"collections\":" LIST(OBJECT("\"name\"", "\"name\":" STRING)))},
 };
 
+#define MAP_OF(value)       "{\"type\":\"object\",\"additionalProperties\":" value "}"
+#define ONE_OF_TEXTS(texts) "{\"type\":\"string\",\"enum\":[" texts "]}"
+
+#define COLLECTION_STATUS ONE_OF_TEXTS("\"green\",\"yellow\",\"grey\",\"red\"")
+#define OPTIMIZER_STATUS  "{\"oneOf\":[" STRING "," OBJECT("\"error\"", "\"error\":" STRING) "]}"
+#define PAYLOAD_INDEX_INFO             \
+    OBJECT("\"data_type\",\"points\"", \
+           "\"data_type\":" STRING ",\"params\":" ANY ",\"points\":" COUNT)
+/* clang-format off */ /* a property a line */
+#define VECTOR_INDEX_INFO                                                     \
+    OBJECT("\"profile\",\"hnsw_ef\",\"linked\",\"waiting\",\"memory_bytes\"", \
+           "\"profile\":" ONE_OF_TEXTS("\"lean\",\"turbo\"")                  \
+           ",\"hnsw_ef\":" COUNT                                              \
+           ",\"linked\":" COUNT                                               \
+           ",\"waiting\":" COUNT                                              \
+           ",\"memory_bytes\":" COUNT)
+
 const struct answer answers_collection = {
-    .schema =
-        {.name = "CollectionInfo",
-         .schema = OBJECT(
-             "\"status\",\"optimizer_status\",\"segments_count\",\"config\",\"payload_schema\"",
-             "\"status\":{\"type\":\"string\",\"enum\":[\"green\",\"yellow\",\"grey\",\"red\"]},"
-             "\"optimizer_status\":{\"oneOf\":[" STRING "," OBJECT(
-                 "\"error\"",
-                 "\"error\":" STRING) "]},"
-                                      "\"segments_count\":" COUNT ",\"points_count\":" COUNT
-                                      ",\"indexed_vectors_count\":" COUNT ",\"config\":" REF(
-                                          "CollectionConfig") ",\"payload_schema\":{"
-                                                              "\"type\":\"object\","
-                                                              "\"additionalProperties\""
-                                                              ":" OBJECT(
-                                                                  "\"data_type\","
-                                                                  "\"points\"",
-                                                                  "\"data_"
-                                                                  "type\":" STRING
-                                                                  ",\"params\":" ANY ",\"points\""
-                                                                  ":" COUNT) "},"
-                                                                             "\"updat"
-                                                                             "e_"
-                                                                             "queue\""
-                                                                             ":" OBJECT(
-                                                                                 "\"length\"",
-                                                                                 "\"length\""
-                                                                                 ":" COUNT))},
+    .schema = {.name = "CollectionInfo", .schema = OBJECT(
+        "\"status\",\"optimizer_status\",\"segments_count\",\"config\",\"payload_schema\"",
+        "\"status\":" COLLECTION_STATUS
+        ",\"optimizer_status\":" OPTIMIZER_STATUS
+        ",\"segments_count\":" COUNT
+        ",\"points_count\":" COUNT
+        ",\"indexed_vectors_count\":" COUNT
+        ",\"config\":" REF("CollectionConfig")
+        ",\"payload_schema\":" MAP_OF(PAYLOAD_INDEX_INFO)
+        ",\"vector_indexes\":" MAP_OF(VECTOR_INDEX_INFO)
+        ",\"update_queue\":" OBJECT("\"length\"", "\"length\":" COUNT))},
 };
+/* clang-format on */
 
 const struct answer answers_exists = {
     .schema = {.schema = OBJECT("\"exists\"", "\"exists\":" BOOLEAN)},

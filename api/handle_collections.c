@@ -87,6 +87,26 @@ static enum status write_payload_schema(struct api_call *call, struct reader *re
     return STATUS_OK;
 }
 
+/* Not in Qdrant's answer: how each graph is kept, and the ef that a search takes by itself. */
+static void write_vector_indexes(const struct call_snapshot *snapshot, struct json_writer *writer) {
+    const struct collection_config *config = reader_config(snapshot->reader);
+    json_write_open(writer, '{');
+    for (size_t i = 0; i < config->vectors_count; i++) {
+        const struct vector_config *vector = &config->vectors[i];
+        const struct vector_index_info info =
+            collection_index_info(snapshot->collection, vector->number);
+        json_write_key(writer, vector->name);
+        json_write_open(writer, '{');
+        json_write_key_string(writer, "profile", index_profile_name(info.profile));
+        json_write_key_u64(writer, "hnsw_ef", info.default_ef);
+        json_write_key_u64(writer, "linked", info.linked_count);
+        json_write_key_u64(writer, "waiting", info.waiting_count);
+        json_write_key_u64(writer, "memory_bytes", info.memory_bytes);
+        json_write_close(writer, '}');
+    }
+    json_write_close(writer, '}');
+}
+
 static enum status write_info(struct api_call *call, const struct call_snapshot *snapshot,
                               const void *request, struct json_writer *writer) {
     const struct collection_config *config = reader_config(snapshot->reader);
@@ -102,6 +122,8 @@ static enum status write_info(struct api_call *call, const struct call_snapshot 
     json_write_raw(writer, config->document, config->document_length);
     json_write_key(writer, "payload_schema");
     enum status status = write_payload_schema(call, snapshot->reader, writer);
+    json_write_key(writer, "vector_indexes");
+    write_vector_indexes(snapshot, writer);
     json_write_key(writer, "update_queue");
     json_write_open(writer, '{');
     json_write_key_u64(writer, "length", state.queue_length);

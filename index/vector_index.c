@@ -29,6 +29,11 @@ struct vector_index {
 };
 
 /* Edges of few coordinates estimate too roughly to be worth their memory. */
+const char *index_profile_name(enum index_profile profile) {
+    static const char *const names[INDEX_PROFILE_COUNT] = {"auto", "lean", "turbo"};
+    return names[profile];
+}
+
 static enum index_profile choose_profile(const struct vector_index_options *options) {
     if (options->distance == DISTANCE_MANHATTAN || options->dimension < TURBO_DIMENSION_LEAST)
         return INDEX_PROFILE_LEAN;

@@ -41,6 +41,9 @@ enum index_profile {
     INDEX_PROFILE_COUNT
 };
 
+/* "auto", "lean", "turbo". */
+const char *index_profile_name(enum index_profile profile);
+
 struct vector_index_options {
     uint32_t dimension;         /* 1 .. VECTOR_DIMENSION_MAX */
     enum index_profile profile; /* fixed for life; images suit any */

@@ -241,6 +241,14 @@ struct collection_vector *collection_vector_of(struct collection *collection, ui
     return NULL;
 }
 
+struct vector_index_info collection_index_info(struct collection *collection, uint16_t number) {
+    struct vector_index_info info;
+    const struct collection_vector *vector = collection_vector_of(collection, number);
+    assert(vector);
+    vector_index_info(vector->index, &info);
+    return info;
+}
+
 bool collection_has_waiting(struct collection *collection, uint64_t least) {
     for (size_t i = 0; i < collection->vectors_count; i++) {
         struct vector_index_info info;

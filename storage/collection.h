@@ -145,6 +145,9 @@ struct collection_status {
 };
 void collection_status(struct collection *collection, struct collection_status *status);
 
+/* Of the graph of the vector with this number, which the collection must have. */
+struct vector_index_info collection_index_info(struct collection *collection, uint16_t number);
+
 /* The payload indexes and how many points each covers, in the arena of the reader. */
 struct payload_index_status {
     struct payload_index_field field;

@@ -299,88 +299,6 @@ START_TEST(one_builder_builds_the_same_graph_twice) {
 }
 END_TEST
 
-/* Deletes the slots and gives them to other rows, as the owner does. */
-static void replace(struct fixture *fixture, const uint32_t *dead, uint32_t count,
-                    uint64_t operation, uint32_t first_row) {
-    for (uint32_t i = 0; i < count; i++)
-        slots_died(fixture->slots, dead[i], operation);
-    ck_assert_int_eq(
-        vector_index_repair(fixture->index, dead, count, fixture->scratch, &fixture->error),
-        STATUS_OK);
-    must_be_sound(fixture);
-    uint64_t epoch = vector_index_epoch_advance(fixture->index);
-    ck_assert(vector_index_epoch_passed(fixture->index, epoch));
-    for (uint32_t i = 0; i < count; i++) {
-        ck_assert(!vector_index_has(fixture->index, dead[i]));
-        fixture_put_into(fixture, dead[i], (first_row + i) % fixture->capacity, operation);
-    }
-    fixture_link(fixture, 1);
-}
-
-START_TEST(twenty_rounds_of_churn_keep_the_recall) {
-    struct fixture churned, fresh;
-    uint64_t state = 77;
-    uint32_t dead[ROWS / 20];
-    struct index_query query = {.ef = 64, .operation = 1000};
-    build(&churned, DISTANCE_COSINE, 1);
-    for (uint64_t round = 0; round < 20; round++) {
-        uint32_t start = (uint32_t)(fixture_random(&state) * (ROWS - 1)), count = 0;
-        /* At random, or a block: with clusters in order of rows, a neighbourhood. */
-        for (uint32_t slot = start; count < ROWS / 20; slot = (slot + 17) % ROWS)
-            dead[count++] = slot;
-        replace(&churned, dead, count, 2 + round, (uint32_t)(ROWS + round * 50));
-    }
-    must_be_sound(&churned);
-    double after = fixture_mean_recall(&churned, &query, 11, 2 * QUERIES, 10);
-    const struct vector_index_options options = {.dimension = DIMENSION,
-                                                 .distance = DISTANCE_COSINE};
-    fixture_create(&fresh, &options, ROWS + 1000);
-    fixture_fill_clusters(&fresh, 0, ROWS + 1000, 11);
-    for (uint32_t slot = 0; slot < ROWS; slot++)
-        fixture_put_into(&fresh, slot, churned.row_of[slot], 1);
-    fixture_link(&fresh, 1);
-    double before = fixture_mean_recall(&fresh, &query, 11, 2 * QUERIES, 10);
-    ck_assert_msg(after >= before - 0.005, "recall %.4f after churn, %.4f fresh", after, before);
-    fixture_free(&churned);
-    fixture_free(&fresh);
-}
-END_TEST
-
-START_TEST(whole_clusters_can_go_at_once) {
-    struct fixture fixture;
-    float vector[DIMENSION];
-    uint32_t dead[ROWS], count = 0;
-    build(&fixture, DISTANCE_EUCLID, 2);
-    /* The thousand nearest of a query, and everything that leads there. */
-    fixture_make_query(&fixture, 11, 3, vector);
-    struct index_query near = {.vector = vector, .k = 1000, .operation = 1, .exact = true};
-    struct index_answer answer = fixture_search(&fixture, &near);
-    for (size_t i = 0; i < answer.count; i++)
-        dead[count++] = answer.hits[i].slot;
-    replace(&fixture, dead, count, 2, ROWS);
-    must_be_sound(&fixture);
-    struct index_query query = {.ef = 64, .operation = 2};
-    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
-    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
-    fixture_free(&fixture);
-}
-END_TEST
-
-START_TEST(all_may_die_and_come_back) {
-    struct fixture fixture;
-    uint32_t dead[ROWS];
-    build(&fixture, DISTANCE_EUCLID, 1);
-    for (uint32_t slot = 0; slot < ROWS; slot++)
-        dead[slot] = slot;
-    replace(&fixture, dead, ROWS, 2, 100);
-    must_be_sound(&fixture);
-    struct index_query query = {.ef = 64, .operation = 2};
-    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
-    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
-    fixture_free(&fixture);
-}
-END_TEST
-
 START_TEST(twins_survive_the_slot_they_hang_on) {
     struct fixture fixture;
     const struct vector_index_options options = {.dimension = 24, .distance = DISTANCE_EUCLID};
@@ -467,9 +385,6 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_test(tcase, outliers_are_found_after_repairs);
     tcase_add_test(tcase, outliers_are_found_after_loading);
     tcase_add_test(tcase, one_builder_builds_the_same_graph_twice);
-    tcase_add_test(tcase, twenty_rounds_of_churn_keep_the_recall);
-    tcase_add_test(tcase, whole_clusters_can_go_at_once);
-    tcase_add_test(tcase, all_may_die_and_come_back);
     tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
     tcase_add_loop_test(tcase, stops_when_cancelled_or_late, 0, 4);
     suite_add_tcase(suite, tcase);

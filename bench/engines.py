@@ -96,6 +96,8 @@ def open_library():
             ("bench_settle", None, [pointer]),
             ("bench_search", ctypes.c_double,
              [pointer, pointer, u32, u32, u32, ctypes.c_int, pointer]),
+            ("bench_filtered", ctypes.c_double,
+             [pointer, pointer, pointer, u32, pointer, pointer]),
             ("bench_work", None, [pointer, pointer]),
             ("bench_row_ns", ctypes.c_double, [ctypes.c_size_t, ctypes.c_size_t]),
             ("bench_memory", ctypes.c_double, [pointer]),

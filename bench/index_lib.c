@@ -34,6 +34,13 @@ struct bench_work {
     uint64_t originals; /* vectors asked of the owner */
 };
 
+/* Searches at default parameters for k rows of those whose bit is set. */
+struct bench_filter {
+    const uint64_t *words;
+    uint32_t k;
+    int plan; /* enum index_plan */
+};
+
 struct bench_index {
     struct bench_options options;
     struct bench_work work;
@@ -52,8 +59,8 @@ void bench_work(const struct bench_index *bench, struct bench_work *work);
 double bench_row_ns(size_t row_bytes, size_t region_bytes);
 double bench_search(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
                     uint32_t ef, int exact, int32_t *ids);
-double bench_filtered(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
-                      uint32_t ef, const uint64_t *words, int32_t *ids, uint32_t *plans);
+double bench_filtered(struct bench_index *bench, const struct bench_filter *filter,
+                      const float *queries, uint32_t count, int32_t *ids, uint32_t *taken);
 double bench_memory(struct bench_index *bench);
 uint32_t bench_default_ef(struct bench_index *bench);
 void bench_free(struct bench_index *bench);
@@ -183,7 +190,7 @@ void bench_settle(struct bench_index *bench) {
 }
 
 static double search_all(struct bench_index *bench, struct index_query *query, const float *queries,
-                         uint32_t count, int32_t *ids, uint32_t *plans) {
+                         uint32_t count, int32_t *ids, uint32_t *taken) {
     const struct vector_owner owner = {.vector = row_of, .context = bench};
     struct index_answer answer;
     struct error error = {0};
@@ -196,8 +203,8 @@ static double search_all(struct bench_index *bench, struct index_query *query, c
         for (uint32_t j = 0; j < query->k; j++)
             ids[(size_t)i * query->k + j] = j < answer.count ? (int32_t)answer.hits[j].slot : -1;
         bench->work.scored += answer.scored;
-        if (plans)
-            plans[answer.plan]++;
+        if (taken)
+            taken[answer.plan]++;
     }
     return seconds(CLOCK_THREAD_CPUTIME_ID) - start;
 }
@@ -208,14 +215,16 @@ double bench_search(struct bench_index *bench, const float *queries, uint32_t co
     return search_all(bench, &query, queries, count, ids, NULL);
 }
 
-double bench_filtered(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
-                      uint32_t ef, const uint64_t *words, int32_t *ids, uint32_t *plans) {
-    struct slot_filter filter = {.words = words, .slot_end = bench->options.count};
+/* taken: how many searches were done in each way, by enum index_plan. */
+double bench_filtered(struct bench_index *bench, const struct bench_filter *filter,
+                      const float *queries, uint32_t count, int32_t *ids, uint32_t *taken) {
+    struct slot_filter slots = {.words = filter->words, .slot_end = bench->options.count};
     for (uint32_t slot = 0; slot < bench->options.count; slot++)
-        filter.count += words[slot / 64] >> (slot % 64) & 1;
-    filter.estimate = filter.count;
-    struct index_query query = {.k = k, .ef = ef, .operation = 1, .filter = &filter};
-    return search_all(bench, &query, queries, count, ids, plans);
+        slots.count += filter->words[slot / 64] >> (slot % 64) & 1;
+    slots.estimate = slots.count;
+    struct index_query query = {
+        .k = filter->k, .plan = (enum index_plan)filter->plan, .operation = 1, .filter = &slots};
+    return search_all(bench, &query, queries, count, ids, taken);
 }
 
 /* Of the last call of bench_search or bench_filtered. */

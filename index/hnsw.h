@@ -52,6 +52,8 @@ struct hnsw {
     _Atomic uint64_t entry;         /* level << 32 | slot; HNSW_NO_ENTRY while empty */
     _Atomic uint64_t linked;        /* slots in the graph, twins included */
     _Atomic uint32_t scored_per_ef; /* x 256: distances a walk takes for each entry of its pool */
+    _Atomic float edges_per_ef;     /* nodes a walk by edges expands for each entry of its pool */
+    _Atomic float edges_ns;         /* what one of them takes; 0: not measured yet */
     _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
     _Atomic uint64_t calibrated_at; /* slots that were linked when it was set with edges */
     pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
@@ -216,6 +218,13 @@ MUST_CHECK enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size
 
 /* Learns from a walk how many distances its pool took. */
 void hnsw_learn_cost(struct hnsw *hnsw, const struct walk *walk);
+
+/* What a walk of hnsw_walk_nearest costs: distances for each entry of its pool, and nanoseconds
+ * each; 0 ns: a code's at a random place. Any thread. */
+struct walk_price {
+    double scored_per_ef, scored_ns;
+};
+struct walk_price hnsw_walk_price(const struct hnsw *hnsw);
 
 /* The linked slot of the highest level that is not leaving, as an entry; HNSW_NO_ENTRY if none. */
 uint64_t hnsw_find_entry(const struct hnsw *hnsw);

@@ -7,6 +7,8 @@
  */
 #include "index/hnsw.h"
 
+#include <time.h>
+
 enum {
     QUERIES = 48,
     NEAREST = 10,
@@ -90,20 +92,38 @@ static size_t take_samples(const struct hnsw *hnsw, struct index_scratch *scratc
     return count;
 }
 
+static double cpu_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
 /* The share of the samples' neighbours that walks of this ef find: what is not farther than the
- * last of them. */
+ * last of them. *ns: of CPU that they take. */
 static double measure_recall(struct walk *walk, uint64_t entry, const struct sample *samples,
-                             size_t count) {
+                             size_t count, double *ns) {
     size_t found = 0, wanted = 0;
+    *ns = 0;
     for (size_t i = 0; i < count; i++) {
         const struct top_k *truth = &samples[i].truth;
         make_query(walk->hnsw, &samples[i], &walk->scratch->query);
+        *ns -= cpu_ns();
         hnsw_walk_nearest(walk, entry);
+        *ns += cpu_ns();
         for (size_t j = 0; j < walk->count && j < truth->count; j++)
             found += walk->pool[j].distance <= truth->hits[truth->count - 1].distance;
         wanted += truth->count;
     }
     return wanted > 0 ? (double)found / (double)wanted : 1;
+}
+
+static void note_price(struct hnsw *hnsw, const struct walk *walk, size_t walks, double ns) {
+    if (hnsw->store->edge_blocks == 0 || walk->scored == 0)
+        return;
+    atomic_store_explicit(&hnsw->edges_per_ef, (float)walk->scored / (float)(walks * walk->ef),
+                          memory_order_relaxed);
+    atomic_store_explicit(&hnsw->edges_ns, (float)(ns / (double)walk->scored),
+                          memory_order_release);
 }
 
 /* Where to begin, since few samples err: by Manhattan distance and by edges walks find less. */
@@ -121,7 +141,9 @@ void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
         if (!hnsw_walk_init(&walk, hnsw, scratch, efs[e]))
             return;
         atomic_store_explicit(&hnsw->default_ef, efs[e], memory_order_relaxed);
-        if (measure_recall(&walk, entry, samples, count) >= recall_wanted)
+        double ns, recall = measure_recall(&walk, entry, samples, count, &ns);
+        note_price(hnsw, &walk, count, ns);
+        if (recall >= recall_wanted)
             break;
     }
 }

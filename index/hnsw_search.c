@@ -6,6 +6,7 @@ enum {
     SPARE_MIN = 10,      /* candidates measured beyond k, and at least half of k */
     PREFETCHED_MAX = 64, /* slots whose life is asked for before it is looked at */
     PILOT_EF = 64,
+    POOL_GROWTH_MIN = 2, /* times the last pool: what a walk promises is an estimate */
     TWINS_MAX = 4096 /* followed from one slot: beyond, equal vectors are not all compared by id */
 };
 
@@ -66,14 +67,18 @@ static void mark_hits(struct visited *visited, const struct top_k *top) {
     }
 }
 
-/* True if of the whole pool about as many are of use as a walk of half the ef would hold, or of
- * three quarters by edges, which expands fewer nodes. */
-static bool is_enough(const struct collection *found, const struct walk *walk, size_t k,
-                      size_t ef) {
+/* How many times as large the pool would have to be for enough of it to be of use: about as many as
+ * a walk of half the ef would hold, or of three quarters by edges, which expands fewer nodes. At
+ * most 1: this one was large enough. */
+static double times_missing(const struct collection *found, const struct walk *walk, size_t k,
+                            size_t ef) {
     bool is_all = found->looked == walk->count;
     size_t least = walk->hnsw->store->edge_blocks > 0 ? ef - ef / 4 : ef / 2;
-    return found->looked > 0 && found->count >= (is_all ? k : found->wanted) &&
-           found->count * walk->ef / found->looked >= least;
+    double count = found->count > 0 ? (double)found->count : 0.5;
+    double useful = count * (double)walk->ef / (double)(found->looked > 0 ? found->looked : 1);
+    double for_pool = (double)least / useful;
+    double for_hits = (double)(is_all ? k : found->wanted) / count;
+    return for_pool > for_hits ? for_pool : for_hits;
 }
 
 /* Looks around the query before a walk that keeps to passing slots: where far fewer pass than
@@ -101,22 +106,24 @@ static bool walk_as(struct walk *walk, uint64_t entry, const struct hnsw_way *wa
     return true;
 }
 
-/* Walks with growing pools until enough of what is found is of use. */
+/* Walks with growing pools until enough of what is found is of use, or until all walks and the next
+ * would cost more than a scan: then they end in vain, for about a scan's cost at most. */
 static enum status find(struct collection *found, const struct hnsw *hnsw,
                         const struct hnsw_way *way, const struct top_k *top) {
     struct search *search = found->search;
     struct index_scratch *scratch = search->scratch;
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    uint64_t before = search->scored;
+    double spent = 0, ef = (double)way->walk_ef;
     struct walk walk;
     if (hnsw->store->edge_blocks > 0 && !way->is_filtered)
         codes_query_edges(hnsw->space, &scratch->query);
-    for (size_t ef = way->walk_ef; entry != HNSW_NO_ENTRY && ef <= POOL_MAX; ef *= 2) {
+    while (entry != HNSW_NO_ENTRY && ef <= POOL_MAX) {
+        uint64_t before = search->scored;
         if (!scratch_reserve_hits(&scratch->rows, found->wanted + 1) ||
-            !hnsw_walk_init(&walk, hnsw, scratch, ef))
+            !hnsw_walk_init(&walk, hnsw, scratch, (size_t)ef))
             return STATUS_NO_MEMORY;
         walk.search = search;
-        walk.kept_max = 2 * found->wanted * (ef / way->ef + 1);
+        walk.kept_max = 2 * found->wanted * (walk.ef / way->ef + 1);
         if (!walk_as(&walk, entry, way))
             break;
         if (search->status != STATUS_OK)
@@ -125,10 +132,15 @@ static enum status find(struct collection *found, const struct hnsw *hnsw,
         found->count = found->looked = 0;
         if (!collect(hnsw, &walk, found))
             return STATUS_NO_MEMORY;
-        found->is_enough = is_enough(found, &walk, top->k, way->ef);
-        /* Or the walk met all it can meet, or a longer one would cost more than a scan. */
-        if (found->is_enough || !walk.was_full || 2 * (search->scored - before) > way->scored_max)
+        double times = times_missing(found, &walk, top->k, way->ef);
+        found->is_enough = times <= 1;
+        double took = (double)(search->scored - before);
+        spent += took;
+        times = times > POOL_GROWTH_MIN ? times : POOL_GROWTH_MIN;
+        /* Or the walk met all it can meet. */
+        if (found->is_enough || !walk.was_full || spent + took * times > (double)way->scored_max)
             break;
+        ef *= times;
     }
     return STATUS_OK;
 }

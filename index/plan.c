@@ -136,30 +136,61 @@ void plan_prepare(void) {
     pthread_once(&once, measure_prices);
 }
 
+/* What is considered; each improves on the answer if it is cheaper. */
+struct choice {
+    const struct plan_question *question;
+    struct plan_answer best;
+    double best_ns;
+    double share; /* of the rows, that passes */
+    double scored_ns;
+};
+
+static bool is_better(const struct choice *choice, enum index_plan plan, double ns) {
+    enum index_plan wanted = choice->question->wanted;
+    return wanted == INDEX_PLAN_CHEAPEST ? ns < choice->best_ns : wanted == plan;
+}
+
+static void take(struct choice *choice, enum index_plan plan, double ef, double ns) {
+    if (!is_better(choice, plan, ns))
+        return;
+    choice->best.plan = plan;
+    choice->best.ef = (size_t)ef;
+    choice->best_ns = ns;
+}
+
+static void consider_graph(struct choice *choice) {
+    const struct plan_question *question = choice->question;
+    double ef = (double)question->ef / choice->share;
+    if (choice->share >= plain_share_min && ef <= VECTOR_INDEX_EF_MAX)
+        take(choice, INDEX_PLAN_GRAPH, ef, ef * question->scored_per_ef * choice->scored_ns);
+}
+
+static void consider_filtered_graph(struct choice *choice) {
+    const struct plan_question *question = choice->question;
+    if (question->has_filter && choice->share >= filtered_share_min && choice->share < 0.9)
+        take(choice, INDEX_PLAN_FILTERED_GRAPH, (double)question->ef,
+             filtered_walk_ns(question, choice->share));
+}
+
 struct plan_answer plan_choose(const struct plan_question *question) {
     plan_prepare();
     double rows = (double)(question->rows > 0 ? question->rows : 1);
-    double share = question->has_filter ? (double)question->passing / rows : 1;
-    double ef = (double)question->ef;
+    double fetch_ns = price_of(fetch, question->width);
     double exact_ns = (double)question->candidates * price_of(scan, question->width);
-    struct plan_answer best = {.plan = INDEX_PLAN_EXACT,
-                               .ef = question->ef,
-                               .share = (double)question->candidates / rows,
-                               .scored_max =
-                                   (uint64_t)(exact_ns / price_of(fetch, question->width))};
-    double best_ns = exact_ns;
-    if (share >= plain_share_min && ef / share <= VECTOR_INDEX_EF_MAX) {
-        double plain_ns = ef / share * question->scored_per_ef * price_of(fetch, question->width);
-        if (plain_ns < best_ns) {
-            best.plan = INDEX_PLAN_GRAPH;
-            best.ef = (size_t)(ef / share);
-            best_ns = plain_ns;
-        }
-    }
-    if (question->has_filter && share >= filtered_share_min && share < 0.9 &&
-        filtered_walk_ns(question, share) < best_ns) {
-        best.plan = INDEX_PLAN_FILTERED_GRAPH;
-        best.ef = question->ef;
-    }
-    return best;
+    struct choice choice = {
+        .question = question,
+        .best = {.plan = INDEX_PLAN_EXACT,
+                 .ef = question->ef,
+                 .share = (double)question->candidates / rows},
+        .best_ns = exact_ns,
+        .share = question->has_filter ? (double)question->passing / rows : 1,
+        .scored_ns = question->scored_ns > 0 ? question->scored_ns : fetch_ns,
+    };
+    consider_graph(&choice);
+    consider_filtered_graph(&choice);
+    /* A walk to the end, where one is wanted whatever it costs. */
+    double scored_ns = choice.best.plan == INDEX_PLAN_GRAPH ? choice.scored_ns : fetch_ns;
+    choice.best.scored_max =
+        question->wanted == INDEX_PLAN_CHEAPEST ? (uint64_t)(exact_ns / scored_ns) : UINT64_MAX / 4;
+    return choice.best;
 }

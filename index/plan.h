@@ -17,8 +17,10 @@ struct plan_question {
     size_t ef;            /* as if there were no filter */
     size_t width;         /* bytes of a code */
     uint32_t places;      /* of a level-0 list */
-    double scored_per_ef; /* distances that a walk takes for each entry of its pool */
+    double scored_per_ef; /* distances that a walk takes for each entry of its pool ... */
+    double scored_ns;     /* ... and what one takes; 0: what a code at a random place takes */
     bool has_filter;
+    enum index_plan wanted; /* CHEAPEST, or the only one that is looked at */
 };
 
 struct plan_answer {

@@ -136,6 +136,7 @@ static struct plan_answer choose_plan(const struct vector_index *index, const st
                                       uint64_t rows) {
     const struct index_query *query = search->query;
     const struct slot_filter *filter = query->filter;
+    const struct walk_price price = hnsw_walk_price(&index->hnsw);
     const struct plan_question question = {
         .rows = atomic_load_explicit(&index->store.present_count, memory_order_relaxed),
         .candidates = rows,
@@ -143,12 +144,13 @@ static struct plan_answer choose_plan(const struct vector_index *index, const st
         .ef = wanted_ef(index, query),
         .width = index->space.width,
         .places = index->store.link_count,
-        .scored_per_ef =
-            atomic_load_explicit(&index->hnsw.scored_per_ef, memory_order_relaxed) / 256.0,
-        .has_filter = filter != NULL};
+        .scored_per_ef = price.scored_per_ef,
+        .scored_ns = price.scored_ns,
+        .has_filter = filter != NULL,
+        .wanted = query->plan};
     if (query->exact || query->k > VECTOR_INDEX_EF_MAX ||
         atomic_load_explicit(&index->hnsw.entry, memory_order_relaxed) == HNSW_NO_ENTRY ||
-        (!filter && rows <= index->options.full_scan_rows))
+        (!filter && query->plan == INDEX_PLAN_CHEAPEST && rows <= index->options.full_scan_rows))
         return (struct plan_answer){.plan = INDEX_PLAN_EXACT};
     return plan_choose(&question);
 }

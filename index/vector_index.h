@@ -76,6 +76,14 @@ struct slot_filter {
     uint32_t estimate; /* how many slots are thought to pass; == count where words is exact */
 };
 
+/* Ways to search. */
+enum index_plan {
+    INDEX_PLAN_CHEAPEST, /* whichever costs least (plan.h) */
+    INDEX_PLAN_EXACT,
+    INDEX_PLAN_GRAPH,
+    INDEX_PLAN_FILTERED_GRAPH,
+};
+
 struct index_query {
     const float *vector;              /* dimension numbers, finite; normalised for cosine */
     uint32_t k;                       /* >= 1; memory follows the number of live slots, not k */
@@ -84,22 +92,16 @@ struct index_query {
     bool indexed_only;                /* leave out slots that are not linked yet */
     uint64_t operation;               /* who is visible: see slots.h */
     const struct slot_filter *filter; /* NULL: all */
+    enum index_plan plan;             /* tests and benchmarks try what is not the cheapest */
     const atomic_bool *cancelled;     /* NULL, or polled every few thousand distances */
     uint64_t deadline_ns;             /* CLOCK_MONOTONIC; 0: none. Past it: STATUS_TIMEOUT */
 };
 
-/* How the search was done; for metrics, tests and the plan that a user may ask for. */
-enum index_plan {
-    INDEX_PLAN_EXACT,
-    INDEX_PLAN_GRAPH,
-    INDEX_PLAN_FILTERED_GRAPH,
-};
-
 struct index_answer {
-    struct hit *hits; /* nearest first, ties by owner's compare; memory of the scratch */
-    size_t count;     /* min(k, number of visible slots that pass) when exact */
-    enum index_plan plan;
-    uint64_t scored; /* codes and vectors whose distance was taken */
+    struct hit *hits;     /* nearest first, ties by owner's compare; memory of the scratch */
+    size_t count;         /* min(k, number of visible slots that pass) when exact */
+    enum index_plan plan; /* how it was done */
+    uint64_t scored;      /* codes and vectors whose distance was taken */
 };
 
 /* Memory for one searching or building thread; grows with the largest index it has served.

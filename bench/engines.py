@@ -98,6 +98,7 @@ def open_library():
              [pointer, pointer, u32, u32, u32, ctypes.c_int, pointer]),
             ("bench_filtered", ctypes.c_double,
              [pointer, pointer, pointer, u32, pointer, pointer]),
+            ("bench_search_threads", ctypes.c_double, [pointer, pointer, u32, ctypes.c_int]),
             ("bench_work", None, [pointer, pointer]),
             ("bench_row_ns", ctypes.c_double, [ctypes.c_size_t, ctypes.c_size_t]),
             ("bench_memory", ctypes.c_double, [pointer]),
@@ -171,6 +172,10 @@ class Nigh(Engine):
         self.library.bench_work(self.handle, ctypes.addressof(work))
         return {"codes": (work.scored - work.originals) / self.queries_searched,
                 "originals": work.originals / self.queries_searched}
+
+    def wall_of_threads(self, queries, threads):
+        """Seconds in which each thread searches for all queries at default parameters."""
+        return self.library.bench_search_threads(self.handle, queries.ctypes.data, len(queries), threads)
 
     def default_ef(self):
         return self.library.bench_default_ef(self.handle)

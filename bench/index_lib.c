@@ -19,6 +19,7 @@ enum {
     LINE = 64,
     ROWS_AHEAD = 8, /* as the index asks for rows */
     ROWS_READ = 1 << 18,
+    THREADS_MAX = 64,
 };
 
 /* What is drawn up to make a bench_index; the rows are borrowed until bench_free. */
@@ -61,6 +62,8 @@ double bench_search(struct bench_index *bench, const float *queries, uint32_t co
                     uint32_t ef, int exact, int32_t *ids);
 double bench_filtered(struct bench_index *bench, const struct bench_filter *filter,
                       const float *queries, uint32_t count, int32_t *ids, uint32_t *taken);
+double bench_search_threads(struct bench_index *bench, const float *queries, uint32_t count,
+                            int threads);
 double bench_memory(struct bench_index *bench);
 uint32_t bench_default_ef(struct bench_index *bench);
 void bench_free(struct bench_index *bench);
@@ -127,7 +130,7 @@ static void *build(void *context) {
 /* Puts and links all rows; the CPU seconds of all threads. */
 double bench_build(struct bench_index *bench, int threads) {
     double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
-    pthread_t others[64];
+    pthread_t others[THREADS_MAX];
     struct error error = {0};
     must(vector_index_reserve(bench->index, bench->options.count, &error), &error);
     for (uint32_t slot = 0; slot < bench->options.count; slot++) {
@@ -213,6 +216,48 @@ double bench_search(struct bench_index *bench, const float *queries, uint32_t co
                     uint32_t ef, int exact, int32_t *ids) {
     struct index_query query = {.k = k, .ef = ef, .exact = exact != 0, .operation = 1};
     return search_all(bench, &query, queries, count, ids, NULL);
+}
+
+/* A thread that searches: a copy of the index's handle, with a scratch and counts of its own. */
+struct searcher {
+    pthread_t thread;
+    struct bench_index bench;
+    const float *queries;
+    uint32_t count;
+};
+
+static void *search_as_thread(void *context) {
+    struct searcher *searcher = context;
+    struct index_query query = {.k = 10, .operation = 1};
+    int32_t *ids = calloc((size_t)searcher->count * query.k, sizeof(*ids));
+    if (!ids)
+        exit(EXIT_FAILURE);
+    search_all(&searcher->bench, &query, searcher->queries, searcher->count, ids, NULL);
+    free(ids);
+    return NULL;
+}
+
+/* Wall seconds in which each of up to THREADS_MAX threads searches for all queries, at default
+ * parameters.
+ */
+double bench_search_threads(struct bench_index *bench, const float *queries, uint32_t count,
+                            int threads) {
+    static struct searcher searchers[THREADS_MAX];
+    struct error error = {0};
+    for (int i = 0; i < threads && i < THREADS_MAX; i++) {
+        searchers[i] = (struct searcher){.bench = *bench, .queries = queries, .count = count};
+        must(index_scratch_create(&searchers[i].bench.scratch, &error), &error);
+    }
+    double start = seconds(CLOCK_MONOTONIC);
+    for (int i = 0; i < threads && i < THREADS_MAX; i++)
+        if (pthread_create(&searchers[i].thread, NULL, search_as_thread, &searchers[i]) != 0)
+            exit(EXIT_FAILURE);
+    for (int i = 0; i < threads && i < THREADS_MAX; i++)
+        pthread_join(searchers[i].thread, NULL);
+    double took = seconds(CLOCK_MONOTONIC) - start;
+    for (int i = 0; i < threads && i < THREADS_MAX; i++)
+        index_scratch_free(searchers[i].bench.scratch);
+    return took;
 }
 
 /* taken: how many searches were done in each way, by enum index_plan. */

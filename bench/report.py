@@ -6,7 +6,8 @@ Lines of bench/results/latest.jsonl, one object each, told apart by "kind":
 - run: machine, date and settings of a set's measurements;
 - search: queries a CPU second at a recall, interpolated, and of wall time (wall_qps); null where
   the engine never got there; "at_least" where its fastest setting was better than that already;
-- default: nigh with the width it chooses itself, k = 10;
+- default: nigh with the width it chooses itself, k = 10, and how many times as much two threads
+  answer (by wall time);
 - point: what was measured, the median of the rounds, at one width of search;
 - build, start; cost: what a query of nigh's touches and how near the memory's own price that is;
 - left_out: an engine or profile that does not run here, and why.
@@ -114,7 +115,8 @@ def lines_of(run, races, versions, size):
         if facts:
             lines.append({"kind": "default", **who, "k": 10, "ef": facts["default_ef"],
                           "recall": round(facts["default"]["recall"], 5),
-                          "qps": round(1 / facts["default"]["cpu"], 1)})
+                          "qps": round(1 / facts["default"]["cpu"], 1),
+                          "speedup_of_two": round(facts["speedup_of_two"], 2)})
         for threads in (1, 2):
             built = journal.get(*run.key("build", engine, profile, threads))
             if built:
@@ -291,9 +293,11 @@ def title(lines):
 
 
 def default_text(lines):
-    return "; ".join(f"{line['engine']} {line['profile']} by default (ef {line['ef']}): recall@10 "
-                     f"{line['recall']:.4f}, {line['qps']:,.0f} queries a second"
-                     for line in of(lines, "default"))
+    def tell(line):
+        threads = f", two threads {line['speedup_of_two']:.2f} times as many" if "speedup_of_two" in line else ""
+        return (f"{line['engine']} {line['profile']} by default (ef {line['ef']}): recall@10 {line['recall']:.4f}, "
+                f"{line['qps']:,.0f} queries a second{threads}")
+    return "; ".join(tell(line) for line in of(lines, "default"))
 
 
 def left_out_text(lines):

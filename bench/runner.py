@@ -251,6 +251,7 @@ class SetRun:
             {"ns": {what: worker.call("row_ns", size, min(size * self.set.count, 1 << 30))
                     for what, size in sizes.items()},
              "bytes": sizes, "default_ef": worker.call("default_ef"),
+             "speedup_of_two": worker.call("thread_speedup", 2),
              "default": worker.call("measure", 10, 0, len(self.set.queries))},
             *self.key("facts", *entrant))
 

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ OWN = (Nigh, Prototype) if os.environ.get("NIGH_BENCH_PROTOTYPE") else (Nigh,)
 ENGINES = {kind.name: kind for kind in (*OWN, *PEERS)}
 HUGE_PAGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
+THREAD_ROUNDS = 7
 WARM_SHARE = 10  # one of so many queries is run before the clock starts: the caches are others'
 ANSWER_SECONDS = 4 * 3600  # of patience with one call
 
@@ -114,6 +116,13 @@ class Host:
 
     def default_ef(self):
         return self.engine.default_ef()
+
+    def thread_speedup(self, threads):
+        """How many times the queries of one thread so many answer, in turns."""
+        walls = [(self.engine.wall_of_threads(self.queries, 1), self.engine.wall_of_threads(self.queries, threads))
+                 for _ in range(THREAD_ROUNDS)]
+        one, all_of_them = (statistics.median(wall) for wall in zip(*walls))
+        return threads * one / all_of_them
 
     def row_ns(self, row_bytes, region_bytes):
         return self.engine.library.bench_row_ns(row_bytes, region_bytes)

@@ -81,7 +81,7 @@ static size_t take_samples(const struct hnsw *hnsw, struct index_scratch *scratc
         struct sample *sample = &samples[count];
         sample->slot = find_linked(hnsw->store, (uint32_t)(linked * i / QUERIES));
         sample->other =
-            find_linked(hnsw->store, (uint32_t)(linked * (i * 5 % QUERIES) / QUERIES + 1));
+            find_linked(hnsw->store, (uint32_t)(linked * ((i * 5 + 7) % QUERIES) / QUERIES));
         if (sample->slot == end || sample->other == end)
             continue;
         make_query(hnsw, sample, &scratch->query);
@@ -117,33 +117,44 @@ static double measure_recall(struct walk *walk, uint64_t entry, const struct sam
     return wanted > 0 ? (double)found / (double)wanted : 1;
 }
 
-static void note_price(struct hnsw *hnsw, const struct walk *walk, size_t walks, double ns) {
-    if (hnsw->store->edge_blocks == 0 || walk->scored == 0)
-        return;
-    atomic_store_explicit(&hnsw->edges_per_ef, (float)walk->scored / (float)(walks * walk->ef),
-                          memory_order_relaxed);
-    atomic_store_explicit(&hnsw->edges_ns, (float)(ns / (double)walk->scored),
-                          memory_order_release);
-}
-
 /* Where to begin, since few samples err: by Manhattan distance and by edges walks find less. */
 static size_t first_ef(const struct hnsw *hnsw) {
     return hnsw->store->edge_blocks > 0 || hnsw->space->metric == CODE_METRIC_L1 ? 1 : 0;
 }
 
+/* What was found; searches see nothing of the trials. */
+struct finding {
+    uint32_t ef;
+    float scored_per_ef, scored_ns;
+};
+
+static void publish(struct hnsw *hnsw, const struct finding *found) {
+    atomic_store_explicit(&hnsw->default_ef, found->ef, memory_order_relaxed);
+    if (hnsw->store->edge_blocks == 0)
+        return;
+    atomic_store_explicit(&hnsw->edges_per_ef, found->scored_per_ef, memory_order_relaxed);
+    atomic_store_explicit(&hnsw->edges_ns, found->scored_ns, memory_order_release);
+}
+
 void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct sample samples[QUERIES];
+    struct finding found = {0};
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    if (entry == HNSW_NO_ENTRY)
+        return;
     size_t count = take_samples(hnsw, scratch, samples);
-    for (size_t e = first_ef(hnsw); entry != HNSW_NO_ENTRY && e < sizeof(efs) / sizeof(efs[0]);
-         e++) {
+    for (size_t e = first_ef(hnsw); e < sizeof(efs) / sizeof(efs[0]); e++) {
         struct walk walk;
+        double ns;
         if (!hnsw_walk_init(&walk, hnsw, scratch, efs[e]))
             return;
-        atomic_store_explicit(&hnsw->default_ef, efs[e], memory_order_relaxed);
-        double ns, recall = measure_recall(&walk, entry, samples, count, &ns);
-        note_price(hnsw, &walk, count, ns);
+        double recall = measure_recall(&walk, entry, samples, count, &ns);
+        double scored = walk.scored > 0 ? (double)walk.scored : 1;
+        found = (struct finding){.ef = efs[e],
+                                 .scored_per_ef = (float)(scored / (double)(count * efs[e] + 1)),
+                                 .scored_ns = (float)(ns / scored)};
         if (recall >= recall_wanted)
             break;
     }
+    publish(hnsw, &found);
 }

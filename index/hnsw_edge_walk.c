@@ -154,7 +154,8 @@ void hnsw_walk_edges(struct walk *walk, struct hit start) {
     struct visited *visited = &walk->scratch->visited;
     assert(store->edge_blocks > 0);
     visited_begin(visited);
-    visited_expand(visited, start.slot);
+    if (start.slot < visited->capacity) /* an entry may be younger than the reservation */
+        visited_expand(visited, start.slot);
     walk->count = 0;
     look_around(walk, start, INFINITY);
     open_queue(walk, start);

@@ -68,8 +68,8 @@ static void mark_hits(struct visited *visited, const struct top_k *top) {
 }
 
 /* How many times as large the pool would have to be for enough of it to be of use: about as many as
- * a walk of half the ef would hold, or of three quarters by edges, which expands fewer nodes. At
- * most 1: this one was large enough. */
+ * a walk of half the ef would hold, or of three quarters where nodes have edges: walks by those
+ * expand fewer. At most 1: this one was large enough. */
 static double times_missing(const struct collection *found, const struct walk *walk, size_t k,
                             size_t ef) {
     bool is_all = found->looked == walk->count;

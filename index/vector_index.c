@@ -28,12 +28,12 @@ struct vector_index {
     struct code_query encoding; /* the writer's memory for encoding */
 };
 
-/* Edges of few coordinates estimate too roughly to be worth their memory. */
 const char *index_profile_name(enum index_profile profile) {
     static const char *const names[INDEX_PROFILE_COUNT] = {"auto", "lean", "turbo"};
     return names[profile];
 }
 
+/* Edges of few coordinates estimate too roughly to be worth their memory. */
 static enum index_profile choose_profile(const struct vector_index_options *options) {
     if (options->distance == DISTANCE_MANHATTAN || options->dimension < TURBO_DIMENSION_LEAST)
         return INDEX_PROFILE_LEAN;

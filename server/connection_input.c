@@ -114,7 +114,7 @@ static void keep_unread(struct connection *connection, const char *bytes, size_t
             job_totals_give(&server->totals, length);
     }
     if (!grown) {
-        connection->stays = false; /* the answer in flight says so */
+        connection->stays = false; /* the answer in flight says so, unless it is being sent */
         return;
     }
     memcpy(grown + connection->unread_length, bytes, length);

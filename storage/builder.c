@@ -147,25 +147,35 @@ static enum status repair_slots(struct collection *collection, const uint32_t *s
     return STATUS_OK;
 }
 
+/* Slots to repair: those of the last try, if it failed, or newly dead ones. NULL if there are none
+ * that no reader sees, or no memory. */
+static struct repaired_batch *take_batch(struct collection *collection) {
+    struct repaired_batch *batch = collection->unrepaired;
+    collection->unrepaired = NULL;
+    if (batch)
+        return batch;
+    batch = malloc(sizeof(*batch) + collection->vectors_count * sizeof(batch->epochs[0]));
+    if (!batch)
+        return NULL;
+    batch->count = slot_pool_take_dead(&collection->pool, collection_oldest_reader(collection),
+                                       batch->slots, COLLECTION_REPAIR_MAX);
+    if (batch->count > 0)
+        return batch;
+    free(batch);
+    return NULL;
+}
+
 static enum remains repair_piece(struct collection *collection, struct index_scratch *scratch) {
     struct error error = {0};
     free_repaired(collection);
-    if (slot_pool_dead_count(&collection->pool) == 0)
+    if (slot_pool_dead_count(&collection->pool) == 0 && !collection->unrepaired)
         return collection->repaired ? REMAINS_LATER : REMAINS_NOTHING;
-    struct repaired_batch *batch =
-        malloc(sizeof(*batch) + collection->vectors_count * sizeof(batch->epochs[0]));
+    struct repaired_batch *batch = take_batch(collection);
     if (!batch)
         return REMAINS_LATER;
-    batch->count = slot_pool_take_dead(&collection->pool, collection_oldest_reader(collection),
-                                       batch->slots, COLLECTION_REPAIR_MAX);
-    if (batch->count == 0) {
-        free(batch);
-        return REMAINS_LATER;
-    }
     if (repair_slots(collection, batch->slots, batch->count, scratch, &error) != STATUS_OK) {
-        /* They are lost to reuse until the next start, which finds them free again. */
         log_event(LOG_LEVEL_WARN, "repair of %s: %s", collection->path, error.message);
-        free(batch);
+        collection->unrepaired = batch;
         return REMAINS_LATER;
     }
     add_repaired(collection, batch);
@@ -215,7 +225,7 @@ static enum remains work_on(struct collection *collection, struct index_scratch 
         return REMAINS_NOTHING;
     enum remains remains = link_piece(collection, scratch);
     if (atomic_flag_test_and_set(&collection->is_maintained))
-        return remains; /* another builder does the rest, and lists the collection again */
+        return more_urgent(remains, REMAINS_LATER); /* another builder is at the rest, or past it */
     remains = more_urgent(remains, repair_piece(collection, scratch));
     if (remains != REMAINS_NOW)
         remains = more_urgent(remains, save_if_due(collection));
@@ -223,7 +233,9 @@ static enum remains work_on(struct collection *collection, struct index_scratch 
     return remains;
 }
 
-static void append(struct builder_pool *pool, struct collection *collection) {
+/* The lists are changed with the mutex held; each entry holds a reference. */
+static void list_now(struct builder_pool *pool, struct collection *collection) {
+    collection->listed = BUILDER_LIST_NOW;
     collection->next_listed = NULL;
     if (pool->last)
         pool->last->next_listed = collection;
@@ -233,55 +245,61 @@ static void append(struct builder_pool *pool, struct collection *collection) {
     pthread_cond_signal(&pool->work);
 }
 
-static void list_later_ones(struct builder_pool *pool) {
+static void list_later_ones_now(struct builder_pool *pool) {
     while (pool->later) {
         struct collection *collection = pool->later;
         pool->later = collection->next_listed;
-        append(pool, collection);
+        list_now(pool, collection);
     }
+}
+
+static struct collection *take_first(struct builder_pool *pool) {
+    struct collection *collection = pool->first;
+    pool->first = collection->next_listed;
+    if (!pool->first)
+        pool->last = NULL;
+    collection->listed = BUILDER_LIST_NONE;
+    return collection;
 }
 
 /* Takes the next collection; NULL when the thread is to end. */
 static struct collection *next_collection(struct builder_pool *pool) {
+    struct collection *collection = NULL;
     pthread_mutex_lock(&pool->mutex);
-    while (!pool->first && !pool->is_stopping) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += BUILDER_PAUSE_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        if (!pool->later)
+    for (;;) {
+        if (pool->later && collection_now_ns() >= pool->later_ns)
+            list_later_ones_now(pool);
+        if (pool->first || pool->is_stopping)
+            break;
+        const struct timespec until = {.tv_sec = (time_t)(pool->later_ns / 1000000000),
+                                       .tv_nsec = (long)(pool->later_ns % 1000000000)};
+        if (pool->later)
+            pthread_cond_timedwait(&pool->work, &pool->mutex, &until);
+        else
             pthread_cond_wait(&pool->work, &pool->mutex);
-        else if (pthread_cond_timedwait(&pool->work, &pool->mutex, &until) != 0)
-            list_later_ones(pool);
     }
-    struct collection *collection = pool->is_stopping ? NULL : pool->first;
-    if (collection) {
-        pool->first = collection->next_listed;
-        if (!pool->first)
-            pool->last = NULL;
-    }
+    /* Off the list before the work, so that what comes meanwhile lists it again. */
+    if (!pool->is_stopping)
+        collection = take_first(pool);
     pthread_mutex_unlock(&pool->mutex);
     return collection;
 }
 
 void builder_pool_wake(struct builder_pool *pool, struct collection *collection) {
-    if (atomic_exchange(&collection->is_listed, true))
-        return;
     pthread_mutex_lock(&pool->mutex);
-    bool is_stopping = pool->is_stopping;
-    if (!is_stopping)
-        append(pool, collection_acquire(collection));
+    if (collection->listed == BUILDER_LIST_LATER)
+        list_later_ones_now(pool); /* the others as well: looking costs little */
+    else if (collection->listed == BUILDER_LIST_NONE && !pool->is_stopping)
+        list_now(pool, collection_acquire(collection));
     pthread_mutex_unlock(&pool->mutex);
-    if (is_stopping)
-        atomic_store(&collection->is_listed, false);
 }
 
 static void look_again_later(struct builder_pool *pool, struct collection *collection) {
-    if (atomic_exchange(&collection->is_listed, true))
-        return;
     pthread_mutex_lock(&pool->mutex);
-    if (!pool->is_stopping) {
+    if (collection->listed == BUILDER_LIST_NONE && !pool->is_stopping) {
+        if (!pool->later)
+            pool->later_ns = collection_now_ns() + BUILDER_PAUSE_MS * 1000000ULL;
+        collection->listed = BUILDER_LIST_LATER;
         collection->next_listed = pool->later;
         pool->later = collection_acquire(collection);
         pthread_cond_signal(&pool->work);
@@ -309,8 +327,6 @@ static void *builder_main(void *argument) {
     }
     struct collection *collection;
     while ((collection = next_collection(pool)) != NULL) {
-        /* Off the list before the work, so that what comes meanwhile lists it again. */
-        atomic_store(&collection->is_listed, false);
         if (!atomic_load(&collection->is_deleted) &&
             collection_has_waiting(collection, BUILDER_LINK_SLOTS))
             builder_pool_wake(pool, collection); /* there is enough for another builder too */
@@ -361,14 +377,9 @@ void builder_pool_stop(struct builder_pool *pool) {
     for (unsigned i = 0; i < pool->threads_count; i++)
         pthread_join(pool->threads[i], NULL);
     pool->threads_count = 0;
-    list_later_ones(pool);
-    while (pool->first) {
-        struct collection *collection = pool->first;
-        pool->first = collection->next_listed;
-        atomic_store(&collection->is_listed, false);
-        collection_release(collection);
-    }
-    pool->last = NULL;
+    list_later_ones_now(pool);
+    while (pool->first)
+        collection_release(take_first(pool));
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
 }

@@ -3,7 +3,8 @@
  * A collection with work stands in the list once; a builder takes it, does one bounded piece of
  * work, and puts it back, so that several builders may link one collection at once. Repairing,
  * freeing and saving is done by one builder at a time (collection.is_maintained). What must wait --
- * for readers to end, for the collection to be quiet -- is looked at again BUILDER_PAUSE_MS later.
+ * for readers to end, for the collection to be quiet -- is looked at again BUILDER_PAUSE_MS later,
+ * or when something new comes for it, however busy other collections keep the builders.
  *
  * Builders give way: while reads go on they offer their core after each slot that they linked, and
  * while reads run on all cores they pause between pieces.
@@ -16,6 +17,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct collection;
 struct storage;
@@ -33,6 +35,13 @@ enum {
     BUILDER_SAVE_CHANGES = 1024, /* fewer changed slots since the last save are not worth another */
 };
 
+/* Where a collection stands. */
+enum builder_list {
+    BUILDER_LIST_NONE,
+    BUILDER_LIST_NOW,
+    BUILDER_LIST_LATER,
+};
+
 struct builder_pool {
     struct storage *storage;
     pthread_t threads[BUILDER_THREADS_MAX];
@@ -40,7 +49,8 @@ struct builder_pool {
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t work;
     struct collection *first, *last; /* listed; each holds a reference */
-    struct collection *later;        /* to be looked at again */
+    struct collection *later;        /* to be looked at again ... */
+    uint64_t later_ns;               /* ... at this time, CLOCK_MONOTONIC */
     bool is_stopping;
 };
 
@@ -48,7 +58,7 @@ MUST_CHECK enum status builder_pool_start(struct builder_pool *pool, struct stor
                                           unsigned threads, struct error *error);
 void builder_pool_stop(struct builder_pool *pool);
 
-/* Lists the collection unless it is listed. Any thread that holds a reference. */
+/* Lists the collection for now, unless it is. Any thread that holds a reference. */
 void builder_pool_wake(struct builder_pool *pool, struct collection *collection);
 
 #endif

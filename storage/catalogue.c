@@ -382,7 +382,7 @@ static enum status change(struct catalogue *catalogue, const struct fate *fate,
     for (int failures = 0;;) {
         enum status status = commit_fate(catalogue, fate, error);
         bool is_full = file_is_disk_full(catalogue->env.path);
-        if (status == STATUS_IO && !is_full) {
+        if (status == STATUS_IO && (!is_full || lmdb_env_has_panicked(&catalogue->env))) {
             catalogue->has_failed =
                 ++failures == ATTEMPTS_MAX || lmdb_env_reopen(&catalogue->env, error) != STATUS_OK;
             if (catalogue->has_failed)

@@ -179,6 +179,8 @@ static struct registry_entry *find_entry(struct storage *storage, struct catalog
 static void swap_config(struct storage *storage, struct registry_entry *entry,
                         struct shared_config *config) {
     pthread_mutex_lock(&storage->registry_mutex);
+    while (entry->is_opening) /* with the old one, which it reads */
+        pthread_cond_wait(&storage->opened, &storage->registry_mutex);
     struct shared_config *old = entry->config;
     struct collection *collection = entry->collection;
     entry->config = config;

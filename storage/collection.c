@@ -153,6 +153,7 @@ static void collection_free(struct collection *collection) {
     pthread_mutex_destroy(&collection->reason_mutex);
     free(collection->vectors);
     free(collection->places);
+    free(collection->unrepaired);
     while (collection->repaired) {
         struct repaired_batch *next = collection->repaired->next;
         free(collection->repaired);

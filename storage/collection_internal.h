@@ -8,6 +8,7 @@
 #define COLLECTION_INTERNAL_H
 
 #include "index/vector_index.h"
+#include "storage/builder.h"
 #include "storage/collection.h"
 #include "storage/lmdb_env.h"
 #include "storage/point_rows.h"
@@ -75,10 +76,11 @@ struct collection {
     pthread_mutex_t reason_mutex;
     char reason[COLLECTION_REASON_MAX];
 
-    atomic_bool is_listed;                /* in the builders' list */
-    struct collection *next_listed;       /* the builders' list, under its mutex */
+    enum builder_list listed; /* under the builders' mutex, as is next_listed */
+    struct collection *next_listed;
     atomic_flag is_maintained;            /* a builder repairs, frees or saves */
     struct repaired_batch *repaired;      /* wait for searches to end, oldest first; builder */
+    struct repaired_batch *unrepaired;    /* memory lacked: to be tried again; builder */
     atomic_uint_fast64_t saved_operation; /* what the graph files cover */
     atomic_uint_fast64_t unsaved_changes; /* births, deaths and links that they do not have */
     uint64_t saved_ns,

@@ -23,7 +23,7 @@ enum status lmdb_env_fail(struct error *error, int code, const char *doing) {
         const char *text;
     } known[] = {
         {MDB_MAP_FULL, STATUS_NO_SPACE, "the map is full"},
-        {MDB_TXN_FULL, STATUS_NO_SPACE, "the transaction is too large"},
+        {MDB_TXN_FULL, STATUS_TOO_LARGE, "the change is too large for one transaction"},
         {ENOSPC, STATUS_NO_SPACE, "disk full"},
         {EDQUOT, STATUS_NO_SPACE, "disk quota reached"},
         {ENOMEM, STATUS_NO_MEMORY, "out of memory"},
@@ -312,9 +312,16 @@ enum status lmdb_env_grow(struct lmdb_env *env, struct error *error) {
         return error_set(error, STATUS_NO_SPACE, "the collection's map is full (%llu bytes)",
                          (unsigned long long)env->map_bytes);
     gate_close(env);
-    int code = mdb_env_set_mapsize(env->env, wanted);
     env->map_moves++;
-    watch_map(env);
+    int code = mdb_env_set_mapsize(env->env, wanted);
+    if (code == 0) {
+        watch_map(env);
+    } else { /* the old map is gone, too */
+        struct error reason;
+        close_environment(env);
+        if (open_environment(env, &reason) != STATUS_OK)
+            log_event(LOG_LEVEL_ERROR, "%s: %s", env->path, reason.message);
+    }
     gate_open(env);
     if (code != 0)
         return lmdb_env_fail(error, code, "grow the map");

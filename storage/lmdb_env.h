@@ -76,7 +76,8 @@ MUST_CHECK enum status lmdb_env_write_begin(struct lmdb_env *env, MDB_txn **txn,
  * lmdb_env_reopen helps. Writer. */
 bool lmdb_env_has_panicked(struct lmdb_env *env);
 
-/* Doubles the map. No write transaction may be open. STATUS_NO_SPACE at map_bytes_max. */
+/* Doubles the map. No write transaction may be open. STATUS_NO_SPACE at map_bytes_max. On another
+ * failure the map is as before, or, if that cannot be had back, as after a failed reopening. */
 MUST_CHECK enum status lmdb_env_grow(struct lmdb_env *env, struct error *error);
 
 /* Closes and opens again, after a failed commit. On failure nothing can be read or written any

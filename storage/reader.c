@@ -42,7 +42,8 @@ enum status reader_check(const struct reader *reader, struct error *error) {
 }
 
 /* A snapshot can be ahead of memory between a commit and its publishing. Waiting keeps the promise
- * that what one request retrieved the next one finds. Publishing cannot fail, so this ends. */
+ * that what one request retrieved the next one finds. What stays in the file is always published,
+ * so this ends. */
 static enum status wait_until_published(struct reader *reader, struct error *error) {
     for (unsigned spins = 0; atomic_load_explicit(&reader->collection->published,
                                                   memory_order_acquire) < reader->state.operation;

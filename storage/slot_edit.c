@@ -104,7 +104,7 @@ static enum status take_slot(struct write_context *context, const struct point_i
     uint32_t slot = slot_pool_take(&context->collection->pool);
     bool is_reused = slot != SLOT_NONE;
     if (!is_reused) {
-        if (context->state.next_slot > SLOT_MAX)
+        if (context->state.next_slot >= SLOT_MAX)
             return error_set(error, STATUS_TOO_LARGE, "the collection holds too many points");
         if (context->is_memory_low)
             return memory_is_low(context, error);

@@ -157,9 +157,11 @@ void storage_close(struct storage *storage, unsigned timeout_ms) {
     if (!storage)
         return;
     uint64_t until = collection_now_ns() + (uint64_t)timeout_ms * 1000000;
+    pthread_mutex_lock(&storage->registry_mutex); /* a writer may still change the catalogue */
     for (size_t i = 0; i < storage->entries_count; i++)
         if (storage->entries[i]->collection)
             collection_close_queue(storage->entries[i]->collection);
+    pthread_mutex_unlock(&storage->registry_mutex);
     writer_pool_stop(&storage->writers);
     builder_pool_stop(&storage->builders);
     for (size_t i = 0; i < storage->entries_count; i++) {

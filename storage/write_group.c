@@ -27,6 +27,7 @@ enum attempt {
     ATTEMPT_COMMITTED,
     ATTEMPT_UNCHANGED, /* nothing to commit: every job failed */
     ATTEMPT_FAILED,
+    ATTEMPT_DOUBTFUL, /* it is in the file, which may not be on disk: shown, but not acknowledged */
     ATTEMPT_MAP_FULL,
 };
 
@@ -268,7 +269,9 @@ static enum attempt recover(struct write_context *context, struct error *error) 
         status = commit_state_again(collection, &state, &reason);
     if (status != STATUS_OK || (!is_written && collection->failed_commits >= FAILED_COMMITS_MAX))
         collection_fail(collection, reason.message);
-    return is_written && status == STATUS_OK ? ATTEMPT_COMMITTED : ATTEMPT_FAILED;
+    if (!is_written)
+        return ATTEMPT_FAILED;
+    return status == STATUS_OK ? ATTEMPT_COMMITTED : ATTEMPT_DOUBTFUL;
 }
 
 static enum attempt commit(struct write_context *context, MDB_txn *txn, struct error *error) {
@@ -291,29 +294,26 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
         collection->failed_commits = 0;
         return ATTEMPT_COMMITTED;
     }
-    bool is_full = code == MDB_MAP_FULL || code == ENOSPC || code == EDQUOT ||
-                   (code == EIO && file_is_disk_full(collection->path));
-    if (is_full && code != MDB_MAP_FULL) {
-        error_set(error, STATUS_NO_SPACE, "No space left: disk full");
-        return lmdb_env_has_panicked(&collection->env) ? recover(context, error) : ATTEMPT_FAILED;
-    }
-    status = lmdb_env_fail(error, code, "commit");
-    if (is_full || status == STATUS_NO_MEMORY)
-        return from_status(context, status);
-    return recover(context, error);
+    bool is_disk_full =
+        code == ENOSPC || code == EDQUOT || (code == EIO && file_is_disk_full(collection->path));
+    status = is_disk_full ? error_set(error, STATUS_NO_SPACE, "No space left: disk full")
+                          : lmdb_env_fail(error, code, "commit");
+    if (status == STATUS_IO || lmdb_env_has_panicked(&collection->env))
+        return recover(context, error);
+    return is_disk_full ? ATTEMPT_FAILED : from_status(context, status);
 }
 
 static enum attempt attempt_group(struct write_context *context, struct write_job *jobs,
                                   enum group_kind kind, struct error *error) {
     struct collection *collection = context->collection;
     MDB_txn *txn;
+    context->state = collection->state;
     enum status status = lmdb_env_write_begin(&collection->env, &txn, error);
     if (status == STATUS_IO) /* LMDB has given up on the environment: MDB_PANIC */
         return recover(context, error);
     if (status != STATUS_OK)
         return ATTEMPT_FAILED;
     context->rows = (struct point_rows){.txn = txn, .dbis = collection->env.dbis};
-    context->state = collection->state;
     context->is_memory_low = storage_memory_is_low(collection->storage);
     write_context_drop(context);
     status = write_context_load_fields(context, error);
@@ -389,7 +389,15 @@ static void finish_jobs(struct write_job *jobs, const struct error *failure) {
     }
 }
 
-/* False if nothing was done, and nobody told, since the memory lacked that a whole group takes. */
+/* What one job wants may be too much for all. */
+static bool is_worth_splitting(const struct write_job *jobs, enum group_kind kind,
+                               const struct error *error) {
+    return jobs && kind == GROUP_WHOLE &&
+           (error->status == STATUS_NO_MEMORY || (error->status == STATUS_NO_SPACE && jobs->next));
+}
+
+/* False if nothing was done, and nobody told, since memory or map lacked that a whole group takes.
+ */
 static bool run_group(struct write_context *context, struct collection *collection,
                       struct write_job *jobs, enum group_kind kind) {
     struct error error = {.status = STATUS_IO};
@@ -406,15 +414,15 @@ static bool run_group(struct write_context *context, struct collection *collecti
     } else {
         attempt = run_until_settled(context, jobs, kind, &error);
     }
-    if (attempt == ATTEMPT_COMMITTED)
+    if (attempt == ATTEMPT_COMMITTED || attempt == ATTEMPT_DOUBTFUL)
         publish(context);
     else
         undo_changes(context);
-    bool is_done = attempt != ATTEMPT_FAILED || error.status != STATUS_NO_MEMORY ||
-                   kind == GROUP_SINGLE || !jobs;
+    bool is_done = attempt != ATTEMPT_FAILED || !is_worth_splitting(jobs, kind, &error);
+    bool has_failed = attempt == ATTEMPT_FAILED || attempt == ATTEMPT_DOUBTFUL;
     if (is_done) {
-        storage_count_group(collection->storage, attempt == ATTEMPT_FAILED, jobs);
-        finish_jobs(jobs, attempt == ATTEMPT_FAILED ? &error : NULL);
+        storage_count_group(collection->storage, has_failed, jobs);
+        finish_jobs(jobs, has_failed ? &error : NULL);
     }
     if (attempt == ATTEMPT_COMMITTED && context->changes.slots_count > 0) {
         builder_pool_wake(&collection->storage->builders, collection);

@@ -1,9 +1,9 @@
 /* write_group.h -- runs the jobs that wait for one collection in one transaction: one fsync.
  *
  * Each job is a child transaction and succeeds or fails by itself; one that is alone needs no
- * child. A group for which memory lacks is run again job by job. After the commit its effects are
- * published to memory; only then is a job done. A failed commit publishes nothing. When the map is
- * full it is grown and the group runs again: jobs are pure functions of the state.
+ * child. A group for which memory or the map lacks is run again job by job. After the commit its
+ * effects are published to memory; only then is a job done. A failed commit publishes nothing. When
+ * the map is full it is grown and the group runs again: jobs are pure functions of the state.
  *
  * Threads: the writer that holds the collection.
  */

@@ -1,4 +1,4 @@
-/* The bounds of collections: queues, readers, time, names, numbers; each one past its limit. */
+/* The bounds of collections: readers, time, names, numbers; each one past its limit. */
 #include "index/slots.h"
 #include "storage/collection_internal.h"
 #include "storage/payload_path.h"
@@ -20,157 +20,6 @@ static void end(void) {
     storage_release_collection(collection);
     fixture_end(&fixture);
 }
-
-/* ---- The queue --------------------------------------------------------------------------------
- */
-
-/* An edit that holds its writer until it is let go. */
-struct barrier {
-    struct waiter reached, released;
-};
-
-static enum status edit_and_wait(const struct operation *operation, const char *payload,
-                                 size_t length, struct arena *arena, const char **edited,
-                                 size_t *edited_length, struct error *error) {
-    struct barrier *barrier = (struct barrier *)(uintptr_t)operation->edit_context;
-    (void)arena, (void)error;
-    *edited = payload;
-    *edited_length = length;
-    waiter_signal(&barrier->reached);
-    waiter_wait(&barrier->released);
-    return STATUS_OK;
-}
-
-struct held_writer {
-    struct barrier barrier;
-    struct point_id id;
-    struct operation operation;
-    struct write_job job;
-    struct waiter done;
-};
-
-static void hold_writer(struct held_writer *held) {
-    struct error error = {0};
-    memset(held, 0, sizeof(*held));
-    waiter_init(&held->barrier.reached);
-    waiter_init(&held->barrier.released);
-    waiter_init(&held->done);
-    held->id = fixture_id(1);
-    held->operation = (struct operation){.kind = OPERATION_EDIT_PAYLOAD,
-                                         .selector = {.ids = &held->id, .ids_count = 1},
-                                         .edit = edit_and_wait,
-                                         .edit_context = &held->barrier};
-    held->job = (struct write_job){.operations = &held->operation,
-                                   .operations_count = 1,
-                                   .context = &held->done,
-                                   .done = fixture_write_done};
-    ck_assert_int_eq(collection_submit(collection, &held->job, &error), STATUS_OK);
-    waiter_wait(&held->barrier.reached);
-}
-
-static void release_writer(struct held_writer *held) {
-    waiter_signal(&held->barrier.released);
-    waiter_wait(&held->done);
-    ck_assert_int_eq(held->job.status, STATUS_OK);
-}
-
-static void count_done(struct write_job *job) {
-    atomic_fetch_add((atomic_uint *)job->context, 1);
-}
-
-START_TEST(a_full_queue_refuses_and_what_it_took_is_done) {
-    static struct write_job jobs[WRITE_QUEUE_JOBS_MAX + 1];
-    struct held_writer held;
-    struct error error = {0};
-    atomic_uint done = 0;
-    begin();
-    ck_assert_int_eq(fixture_upsert(collection, 1, 1, 1, &error), STATUS_OK);
-    hold_writer(&held);
-    const struct point_id id = fixture_id(7);
-    const struct operation operation = {.kind = OPERATION_DELETE,
-                                        .selector = {.ids = &id, .ids_count = 1}};
-    for (size_t i = 0; i <= WRITE_QUEUE_JOBS_MAX; i++) {
-        jobs[i] = (struct write_job){
-            .operations = &operation, .operations_count = 1, .context = &done, .done = count_done};
-        enum status status = collection_submit(collection, &jobs[i], &error);
-        ck_assert_int_eq(status, i < WRITE_QUEUE_JOBS_MAX ? STATUS_OK : STATUS_UNAVAILABLE);
-    }
-    release_writer(&held);
-    while (atomic_load(&done) < WRITE_QUEUE_JOBS_MAX)
-        usleep(1000);
-    for (size_t i = 0; i < WRITE_QUEUE_JOBS_MAX; i++)
-        ck_assert_int_eq(jobs[i].status, STATUS_OK);
-    end();
-}
-END_TEST
-
-START_TEST(a_queue_is_bounded_in_bytes_but_takes_any_single_job) {
-    struct held_writer held;
-    struct error error = {0};
-    atomic_uint done = 0;
-    begin();
-    ck_assert_int_eq(fixture_upsert(collection, 1, 1, 1, &error), STATUS_OK);
-    hold_writer(&held);
-    struct write_job jobs[2];
-    for (int i = 0; i < 2; i++)
-        jobs[i] = (struct write_job){.bytes = i == 0 ? 2 * (size_t)WRITE_QUEUE_BYTES_MAX : 1,
-                                     .context = &done,
-                                     .done = count_done};
-    ck_assert_int_eq(collection_submit(collection, &jobs[0], &error), STATUS_OK);
-    ck_assert_int_eq(collection_submit(collection, &jobs[1], &error), STATUS_UNAVAILABLE);
-    release_writer(&held);
-    while (atomic_load(&done) < 1)
-        usleep(1000);
-    end();
-}
-END_TEST
-
-START_TEST(jobs_that_wait_are_committed_together_and_fail_alone) {
-    enum {
-        JOBS = 40
-    };
-    struct held_writer held;
-    struct error error = {0};
-    struct storage_figures before, after;
-    struct batch batches[JOBS];
-    struct write_job jobs[JOBS];
-    atomic_uint done = 0;
-    begin();
-    ck_assert_int_eq(fixture_upsert(collection, 1, 1, 1, &error), STATUS_OK);
-    hold_writer(&held);
-    storage_figures(fixture.storage, &before);
-    const struct point_id missing = fixture_id(5000);
-    const struct operation bad = {.kind = OPERATION_EDIT_PAYLOAD,
-                                  .selector = {.ids = &missing, .ids_count = 1},
-                                  .edit = edit_and_wait};
-    for (uint64_t i = 0; i < JOBS; i++) {
-        const uint64_t numbers[] = {100 + i, 101 + i, 100 + i}; /* the last of equal ids wins */
-        batch_make(&batches[i], numbers, 3, i + 1, FIXTURE_DIMENSION);
-        jobs[i] = (struct write_job){.operations = i % 4 == 3 ? &bad : &batches[i].operation,
-                                     .operations_count = 1,
-                                     .context = &done,
-                                     .done = count_done};
-        ck_assert_int_eq(collection_submit(collection, &jobs[i], &error), STATUS_OK);
-    }
-    release_writer(&held);
-    while (atomic_load(&done) < JOBS)
-        usleep(1000);
-    storage_figures(fixture.storage, &after);
-    ck_assert_uint_le(after.commits - before.commits, 2);
-    struct read read;
-    read_begin(&read, collection);
-    for (uint64_t i = 0; i < JOBS; i++) {
-        ck_assert_int_eq(jobs[i].status, i % 4 == 3 ? STATUS_NOT_FOUND : STATUS_OK);
-        if (i > 0)
-            ck_assert_uint_ge(jobs[i].operation_number, jobs[i - 1].operation_number);
-        batch_free(&batches[i]);
-        if (i % 4 == 1) /* 100 + i was written by job i - 1, then by job i */
-            fixture_expect_point(read.reader, 100 + i, i + 1);
-    }
-    read_end(&read);
-    end();
-}
-END_TEST
 
 /* ---- Readers ----------------------------------------------------------------------------------
  */
@@ -475,9 +324,6 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("limits");
     TCase *tests = tcase_create("tests");
     tcase_set_timeout(tests, 60);
-    tcase_add_test(tests, a_full_queue_refuses_and_what_it_took_is_done);
-    tcase_add_test(tests, a_queue_is_bounded_in_bytes_but_takes_any_single_job);
-    tcase_add_test(tests, jobs_that_wait_are_committed_together_and_fail_alone);
     tcase_add_test(tests, one_reader_too_many_is_refused);
     tcase_add_loop_test(tests, a_reader_stops_at_its_deadline_and_when_it_is_cancelled, 0, 2);
     tcase_add_test(tests, a_snapshot_stays_what_it_was_while_points_change);

@@ -5,12 +5,20 @@
 #include "tests/support/run_suite.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 enum {
     MIB = 1024 * 1024,
     HELD_MS = 1000,
     VALUE_BYTES = 3000,
 };
+
+/* Sanitizers take more addresses than any limit leaves. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CAN_LIMIT_ADDRESSES 0
+#else
+#define CAN_LIMIT_ADDRESSES 1
+#endif
 
 static char folder[64];
 static struct lmdb_env env;
@@ -154,6 +162,42 @@ START_TEST(a_full_map_grows_up_to_its_bound) {
 }
 END_TEST
 
+#if CAN_LIMIT_ADDRESSES
+/* LMDB gives the old map back before it asks for the new one. */
+START_TEST(a_growth_for_which_there_are_no_addresses_leaves_the_map_as_it_was) {
+    struct error error = {0};
+    struct rlimit before, tight;
+    unsigned long long pages = 0;
+    MDB_txn *txn;
+    begin(0);
+    for (uint32_t i = 0; i < 50; i++)
+        ck_assert_int_eq(put(i), 0);
+    env.map_bytes =
+        512 * (uint64_t)MIB; /* the next is too large, and this one is never asked for */
+    ck_assert_int_eq(lmdb_env_reopen(&env, &error), STATUS_OK);
+    FILE *file = fopen("/proc/self/statm", "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%llu", &pages), 1);
+    fclose(file);
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    tight = before;
+    tight.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + 64 * MIB;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &tight), 0);
+    enum status status = lmdb_env_grow(&env, &error);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    ck_assert_int_eq(status, STATUS_NO_MEMORY);
+    ck_assert_uint_eq(env.map_bytes, 512 * (uint64_t)MIB);
+    ck_assert_int_eq(put(50), 0);
+    ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
+    for (uint32_t i = 0; i <= 50; i++)
+        check_value(txn, i);
+    lmdb_env_read_end(&env, txn);
+    ck_assert_int_eq(lmdb_env_grow(&env, &error), STATUS_OK);
+    end();
+}
+END_TEST
+#endif
+
 START_TEST(what_was_committed_is_there_after_reopening) {
     struct error error = {0};
     MDB_txn *txn;
@@ -194,6 +238,9 @@ Suite *test_suite(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, growth_waits_for_a_long_reader_and_lets_others_in_between);
     tcase_add_test(tests, a_full_map_grows_up_to_its_bound);
+#if CAN_LIMIT_ADDRESSES
+    tcase_add_test(tests, a_growth_for_which_there_are_no_addresses_leaves_the_map_as_it_was);
+#endif
     tcase_add_test(tests, what_was_committed_is_there_after_reopening);
     tcase_add_test(tests, a_file_that_is_no_environment_is_refused);
     suite_add_tcase(suite, tests);

@@ -295,6 +295,8 @@ enum status lmdb_env_write_begin(struct lmdb_env *env, MDB_txn **txn, struct err
 
 bool lmdb_env_has_panicked(struct lmdb_env *env) {
     MDB_txn *txn;
+    if (!env->env)
+        return false;
     int code = mdb_txn_begin(env->env, NULL, MDB_RDONLY, &txn);
     if (code == 0)
         mdb_txn_abort(txn);

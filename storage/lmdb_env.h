@@ -7,8 +7,9 @@
  * let in again for a while and only the writer waits on.
  *
  * Read transactions are pooled: they are reset, not ended, and keep their place in LMDB's table.
- * Memory: embedded by its owner. Threads: read_begin and read_end by any, all else by the one that
- * writes (the writer that holds the collection, or the opener before anyone else knows it).
+ * Memory: embedded by its owner. Threads: read_begin, read_end and used_bytes by any, all else by
+ * the one that writes (the writer that holds the collection, or the opener before anyone else knows
+ * it).
  */
 #ifndef LMDB_ENV_H
 #define LMDB_ENV_H

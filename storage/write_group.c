@@ -267,6 +267,11 @@ static enum attempt recover(struct write_context *context, struct error *error) 
                       state.operation != collection->state.operation;
     if (is_written)
         status = commit_state_again(collection, &state, &reason);
+    if (status != STATUS_OK && lmdb_env_has_panicked(&collection->env)) {
+        struct error second; /* writes end anyway, but reads are to go on */
+        if (lmdb_env_reopen(&collection->env, &second) != STATUS_OK)
+            log_event(LOG_LEVEL_ERROR, "%s: %s", collection->path, second.message);
+    }
     if (status != STATUS_OK || (!is_written && collection->failed_commits >= FAILED_COMMITS_MAX))
         collection_fail(collection, reason.message);
     if (!is_written)

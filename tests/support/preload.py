@@ -116,14 +116,14 @@ class Syscalls(Preload):
     CALLS = ["none", "pwrite", "pwritev", "write", "writev", "read", "pread", "fdatasync", "fsync",
              "open", "mmap", "ftruncate", "rename", "unlink", "mkdir", "accept", "epoll_ctl", "sendmsg"]
     TARGETS = {"any": 0, "file": 1, "socket": 2}
-    SHORT = 10000
+    SPECIAL = {"short": 10000, "late": 10001}
     CALL, TARGET, FIRST, COUNT, ERROR, OFFSET_END, MATCHED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8
     PATH_PART, PATH_PART_MAX, SEEN = 72, 128, 25
 
     def arm(self, call, error, first=1, count=1, target="any", path="", offset_end=0):
-        """error: an errno's name ("EIO") or "short"."""
+        """error: an errno's name ("EIO"), "short", or "late": see preload_syscalls.c."""
         self.disarm()
-        number = self.SHORT if error == "short" else getattr(errno, error)
+        number = self.SPECIAL.get(error) or getattr(errno, error)
         text = path.encode()
         assert len(text) < self.PATH_PART_MAX
         self.map[self.PATH_PART:self.PATH_PART + self.PATH_PART_MAX] = text.ljust(

@@ -58,7 +58,8 @@ enum target {
 
 enum {
     PATH_PART_MAX = 128,
-    SHORT_ERROR = 10000
+    SHORT_ERROR = 10000,
+    LATE_ERROR = 10001,
 };
 
 /* Known to tests/support/preload.py. */
@@ -68,7 +69,8 @@ struct preload_syscalls_control {
     atomic_uint_fast64_t target;           /* enum target */
     atomic_uint_fast64_t first;            /* the how-manieth matching call fails first, from 1 */
     atomic_uint_fast64_t count;            /* how many fail from there on */
-    atomic_uint_fast64_t error;            /* an errno, or SHORT_ERROR: half is done */
+    atomic_uint_fast64_t error;            /* an errno; SHORT_ERROR: half is done; LATE_ERROR, of
+                                              pwrite: the first is done, and EIO told of all */
     atomic_uint_fast64_t offset_end;       /* pwrite: only below this offset; 0: anywhere */
     atomic_uint_fast64_t matched;          /* matching calls since the test wrote 0 */
     atomic_uint_fast64_t failed;           /* of those, how many failed */
@@ -144,7 +146,8 @@ static int count_match(void) {
     if (turn < first || turn - first >= atomic_load(&control->count))
         return 0;
     atomic_fetch_add(&control->failed, 1);
-    return (int)atomic_load(&control->error);
+    int error = (int)atomic_load(&control->error);
+    return error == LATE_ERROR && turn > first ? EIO : error;
 }
 
 static bool is_armed(enum call call) {
@@ -176,7 +179,7 @@ static int fault_offset(enum call call, int fd, off_t offset) {
 }
 
 static bool is_failure(int fault) {
-    if (fault == 0 || fault == SHORT_ERROR)
+    if (fault == 0 || fault == SHORT_ERROR || fault == LATE_ERROR)
         return false;
     errno = fault;
     return true;
@@ -203,7 +206,11 @@ ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) {
     int fault = fault_offset(CALL_PWRITE, fd, offset);
     if (is_failure(fault))
         return -1;
-    return syscall(SYS_pwrite64, fd, bytes, cut(fault, length), offset);
+    ssize_t done = syscall(SYS_pwrite64, fd, bytes, cut(fault, length), offset);
+    if (fault != LATE_ERROR)
+        return done;
+    errno = EIO;
+    return -1;
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t offset) {

@@ -5,27 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __SANITIZE_THREAD__ /* it takes twenty times as long, and races need no large graph */
 enum {
-    ROWS = 1500
-};
-#else
-enum {
-    ROWS = 6000
-};
-#endif
-
-enum {
+    ROWS = FIXTURE_GRAPH_ROWS,
     DIMENSION = 96,
     QUERIES = 120,
     ROUNDS = 20,
     ROUND_ROWS = ROWS / ROUNDS,
 };
-
-static void must_be_sound(struct fixture *fixture) {
-    ck_assert_msg(vector_index_check(fixture->index, &fixture->error) == STATUS_OK, "%s",
-                  fixture->error.message);
-}
 
 static void build(struct fixture *fixture, enum distance distance, int builders) {
     const struct vector_index_options options = {.dimension = DIMENSION, .distance = distance};
@@ -43,7 +29,7 @@ static void replace(struct fixture *fixture, const uint32_t *dead, uint32_t coun
     ck_assert_int_eq(
         vector_index_repair(fixture->index, dead, count, fixture->scratch, &fixture->error),
         STATUS_OK);
-    must_be_sound(fixture);
+    fixture_check(fixture);
     uint64_t epoch = vector_index_epoch_advance(fixture->index);
     ck_assert(vector_index_epoch_passed(fixture->index, epoch));
     for (uint32_t i = 0; i < count; i++) {
@@ -101,7 +87,7 @@ START_TEST(churn_keeps_the_recall) {
     for (uint32_t round = 0; round < ROUNDS; round++)
         replace(&churned, order + (size_t)round * ROUND_ROWS, ROUND_ROWS, 2 + round,
                 ROWS + round * ROUND_ROWS);
-    must_be_sound(&churned);
+    fixture_check(&churned);
     for (uint32_t slot = 0; slot < ROWS; slot++)
         ck_assert_uint_ge(churned.row_of[slot], ROWS);
     double after = fixture_mean_recall(&churned, &query, 11, QUERIES, 10);
@@ -123,7 +109,7 @@ START_TEST(whole_clusters_can_go_at_once) {
     for (size_t i = 0; i < answer.count; i++)
         dead[count++] = answer.hits[i].slot;
     replace(&fixture, dead, count, 2, ROWS);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     struct index_query query = {.ef = 64, .operation = 2};
     double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
     ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
@@ -138,7 +124,7 @@ START_TEST(all_may_die_and_come_back) {
     for (uint32_t slot = 0; slot < ROWS; slot++)
         dead[slot] = slot;
     replace(&fixture, dead, ROWS, 2, 100);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     struct index_query query = {.ef = 64, .operation = 2};
     double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
     ck_assert_msg(recall >= 0.97, "recall %.4f", recall);

@@ -5,27 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __SANITIZE_THREAD__ /* it takes twenty times as long, and races need no large graph */
 enum {
-    ROWS = 1500
-};
-#else
-enum {
-    ROWS = 6000
-};
-#endif
-
-enum {
+    ROWS = FIXTURE_GRAPH_ROWS,
     DIMENSION = 96,
     QUERIES = 60,
 };
 
 static const struct index_query plain = {.operation = 1};
-
-static void must_be_sound(struct fixture *fixture) {
-    ck_assert_msg(vector_index_check(fixture->index, &fixture->error) == STATUS_OK, "%s",
-                  fixture->error.message);
-}
 
 static void build(struct fixture *fixture, enum distance distance, int builders) {
     const struct vector_index_options options = {.dimension = DIMENSION, .distance = distance};
@@ -38,7 +24,7 @@ static void build(struct fixture *fixture, enum distance distance, int builders)
 START_TEST(finds_97_of_100_with_the_default_ef) {
     struct fixture fixture;
     build(&fixture, (enum distance)(_i / 2), _i % 2 + 1);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     struct vector_index_info info;
     vector_index_info(fixture.index, &info);
     ck_assert_uint_eq(info.linked_count, ROWS);
@@ -135,7 +121,7 @@ START_TEST(equal_vectors_do_not_hide_others) {
     }
     fixture_put(&fixture, 0, 4000, 1);
     fixture_link(&fixture, 1);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     struct index_query near = {.vector = fixture_row(&fixture, 7), .k = 30, .operation = 1};
     struct index_answer answer = fixture_search(&fixture, &near);
     ck_assert_uint_eq(answer.count, 30);
@@ -176,7 +162,7 @@ static void build_outliers(struct fixture *fixture, enum distance distance, doub
     for (uint32_t row = 0; row < TIGHT_ROWS; row++)
         fixture_put_into(fixture, come_first && is_outlier(row) ? next_outlier++ : next++, row, 1);
     fixture_link(fixture, builders);
-    must_be_sound(fixture);
+    fixture_check(fixture);
 }
 
 /* Each outlier that lives at `operation` is found by itself and from close by, and by the walk. */
@@ -241,14 +227,14 @@ START_TEST(outliers_are_found_after_repairs) {
     ck_assert_int_eq(
         vector_index_repair(fixture.index, dead, count, fixture.scratch, &fixture.error),
         STATUS_OK);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     must_find_outliers(&fixture, 2);
     uint64_t epoch = vector_index_epoch_advance(fixture.index);
     ck_assert(vector_index_epoch_passed(fixture.index, epoch));
     for (uint32_t i = 0; i < count; i++)
         fixture_put_into(&fixture, dead[i], rows[count - 1 - i], 3);
     fixture_link(&fixture, 2);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     must_find_outliers(&fixture, 3);
     fixture_free(&fixture);
 }
@@ -286,7 +272,7 @@ START_TEST(outliers_are_found_after_loading) {
     ck_assert_int_eq(vector_index_load(fixture.index, image.data, image.length, &operation,
                                        &incarnation, &fixture.error),
                      STATUS_OK);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     must_find_outliers(&fixture, 1);
     free(image.data);
     fixture_free(&fixture);
@@ -333,7 +319,7 @@ START_TEST(twins_survive_the_slot_they_hang_on) {
             struct index_answer answer = fixture_search(&fixture, &query);
             ck_assert(fixture_recall(&fixture, &query, &answer) >= 0.95);
             fixture_link(&fixture, 1);
-            must_be_sound(&fixture);
+            fixture_check(&fixture);
         }
     }
     fixture_free(&fixture);
@@ -368,7 +354,7 @@ START_TEST(lists_of_any_length_are_walked) {
     fixture_fill_clusters(&fixture, 0, ROWS / 3, 11);
     fixture_put(&fixture, 0, ROWS / 3, 1);
     fixture_link(&fixture, 2);
-    must_be_sound(&fixture);
+    fixture_check(&fixture);
     struct index_query query = {.ef = 256, .operation = 1};
     double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
     ck_assert_msg(recall >= 0.97, "m %u: recall %.4f", lengths[_i], recall);

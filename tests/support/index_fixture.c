@@ -48,6 +48,10 @@ void fixture_free(struct fixture *fixture) {
     free(fixture->row_of);
 }
 
+void fixture_check(struct fixture *fixture) {
+    must(fixture, vector_index_check(fixture->index, &fixture->error));
+}
+
 double fixture_random(uint64_t *state) {
     *state += UINT64_C(0x9e3779b97f4a7c15);
     uint64_t x = *state;

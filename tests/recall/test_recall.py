@@ -280,6 +280,35 @@ def each_instruction_set(data):
         "instruction sets differ on the exact path")
 
 
+def any_number_of_workers(data):
+    """The same query gets the same answer: alone, beside others on two workers, and from a single
+    worker after a restart. Scalar quantisation has a graph that is whole as soon as it is loaded."""
+    ways = ({"hnsw_ef": 64}, {"exact": True})
+    with Server(environment={"NIGH__SERVICE__MAX_WORKERS": "2"}) as server:
+        create(server, "workers", "Cosine", hnsw_config=GRAPH_ALWAYS, quantization_config={"scalar": {"type": "int8"}})
+        upsert(server, "workers", data.ids[:10000], data.rows[:10000])
+        server.wait_green("workers")
+        alone = [ask(server, "workers", data.queries, params=way) for way in ways]
+        together = []
+
+        def ask_beside_others():
+            client = Client(server.host, server.port)
+            together.append([ask(client, "workers", data.queries, params=way) for way in ways])
+            client.disconnect()
+
+        threads = [threading.Thread(target=ask_beside_others) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        equal(len(together), len(threads), "threads that got answers")
+        check(all(answers == alone for answers in together), "two workers answer otherwise than one request at a time")
+        server.environment["NIGH__SERVICE__MAX_WORKERS"] = "1"
+        server.restart()
+        single = [ask(server, "workers", data.queries, params=way) for way in ways]
+        check(single == alone, "a single worker, after a restart, answers otherwise")
+
+
 def run_all(folder):
     data = Set(folder)
     suffix = "_on_" + data.name.replace("-", "_")
@@ -291,6 +320,7 @@ def run_all(folder):
         report.run(f"recall_in_every_cell_of_the_filter_grid{suffix}", filter_grid, server, data)
         report.run(f"recall_after_deletes_restart_and_kill{suffix}", after_deletes_and_restart, server, data)
     report.run(f"recall_with_each_instruction_set{suffix}", each_instruction_set, data)
+    report.run(f"any_number_of_workers_gives_the_same_answers{suffix}", any_number_of_workers, data)
 
 
 run_all(None)

@@ -28,9 +28,10 @@ PREFETCHING prefetch(const void *memory, size_t bytes) {
         __builtin_prefetch(line + i, 0, 2);
 }
 
-/* Asks for all that expanding the node will read. */
+/* Asks for what expanding the node will read, but for its edges: they are asked for while those of
+ * the node before are looked at. */
 PREFETCHING prefetch_node(const struct store *store, uint32_t slot) {
-    prefetch(store_record(store, slot), store->record_bytes);
+    prefetch(store_record(store, slot), store->edges_at);
     prefetch(store_code(store, slot), store->code_bytes);
 }
 
@@ -63,12 +64,12 @@ static void add_stale(struct walk *walk, const struct block *block) {
 }
 
 /* Adds the others that are estimated to lie below the limit, with their distances. */
-static void add_estimated(struct walk *walk, const struct block *block, float distance,
-                          float limit) {
+static void add_estimated(struct walk *walk, const struct block *block,
+                          const struct kernel_edge_look *look) {
     struct code_batch *batch = &walk->scratch->batch;
     float *estimates = walk->scratch->estimates;
-    uint32_t below = walk->hnsw->space->kernels->edge_estimates(&walk->query->edges, block->edges,
-                                                                distance, limit, estimates);
+    uint32_t below =
+        walk->hnsw->space->kernels->edge_estimates(&walk->query->edges, look, estimates);
     for (below &= ~block->stale; below != 0; below &= below - 1) {
         uint32_t place = (uint32_t)__builtin_ctz(below);
         uint32_t neighbour = hnsw_link_slot(hnsw_link_load(block->list, place));
@@ -85,8 +86,9 @@ static inline struct block block_of(const struct store *store, uint32_t slot, ui
                                                         memory_order_acquire)};
 }
 
-/* The node's neighbours with their distances, as far as known, make the batch. */
-static void look_around(struct walk *walk, struct hit node, float limit) {
+/* The node's neighbours with their distances, as far as known, make the batch. The edges of `next`,
+ * if there is one, are asked for. */
+static void look_around(struct walk *walk, struct hit node, uint32_t next, float limit) {
     const struct store *store = walk->hnsw->store;
     struct code_batch *batch = &walk->scratch->batch;
     batch->count = 0;
@@ -100,8 +102,13 @@ static void look_around(struct walk *walk, struct hit node, float limit) {
     walk->scored += batch->count;
     for (uint32_t i = 0; i < store->edge_blocks; i++) {
         const struct block block = block_of(store, node.slot, i);
+        const struct kernel_edge_look look = {
+            .block = block.edges,
+            .next = next == SLOT_NONE ? block.edges : store_edges(store, next, i),
+            .distance = node.distance,
+            .limit = limit};
         if (block.stale != UINT32_MAX)
-            add_estimated(walk, &block, node.distance, limit);
+            add_estimated(walk, &block, &look);
     }
 }
 
@@ -157,7 +164,7 @@ void hnsw_walk_edges(struct walk *walk, struct hit start) {
     if (start.slot < visited->capacity) /* an entry may be younger than the reservation */
         visited_expand(visited, start.slot);
     walk->count = 0;
-    look_around(walk, start, INFINITY);
+    look_around(walk, start, SLOT_NONE, INFINITY);
     open_queue(walk, start);
     push_batch(walk);
     keep(walk, start);
@@ -171,7 +178,7 @@ void hnsw_walk_edges(struct walk *walk, struct hit start) {
         next = take_next(walk);
         node.distance = measure(walk, node.slot);
         keep(walk, node);
-        look_around(walk, node, bucket_queue_limit(queue));
+        look_around(walk, node, next, bucket_queue_limit(queue));
         push_batch(walk);
         if (next == SLOT_NONE)
             next = take_next(walk);

@@ -167,7 +167,8 @@ static bool agrees_on_edges(const struct kernels *kernels, const struct trial *t
         edges[i] = both[i]->edge_measure(&ends, signs);
         for (size_t place = 0; place < KERNELS_EDGES; place++)
             both[i]->edge_write(block, place, place % 3 ? trial->bits : signs, TRIAL_BYTES);
-        both[i]->edge_estimates(&query, block, 0, 0, estimates[i]);
+        const struct kernel_edge_look look = {.block = block, .next = block};
+        both[i]->edge_estimates(&query, &look, estimates[i]);
     }
     float square = edges[1].square;
     for (size_t i = 0; i < KERNELS_EDGES; i++) {

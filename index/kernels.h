@@ -28,6 +28,16 @@ struct kernel_edge_query {
     float step;         /* 0: all values are 0, or leave f32 */
 };
 
+/* A look at a block of edges. The signs of the block that comes next are asked for between those of
+ * this one: a core waits for some two dozen lines at once, and more asked for in a row make it
+ * stand still. */
+struct kernel_edge_look {
+    const uint8_t *block;
+    const uint8_t *next; /* or the same */
+    float distance;      /* of the node */
+    float limit;         /* estimates from here on are of no use */
+};
+
 /* An edge between two rows of codes. */
 struct kernel_edge_ends {
     const uint8_t *from, *to;
@@ -85,8 +95,8 @@ struct kernels {
     /* estimates[i] = distance + offset[i] - slope[i] * <u[i], values>, where the upper halves of
      * f32 offsets and slopes follow the 4 * width bytes of signs. Returns the places below limit.
      */
-    uint32_t (*edge_estimates)(const struct kernel_edge_query *query, const uint8_t *block,
-                               float distance, float limit, float *estimates);
+    uint32_t (*edge_estimates)(const struct kernel_edge_query *query,
+                               const struct kernel_edge_look *look, float *estimates);
 };
 
 const struct kernels *kernels_get(void);

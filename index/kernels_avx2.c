@@ -282,7 +282,7 @@ static inline __m256i widen(__m256i total, __m128i words) {
 }
 
 KERNELS_RACING static inline struct edge_totals sum_edges(const struct kernel_edge_query *query,
-                                                          const uint8_t *block) {
+                                                          const struct kernel_edge_look *look) {
     const __m256i half = _mm256_set1_epi8(0x0f), one = _mm256_set1_epi8(1);
     struct edge_totals totals = {{_mm256_setzero_si256(), _mm256_setzero_si256(),
                                   _mm256_setzero_si256(), _mm256_setzero_si256()}};
@@ -291,10 +291,11 @@ KERNELS_RACING static inline struct edge_totals sum_edges(const struct kernel_ed
         size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
         __m256i a = _mm256_setzero_si256(), b = a;
         for (size_t i = begin; i < end; i += 2) {
+            _mm_prefetch((const char *)look->next + i * EDGE_LANES, _MM_HINT_T1);
             __m256i found[2];
             for (size_t j = 0; j < 2; j++) {
                 size_t at = (i + j) * EDGE_LANES;
-                __m128i signs = _mm_load_si128((const __m128i *)(block + at));
+                __m128i signs = _mm_load_si128((const __m128i *)(look->block + at));
                 __m128i table = _mm_load_si128((const __m128i *)(query->sums + at));
                 __m256i both = _mm256_set_m128i(_mm_srli_epi16(signs, 4), signs);
                 found[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table),
@@ -321,18 +322,19 @@ static inline __m256 load_halves(const uint8_t *halves) {
 }
 
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
-                                              const uint8_t *block, float distance, float limit,
+                                              const struct kernel_edge_look *look,
                                               float *estimates) {
-    const uint8_t *offsets = block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
-    struct edge_totals totals = sum_edges(query, block);
+    const uint8_t *offsets = look->block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    struct edge_totals totals = sum_edges(query, look);
     uint32_t below = 0;
     for (size_t i = 0; i < 4; i++) {
         __m256 slope =
             _mm256_mul_ps(load_halves(slopes + 2 * LANES * i), _mm256_set1_ps(query->step));
-        __m256 base = _mm256_add_ps(_mm256_set1_ps(distance), load_halves(offsets + 2 * LANES * i));
+        __m256 base =
+            _mm256_add_ps(_mm256_set1_ps(look->distance), load_halves(offsets + 2 * LANES * i));
         __m256 x = _mm256_fnmadd_ps(slope, _mm256_cvtepi32_ps(totals.lanes[i]), base);
         _mm256_storeu_ps(estimates + LANES * i, x);
-        __m256 is_below = _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ);
+        __m256 is_below = _mm256_cmp_ps(x, _mm256_set1_ps(look->limit), _CMP_LT_OQ);
         below |= (uint32_t)_mm256_movemask_ps(is_below) << (LANES * i);
     }
     return below;

@@ -280,12 +280,14 @@ static inline __m512 load_halves(const uint8_t *halves) {
 }
 
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
-                                              const uint8_t *block, float distance, float limit,
+                                              const struct kernel_edge_look *look,
                                               float *estimates) {
+    const uint8_t *block = look->block;
     const __m512i half = _mm512_set1_epi8(0x0f), one = _mm512_set1_epi8(1);
     const __m512i tables = _mm512_set1_epi32(0x30201000); /* 16 sums a byte of a lane */
     __m512i low = _mm512_setzero_si512(), high = low;
     for (size_t i = 0; i < 4 * query->width; i += KERNELS_BLOCK) {
+        _mm_prefetch((const char *)look->next + i, _MM_HINT_T1);
         __m512i signs = _mm512_load_si512(block + i), sums = _mm512_load_si512(query->sums + i);
         /* 0xEA: (a & b) | c */
         __m512i a = _mm512_ternarylogic_epi32(signs, half, tables, 0xEA);
@@ -294,7 +296,7 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
         high = _mm512_dpbusd_epi32(high, one, _mm512_permutexvar_epi8(b, sums));
     }
     const uint8_t *offsets = block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
-    const __m512 base = _mm512_set1_ps(distance), step = _mm512_set1_ps(query->step);
+    const __m512 base = _mm512_set1_ps(look->distance), step = _mm512_set1_ps(query->step);
     __m512 x = _mm512_mul_ps(load_halves(slopes), step);
     __m512 y = _mm512_mul_ps(load_halves(slopes + 2 * LANES), step);
     x = _mm512_fnmadd_ps(x, _mm512_cvtepi32_ps(low), _mm512_add_ps(base, load_halves(offsets)));
@@ -302,7 +304,7 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
                          _mm512_add_ps(base, load_halves(offsets + 2 * LANES)));
     _mm512_storeu_ps(estimates, x);
     _mm512_storeu_ps(estimates + LANES, y);
-    const __m512 end = _mm512_set1_ps(limit);
+    const __m512 end = _mm512_set1_ps(look->limit);
     return (uint32_t)_mm512_cmp_ps_mask(x, end, _CMP_LT_OQ) |
            (uint32_t)_mm512_cmp_ps_mask(y, end, _CMP_LT_OQ) << LANES;
 }

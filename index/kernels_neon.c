@@ -207,7 +207,8 @@ static float edge_sums(const float *values, size_t width, int8_t *sums) {
 }
 
 /* Adds up the table look-ups of 32 edges. */
-static inline void sum_edges(const struct kernel_edge_query *query, const uint8_t *block,
+static inline void sum_edges(const struct kernel_edge_query *query,
+                             const struct kernel_edge_look *look,
                              int32x4_t totals[KERNELS_EDGES / LANES]) {
     size_t count = query->width / LANES;
     for (size_t i = 0; i < KERNELS_EDGES / LANES; i++)
@@ -216,7 +217,8 @@ static inline void sum_edges(const struct kernel_edge_query *query, const uint8_
         size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
         int16x8_t sums[4] = {vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0)};
         for (size_t i = begin; i < end; i++) {
-            uint8x16_t signs = vld1q_u8(block + i * EDGE_LANES);
+            uint8x16_t signs = vld1q_u8(look->block + i * EDGE_LANES);
+            __builtin_prefetch(look->next + i * EDGE_LANES, 0, 2);
             int8x16_t table = vld1q_s8(query->sums + i * EDGE_LANES);
             int8x16_t low = vqtbl1q_s8(table, vandq_u8(signs, vdupq_n_u8(0x0f)));
             int8x16_t high = vqtbl1q_s8(table, vshrq_n_u8(signs, 4));
@@ -238,19 +240,20 @@ static inline float32x4_t load_halves(const uint8_t *halves) {
     return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
 }
 
-static uint32_t edge_estimates(const struct kernel_edge_query *query, const uint8_t *block,
-                               float distance, float limit, float *estimates) {
-    const uint8_t *offsets = block + LANES * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+static uint32_t edge_estimates(const struct kernel_edge_query *query,
+                               const struct kernel_edge_look *look, float *estimates) {
+    const uint8_t *offsets = look->block + LANES * query->width,
+                  *slopes = offsets + 2 * KERNELS_EDGES;
     int32x4_t totals[KERNELS_EDGES / LANES];
     uint32_t below = 0;
-    sum_edges(query, block, totals);
+    sum_edges(query, look, totals);
     for (size_t i = 0; i < KERNELS_EDGES; i += LANES) {
         float32x4_t slope = vmulq_n_f32(load_halves(slopes + 2 * i), query->step);
-        float32x4_t base = vaddq_f32(vdupq_n_f32(distance), load_halves(offsets + 2 * i));
+        float32x4_t base = vaddq_f32(vdupq_n_f32(look->distance), load_halves(offsets + 2 * i));
         vst1q_f32(estimates + i, vfmsq_f32(base, slope, vcvtq_f32_s32(totals[i / LANES])));
     }
     for (size_t i = 0; i < KERNELS_EDGES; i++)
-        below |= (uint32_t)(estimates[i] < limit) << i;
+        below |= (uint32_t)(estimates[i] < look->limit) << i;
     return below;
 }
 

@@ -158,23 +158,25 @@ static float upper_half(const uint8_t *bytes) {
 }
 
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
-                                              const uint8_t *block, float distance, float limit,
+                                              const struct kernel_edge_look *look,
                                               float *estimates) {
     int32_t totals[KERNELS_EDGES] = {0};
     uint32_t below = 0;
     for (size_t i = 0; i < query->width; i += GROUP) {
         const int8_t *sums = query->sums + i * GROUP;
+        __builtin_prefetch(look->next + i * GROUP);
         for (size_t lane = 0; lane < EDGE_LANES; lane++) {
-            uint8_t byte = block[i * GROUP + lane];
+            uint8_t byte = look->block[i * GROUP + lane];
             totals[lane] += sums[byte & 0xf];
             totals[lane + EDGE_LANES] += sums[byte >> 4];
         }
     }
-    const uint8_t *offsets = block + GROUP * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    const uint8_t *offsets = look->block + GROUP * query->width,
+                  *slopes = offsets + 2 * KERNELS_EDGES;
     for (size_t i = 0; i < KERNELS_EDGES; i++) {
         float slope = upper_half(slopes + 2 * i) * query->step;
-        estimates[i] = distance + upper_half(offsets + 2 * i) - slope * (float)totals[i];
-        below |= (uint32_t)(estimates[i] < limit) << i;
+        estimates[i] = look->distance + upper_half(offsets + 2 * i) - slope * (float)totals[i];
+        below |= (uint32_t)(estimates[i] < look->limit) << i;
     }
     return below;
 }

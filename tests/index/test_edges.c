@@ -98,9 +98,11 @@ START_TEST(estimates_are_as_good_as_promised) {
             const struct edge_end neighbour = end_of(&scene, i);
             ck_assert(edges_write(&scene.space, &node, &neighbour, scene.block, i));
         }
-        float own = distance_to(&scene, KERNELS_EDGES);
-        uint32_t below = scene.space.kernels->edge_estimates(&scene.query.edges, scene.block, own,
-                                                             INFINITY, estimates);
+        const struct kernel_edge_look look = {.block = scene.block,
+                                              .next = scene.block,
+                                              .distance = distance_to(&scene, KERNELS_EDGES),
+                                              .limit = INFINITY};
+        uint32_t below = scene.space.kernels->edge_estimates(&scene.query.edges, &look, estimates);
         ck_assert_uint_eq(below, UINT32_MAX);
         double unit = sqrt((double)dimension) * (distance == DISTANCE_EUCLID ? 2 : 1);
         for (size_t i = 0; i < KERNELS_EDGES; i++) {
@@ -137,7 +139,9 @@ START_TEST(an_edge_of_no_length_changes_nothing) {
     const struct edge_end node = end_of(&scene, KERNELS_EDGES);
     memset(scene.block, 0, edges_block_bytes(&scene.space));
     ck_assert(edges_write(&scene.space, &node, &node, scene.block, 7));
-    scene.space.kernels->edge_estimates(&scene.query.edges, scene.block, 3, INFINITY, estimates);
+    const struct kernel_edge_look look = {
+        .block = scene.block, .next = scene.block, .distance = 3, .limit = INFINITY};
+    scene.space.kernels->edge_estimates(&scene.query.edges, &look, estimates);
     ck_assert_float_eq(estimates[7], 3);
     free_scene(&scene);
 }

@@ -178,7 +178,9 @@ START_TEST(estimates_edges_like_plain_c) {
         }
         const struct kernel_edge_query query = {
             .sums = sums[set], .width = width, .step = step[set]};
-        below[set] = all[set]->edge_estimates(&query, block, 3, 4, estimates[set]);
+        const struct kernel_edge_look look = {
+            .block = block, .next = block, .distance = 3, .limit = 4};
+        below[set] = all[set]->edge_estimates(&query, &look, estimates[set]);
         free(block);
     }
     ck_assert_float_eq(step[0], step[1]);

@@ -114,7 +114,7 @@ $(OUT)/index/kernels_avx2.o $(OUT)/pic/index/kernels_avx2.o: CFLAGS += -mavx2 -m
 $(OUT)/index/kernels_avx512.o $(OUT)/pic/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
 endif
 # Loops over batches of rows, in the base instruction set.
-$(OUT)/index/codes.o $(OUT)/pic/index/codes.o: CFLAGS += -O3
+$(addsuffix /index/codes.o,$(OUT) $(OUT)/pic) $(addsuffix /index/flat.o,$(OUT) $(OUT)/pic): CFLAGS += -O3
 $(OUT)/server/main.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
 # The program knows its commit: it is compiled again when that changes, and only then.
 $(OUT)/server/main.o: $(OUT)/commit
@@ -122,13 +122,13 @@ $(OUT)/commit: always
 	@mkdir -p $(@D)
 	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@
 
-# The index as a shared library, for bench/index_bench.py.
+# The index as a shared library, with what bench/*_lib.c adds, for bench/*_bench.py.
 $(OUT)/pic/%.o: %.c
 	@mkdir -p $(@D)
 	$(say) CC $@
 	$(run)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -c $< -o $@
 
-$(OUT)/libnigh_index.so: $(patsubst $(OUT)/%,$(OUT)/pic/%,$(call objects,index)) $(OUT)/pic/bench/index_lib.o
+$(OUT)/libnigh_index.so: $(patsubst $(OUT)/%,$(OUT)/pic/%,$(call objects,index)) $(patsubst %.c,$(OUT)/pic/%.o,$(wildcard bench/*_lib.c))
 	$(say) LINK $@
 	$(run)$(CC) -shared -Wl,-z,relro,-z,now $(SANITIZE) $^ $(INDEX_LIBS) -o $@
 

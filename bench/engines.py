@@ -22,7 +22,7 @@ import numpy as np
 
 from sets import ROOT
 
-DISTANCES = {"dot": 1, "l2": 2}  # enum distance of index/distance.h
+DISTANCES = {"dot": "Dot", "l2": "Euclid"}  # of sets, as index/distance.h names them
 PROFILES = {"lean": 1, "turbo": 2}  # enum index_profile of index/vector_index.h
 LINE = 64  # bytes that memory is read in
 PLACES = 32  # of a level-0 list
@@ -89,6 +89,7 @@ def open_library():
     pointer, u32, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p
     for name, result, arguments in (
             ("bench_profile", ctypes.c_int, [text]),
+            ("bench_distance", ctypes.c_int, [text]),
             ("bench_create", pointer, [pointer]),
             ("bench_build", ctypes.c_double, [pointer, ctypes.c_int]),
             ("bench_save", ctypes.c_int, [pointer, text]),
@@ -128,7 +129,7 @@ class Nigh(Engine):
         self.library = open_library()
         self.rows = np.array(bench_set.rows)
         self.options = Options(self.rows.ctypes.data, bench_set.count, bench_set.dimension,
-                               DISTANCES[bench_set.metric],
+                               self.library.bench_distance(DISTANCES[bench_set.metric].encode()),
                                self.library.bench_profile(profile.encode()))
         self.handle = self.library.bench_create(ctypes.addressof(self.options))
         if not self.handle:

@@ -51,7 +51,9 @@ struct bench_index {
 };
 
 int bench_profile(const char *name);
+int bench_distance(const char *name);
 struct bench_index *bench_create(const struct bench_options *options);
+void bench_put(struct bench_index *bench);
 double bench_build(struct bench_index *bench, int threads);
 int bench_save(struct bench_index *bench, const char *path);
 int bench_load(struct bench_index *bench, const char *path);
@@ -60,6 +62,8 @@ void bench_work(const struct bench_index *bench, struct bench_work *work);
 double bench_row_ns(size_t row_bytes, size_t region_bytes);
 double bench_search(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
                     uint32_t ef, int exact, int32_t *ids);
+double bench_scan(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
+                  uint32_t together, int32_t *ids);
 double bench_filtered(struct bench_index *bench, const struct bench_filter *filter,
                       const float *queries, uint32_t count, int32_t *ids, uint32_t *taken);
 double bench_search_threads(struct bench_index *bench, const float *queries, uint32_t count,
@@ -90,6 +94,14 @@ static const float *row_of(void *context, uint32_t slot) {
 /* The enum index_profile of that name. */
 int bench_profile(const char *name) {
     return strcmp(name, "turbo") == 0 ? INDEX_PROFILE_TURBO : INDEX_PROFILE_LEAN;
+}
+
+/* The enum distance of that name (distance_name). */
+int bench_distance(const char *name) {
+    int distance = 0;
+    while (distance < DISTANCE_COUNT && strcmp(name, distance_name((enum distance)distance)) != 0)
+        distance++;
+    return distance;
 }
 
 /* NULL if the index refuses the options: a profile or distance that it does not have. */
@@ -127,16 +139,21 @@ static void *build(void *context) {
     return NULL;
 }
 
-/* Puts and links all rows; the CPU seconds of all threads. */
-double bench_build(struct bench_index *bench, int threads) {
-    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
-    pthread_t others[THREADS_MAX];
+/* Puts all rows, which is enough for exact scans. */
+void bench_put(struct bench_index *bench) {
     struct error error = {0};
     must(vector_index_reserve(bench->index, bench->options.count, &error), &error);
     for (uint32_t slot = 0; slot < bench->options.count; slot++) {
         vector_index_put(bench->index, slot, row_of(bench, slot), slot);
         slots_born(bench->slots, slot, 1);
     }
+}
+
+/* Puts and links all rows; the CPU seconds of all threads. */
+double bench_build(struct bench_index *bench, int threads) {
+    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    pthread_t others[THREADS_MAX];
+    bench_put(bench);
     for (int i = 1; i < threads && i < 64; i++)
         pthread_create(&others[i], NULL, build, bench);
     build(bench);
@@ -216,6 +233,31 @@ double bench_search(struct bench_index *bench, const float *queries, uint32_t co
                     uint32_t ef, int exact, int32_t *ids) {
     struct index_query query = {.k = k, .ef = ef, .exact = exact != 0, .operation = 1};
     return search_all(bench, &query, queries, count, ids, NULL);
+}
+
+/* Exact scans for `together` queries a pass, at most VECTOR_INDEX_TOGETHER_MAX. */
+double bench_scan(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
+                  uint32_t together, int32_t *ids) {
+    const struct vector_owner owner = {.vector = row_of, .context = bench};
+    struct index_query wanted[VECTOR_INDEX_TOGETHER_MAX];
+    struct index_answer answers[VECTOR_INDEX_TOGETHER_MAX];
+    struct error error = {0};
+    double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (uint32_t i = 0; i < count; i += together) {
+        uint32_t now = count - i < together ? count - i : together;
+        for (uint32_t q = 0; q < now; q++)
+            wanted[q] =
+                (struct index_query){.vector = queries + (size_t)(i + q) * bench->options.dimension,
+                                     .k = k,
+                                     .operation = 1};
+        must(vector_index_scan(bench->index, wanted, now, &owner, bench->scratch, answers, &error),
+             &error);
+        for (uint32_t q = 0; q < now; q++)
+            for (uint32_t j = 0; j < k; j++)
+                ids[(size_t)(i + q) * k + j] =
+                    j < answers[q].count ? (int32_t)answers[q].hits[j].slot : -1;
+    }
+    return seconds(CLOCK_THREAD_CPUTIME_ID) - start;
 }
 
 /* A thread that searches: a copy of the index's handle, with a scratch and counts of its own. */

@@ -1,5 +1,7 @@
 #include "index/codes.h"
 
+#include "index/kernels_weigh.h"
+
 #include <assert.h>
 #include <float.h>
 #include <math.h>
@@ -147,34 +149,43 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
 static void set_weights(const struct code_space *space, struct code_query *query, float scale,
                         float length) {
     bool is_l2 = space->metric == CODE_METRIC_L2;
-    query->base = is_l2 ? length * length : 0;
-    query->square_weight = is_l2 ? 1 : 0;
-    query->factor = is_l2 ? -2 * scale : -scale;
+    query->weights.base = is_l2 ? length * length : 0;
+    query->weights.square = is_l2 ? 1 : 0;
+    query->weights.factor = is_l2 ? -2 * scale : -scale;
 }
 
-/* As a float that is surely above, also after the sums of codes_floors. */
+/* As a float that is surely above, also after the sums of kernels_floor. */
 static float above(double value) {
     return (float)(value * (1 + 64 * ROUNDING));
 }
 
-/* The terms of codes_bounds, as weights of a row's error, length and distance. */
+/* How far a true distance may lie from that of the codes, as weights of the row's error, length and
+ * distance. With x' the vector that the code of x stands for, e its error |x - x'|:
+ *
+ *   dot   <q,x> - <q',x'> = <q,x-x'> + <q-q',x'>, so at most |q| e + |q-q'| |x'| (Cauchy-Schwarz)
+ *   L2    ||q-x| - |q'-x'|| <= |q-q'| + e (triangle). The squared distance of the codes is a
+ *         difference of larger numbers, so its own rounding is absolute
+ *   L1    likewise, of sums in lanes of at least four, and products that are rounded before
+ *
+ * and beside that what rotating and adding up in f32 loses. */
 static void set_floors(const struct code_space *space, struct code_query *query) {
+    struct kernel_weights *weights = &query->weights;
     double tiny = DENORMAL * (double)space->width;
     double rounding = 2 * space->rotation.error + 16 * ROUNDING;
     if (space->metric == CODE_METRIC_L1) {
-        query->floor_error = above(1);
-        query->floor_length = 0;
-        query->floor_value = above(((double)space->width / 4 + 48) * ROUNDING);
-        query->floor_base = above(2 * ROUNDING * query->length + tiny);
+        weights->floor_error = above(1);
+        weights->floor_length = 0;
+        weights->floor_value = above(((double)space->width / 4 + 48) * ROUNDING);
+        weights->floor_base = above(2 * ROUNDING * query->length + tiny);
         return;
     }
     bool is_l2 = space->metric == CODE_METRIC_L2;
     double length = is_l2 ? 1 : query->length;
-    query->floor_error = above(length * (1 + rounding));
-    query->floor_length = above((is_l2 ? 0 : query->error) + length * rounding + tiny);
-    query->floor_value = above(8 * ROUNDING);
-    query->floor_base = above(is_l2 ? query->error + rounding * query->length + sqrt(tiny)
-                                    : tiny * (query->length + 1));
+    weights->floor_error = above(length * (1 + rounding));
+    weights->floor_length = above((is_l2 ? 0 : query->error) + length * rounding + tiny);
+    weights->floor_value = above(8 * ROUNDING);
+    weights->floor_base = above(is_l2 ? query->error + rounding * query->length + sqrt(tiny)
+                                      : tiny * (query->length + 1));
 }
 
 /* Makes codes of the values that are there. */
@@ -242,13 +253,6 @@ static void load_metas(struct code_batch *batch) {
     }
 }
 
-static inline float weigh(const struct code_query *query, struct code_meta meta, int32_t dot) {
-    float distance = query->base + query->square_weight * meta.length * meta.length +
-                     meta.scale * query->factor * (float)dot;
-    /* Sums beyond f32 may be infinite or no number at all: they sort last. */
-    return distance < FLT_MAX ? distance : FLT_MAX;
-}
-
 float codes_distance(const struct code_space *space, const struct code_query *query,
                      const uint8_t *row, struct code_meta meta) {
     int32_t dot;
@@ -258,7 +262,7 @@ float codes_distance(const struct code_space *space, const struct code_query *qu
         return sum < FLT_MAX ? sum : FLT_MAX;
     }
     space->kernels->dot_rows(&query->kernel, &row, 1, &dot);
-    return weigh(query, meta, dot);
+    return kernels_weigh(&query->weights, meta.scale, meta.length, dot);
 }
 
 void codes_distances(const struct code_space *space, const struct code_query *query,
@@ -277,60 +281,48 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     }
     space->kernels->dot_rows(&query->kernel, batch->rows, count, batch->dots);
     load_metas(batch); /* after the rows, while which they had time to come from memory */
-    for (size_t i = 0; i < count; i++) {
-        const struct code_meta meta = {batch->scales[i], batch->lengths[i]};
-        batch->distances[i] = weigh(query, meta, batch->dots[i]);
+    for (size_t i = 0; i < count; i++)
+        batch->distances[i] =
+            kernels_weigh(&query->weights, batch->scales[i], batch->lengths[i], batch->dots[i]);
+}
+
+/* Manhattan distances and their floors. */
+static void scan_l1(const struct code_space *space, const struct code_query *query,
+                    const struct code_block *block, float *distances, float *floors) {
+    space->kernels->l1_rows(&query->kernel, block->rows, block->scales, block->count, distances);
+    for (size_t i = 0; i < block->count; i++) {
+        distances[i] = distances[i] < FLT_MAX ? distances[i] : FLT_MAX;
+        floors[i] =
+            kernels_floor(&query->weights, distances[i], block->lengths[i], block->errors[i]);
     }
 }
 
-void codes_floors(const struct code_space *space, const struct code_query *query,
-                  const struct code_batch *batch, const float *errors, float *floors) {
-    for (size_t i = 0; i < batch->count; i++) {
-        float distance = batch->distances[i], length = batch->lengths[i];
-        float slack =
-            query->floor_base + query->floor_error * errors[i] + query->floor_length * length;
-        if (space->metric != CODE_METRIC_L2) {
-            floors[i] = distance - slack - query->floor_value * fabsf(distance);
-            continue;
-        }
-        float square = distance - query->floor_value * (query->base + length * length);
-        float near = sqrtf(square > 0 ? square : 0) * (1 - query->floor_value) - slack;
-        floors[i] = near > 0 ? near * near * (1 - query->floor_value) : 0;
+void codes_scan(const struct code_space *space, const struct code_query *const *queries,
+                size_t count, struct code_block *block) {
+    assert(count == 1 || count == KERNELS_QUERIES);
+    assert(block->count <= CODES_BATCH_MAX);
+    struct kernel_scan scan = {.queries_count = count,
+                               .rows = block->rows,
+                               .count = block->count,
+                               .dots = block->dots,
+                               .stride = CODES_BATCH_MAX};
+    const struct kernel_rows rows = {block->scales, block->lengths, block->errors, block->count};
+    for (size_t q = 0; q < count; q++)
+        scan.queries[q] = &queries[q]->kernel;
+    if (space->metric != CODE_METRIC_L1)
+        space->kernels->scan_rows(&scan);
+    for (size_t q = 0; q < count; q++) {
+        size_t at = q * CODES_BATCH_MAX;
+        if (space->metric == CODE_METRIC_L1)
+            scan_l1(space, queries[q], block, block->distances + at, block->floors + at);
+        else
+            space->kernels->weigh_rows(&queries[q]->weights, &rows, block->dots + at,
+                                       block->distances + at, block->floors + at);
     }
 }
 
-/* Widened to floats by a rounding step. NaN, from numbers beyond f32, widens to everything. */
-static struct code_bounds bounds_around(double lower, double upper) {
-    float low = (float)(lower - fabs(lower) * 2 * ROUNDING);
-    float high = (float)(upper + fabs(upper) * 2 * ROUNDING);
-    if (!(high <= FLT_MAX) || !(low >= -FLT_MAX))
-        return (struct code_bounds){.lower = -INFINITY, .upper = INFINITY};
-    return (struct code_bounds){.lower = low, .upper = high};
-}
-
-struct code_bounds codes_bounds(const struct code_space *space, const struct code_query *query,
-                                float distance, struct code_meta meta, float row_error) {
-    double error = (double)row_error, value = (double)distance;
-    double tiny = DENORMAL * (double)space->width;
-    if (space->metric == CODE_METRIC_L1) {
-        /* A sum in lanes of at least four, and the products that are rounded before it. */
-        double slack = error + ((double)space->width / 4 + 40) * ROUNDING * value +
-                       2 * ROUNDING * query->length + tiny;
-        return bounds_around(value - slack, value + slack);
-    }
-    double code_length = (double)meta.length, length = code_length + error;
-    double rounding = 2 * space->rotation.error + 16 * ROUNDING;
-    if (space->metric == CODE_METRIC_DOT) {
-        /* <q,x> - <q',x'> = <q,x-x'> + <q-q',x'>, then Cauchy-Schwarz. */
-        double slack = query->length * error + query->error * code_length +
-                       rounding * query->length * length + tiny * (query->length + length + 1);
-        return bounds_around(value - slack, value + slack);
-    }
-    /* Triangle: ||q-x| - |q'-x'|| <= |q-q'| + |x-x'|. The squared distance of the codes is a
-     * difference of larger numbers, so its own rounding is absolute. */
-    double absolute = 8 * ROUNDING * ((double)query->base + code_length * code_length) + tiny;
-    double slack = query->error + error + rounding * (query->length + length) + tiny;
-    double near = sqrt(fmax(value - absolute, 0)) - slack;
-    double far = sqrt(fmax(value + absolute, 0)) + slack;
-    return bounds_around(near > 0 ? near * near : 0, far * far);
+float codes_ceiling(const struct code_query *query, const struct code_block *block, size_t number,
+                    size_t i) {
+    return kernels_ceiling(&query->weights, block->distances[number * CODES_BATCH_MAX + i],
+                           block->lengths[i], block->errors[i]);
 }

@@ -2,8 +2,8 @@
  *
  * A vector is rotated (but for Manhattan, which no rotation keeps) and divided by its own scale, so
  * that its largest coordinate becomes 127. Distances of codes steer searches; beside each code
- * lies the length of its rounding error, from which codes_bounds derives between what values the
- * true distance lies. That is how a scan of codes is exact.
+ * lies the length of its rounding error, from which codes_scan derives below what value the
+ * true distance does not lie, and codes_ceiling above what. That is how a scan of codes is exact.
  *
  * A space is immutable: any thread. Queries are scratch memory of one thread.
  */
@@ -11,6 +11,7 @@
 #define CODES_H
 
 #include "index/distance.h"
+#include "index/kernels.h"
 #include "index/rotation.h"
 
 enum {
@@ -37,24 +38,16 @@ struct code_meta {
     float length; /* L2 length of scale * (code - 128) */
 };
 
-/* A vector that codes are compared with: distance = base + square_weight * length^2 + scale *
- * factor
- * * dot. */
+/* A vector that codes are compared with. */
 struct code_query {
     struct kernel_query kernel; /* its arrays are owned; width_max numbers each */
     size_t width_max;
-    float base, square_weight, factor;
+    struct kernel_weights weights;  /* those of floors are set by codes_query_bound */
     float scale;                    /* vector ~ scale * codes */
     struct kernel_edge_query edges; /* set by codes_query_edges; its array is owned */
-    /* Set by codes_query_bound, for codes_floors and codes_bounds. */
+    /* Set by codes_query_bound, for codes_scan and codes_ceiling. */
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
     double error;  /* L2 length of its own rounding error */
-    /* What the floor of a row lies below its distance: see codes_floors. */
-    float floor_error, floor_length, floor_value, floor_base;
-};
-
-struct code_bounds {
-    float lower, upper;
 };
 
 bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension);
@@ -78,12 +71,12 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
 
 void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);
-/* Measures what codes_floors and codes_bounds need: walks do without. After codes_query_vector. */
+/* Measures what codes_scan and codes_ceiling need: walks do without. After codes_query_vector. */
 void codes_query_bound(const struct code_space *space, struct code_query *query);
 /* Measures what estimates by edges need (edges.h). After codes_query_vector or
  * _mixture. */
 void codes_query_edges(const struct code_space *space, struct code_query *query);
-/* The query is the vector that a code stands for; codes_bounds does not apply to it. */
+/* The query is the vector that a code stands for; its bounds are not known. */
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query);
 
@@ -110,13 +103,26 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
 float codes_distance(const struct code_space *space, const struct code_query *query,
                      const uint8_t *row, struct code_meta meta);
 
-/* Lower bounds of the true distances of a measured batch, from the rows' errors: not above those of
- * codes_bounds, and cheaper. */
-void codes_floors(const struct code_space *space, const struct code_query *query,
-                  const struct code_batch *batch, const float *errors, float *floors);
+/* Rows of a scan, and what several queries have to do with them. */
+struct code_block {
+    size_t count; /* at most CODES_BATCH_MAX */
+    uint32_t slots[CODES_BATCH_MAX];
+    const uint8_t *rows[CODES_BATCH_MAX]; /* in the order of memory */
+    float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX], errors[CODES_BATCH_MAX];
+    int32_t dots[KERNELS_QUERIES * CODES_BATCH_MAX];
+    float distances[KERNELS_QUERIES *
+                    CODES_BATCH_MAX]; /* those of query q begin at q * CODES_BATCH_MAX */
+    float floors[KERNELS_QUERIES * CODES_BATCH_MAX]; /* likewise */
+};
 
-/* Where the f32 distance of the vectors lies, given that of the codes and the row's error. */
-struct code_bounds codes_bounds(const struct code_space *space, const struct code_query *query,
-                                float distance, struct code_meta meta, float error);
+/* Fills in distances and floors of one query or of KERNELS_QUERIES. A floor is a lower bound of the
+ * f32 distance of the vectors. It may be no number: then there is none. */
+void codes_scan(const struct code_space *space, const struct code_query *const *queries,
+                size_t count, struct code_block *block);
+
+/* An upper bound of the true distance of row i of a scanned block to query `number` of the scan. It
+ * may be no number: then there is none. */
+float codes_ceiling(const struct code_query *query, const struct code_block *block, size_t number,
+                    size_t i);
 
 #endif

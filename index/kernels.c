@@ -92,12 +92,42 @@ static bool is_close(double a, double b, double scale) {
     return fabs(a - b) <= 1e-5 * scale;
 }
 
+/* One query and several, which begin at different blocks of the codes. */
+static bool agrees_on_scans(const struct kernels *kernels, const struct trial *trial) {
+    struct kernel_query queries[KERNELS_QUERIES];
+    for (size_t count = 1; count <= KERNELS_QUERIES; count += KERNELS_QUERIES - 1) {
+        int32_t dots[2][KERNELS_QUERIES * TRIAL_ROWS] = {{0}};
+        struct kernel_scan scan = {.queries_count = count,
+                                   .rows = trial->row_list,
+                                   .count = TRIAL_ROWS,
+                                   .stride = TRIAL_ROWS};
+        for (size_t q = 0; q < count; q++) {
+            queries[q] = trial->query;
+            queries[q].codes = trial->codes + q * KERNELS_BLOCK;
+            queries[q].bytes = TRIAL_BYTES - KERNELS_QUERIES * KERNELS_BLOCK;
+            queries[q].offset = 0;
+            for (size_t i = 0; i < queries[q].bytes; i++)
+                queries[q].offset += 128 * queries[q].codes[i];
+            scan.queries[q] = &queries[q];
+        }
+        scan.dots = dots[0];
+        kernels->scan_rows(&scan);
+        scan.dots = dots[1];
+        kernels_scalar.scan_rows(&scan);
+        if (memcmp(dots[0], dots[1], sizeof(dots[0])) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool agrees_on_codes(const struct kernels *kernels, const struct trial *trial) {
     int32_t dots[TRIAL_ROWS], expected[TRIAL_ROWS];
     float sums[TRIAL_ROWS], expected_sums[TRIAL_ROWS];
     kernels->dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, dots);
     kernels_scalar.dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, expected);
     if (memcmp(dots, expected, sizeof(dots)) != 0)
+        return false;
+    if (!agrees_on_scans(kernels, trial))
         return false;
     _Alignas(64) int8_t codes[TRIAL_BYTES], expected_codes[TRIAL_BYTES];
     if (kernels->decode(trial->rows[0], codes, TRIAL_BYTES) !=

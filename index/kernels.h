@@ -15,7 +15,8 @@
 
 enum {
     KERNELS_BLOCK = 64,
-    KERNELS_EDGES = 32, /* edges whose signs lie in one block; see edges.h */
+    KERNELS_EDGES = 32,  /* edges whose signs lie in one block; see edges.h */
+    KERNELS_QUERIES = 4, /* that share one pass over rows */
 };
 
 /* Blocks of edges are read while a builder writes them: that is how readers need no lock. */
@@ -61,11 +62,41 @@ struct kernel_query {
     int32_t offset;      /* 128 times the sum of codes: some sets multiply the unsigned bytes */
 };
 
+/* Rows that are read in order, and the queries each of them is multiplied with. */
+struct kernel_scan {
+    const struct kernel_query *queries[KERNELS_QUERIES]; /* all of one width */
+    size_t queries_count;                                /* 1 or KERNELS_QUERIES */
+    const uint8_t *const *rows;
+    size_t count;
+    int32_t *dots; /* those of query q begin at q * stride */
+    size_t stride; /* at least count */
+};
+
+/* What lies beside the codes of rows. */
+struct kernel_rows {
+    const float *scales, *lengths, *errors;
+    size_t count;
+};
+
+/* What makes a distance of a sum of codes, and of that a floor: below it the true distance does not
+ * lie (see codes.h).
+ * distance = base + square * length^2 + scale * factor * dot. */
+struct kernel_weights {
+    float base, factor;
+    float square; /* 1 for L2, else 0 */
+    float floor_base, floor_error, floor_length, floor_value;
+};
+
 struct kernels {
     const char *name;
     /* dots[i] = sum over j of (rows[i][j] - 128) * codes[j]. Prefetches rows ahead. */
     void (*dot_rows)(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots);
+    /* The same for several queries, and for rows that lie in the order of memory. */
+    void (*scan_rows)(const struct kernel_scan *scan);
+    /* From the sums of rows to their distances and floors (kernels_weigh.h). */
+    void (*weigh_rows)(const struct kernel_weights *weights, const struct kernel_rows *rows,
+                       const int32_t *dots, float *distances, float *floors);
     /* sums[i] = sum over j of |scales[i] * (rows[i][j] - 128) - values[j]|. */
     void (*l1_rows)(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums);

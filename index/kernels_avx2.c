@@ -1,5 +1,5 @@
 /* Kernels for AVX2 with FMA: 32 codes an instruction. */
-#include "index/kernels.h"
+#include "index/kernels_weigh.h"
 
 #include <float.h>
 #include <immintrin.h>
@@ -47,6 +47,40 @@ static void dot_rows(const struct kernel_query *query, const uint8_t *const *row
             b = dot_block(b, rows[i] + j + 32, query->codes + j + 32);
         }
         dots[i] = sum_lanes(_mm256_add_epi32(a, b));
+    }
+}
+
+/* A row with `count` queries, a number that is known when this is compiled: what is made of the row
+ * serves all. Asks for `ahead` a line at a time. */
+static inline __attribute__((always_inline)) void
+scan_row(const struct kernel_scan *scan, size_t row, const uint8_t *ahead, size_t count) {
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i sums[KERNELS_QUERIES];
+    for (size_t q = 0; q < count; q++)
+        sums[q] = _mm256_setzero_si256();
+    for (size_t byte = 0; byte < scan->queries[0]->bytes; byte += 32) {
+        if (byte % LINE == 0)
+            _mm_prefetch((const char *)ahead + byte, _MM_HINT_T0);
+        __m256i a = _mm256_xor_si256(_mm256_load_si256((const __m256i *)(scan->rows[row] + byte)),
+                                     _mm256_set1_epi8(-128));
+        __m256i size = _mm256_abs_epi8(a);
+        for (size_t q = 0; q < count; q++) {
+            __m256i b = _mm256_load_si256((const __m256i *)(scan->queries[q]->codes + byte));
+            __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(b, a));
+            sums[q] = _mm256_add_epi32(sums[q], _mm256_madd_epi16(pairs, one));
+        }
+    }
+    for (size_t q = 0; q < count; q++)
+        scan->dots[q * scan->stride + row] = sum_lanes(sums[q]);
+}
+
+static void scan_rows(const struct kernel_scan *scan) {
+    for (size_t i = 0; i < scan->count; i++) {
+        const uint8_t *ahead = scan->rows[i + AHEAD < scan->count ? i + AHEAD : i];
+        if (scan->queries_count == 1)
+            scan_row(scan, i, ahead, 1);
+        else
+            scan_row(scan, i, ahead, KERNELS_QUERIES);
     }
 }
 
@@ -343,6 +377,8 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
 const struct kernels kernels_avx2 = {
     .name = "avx2",
     .dot_rows = dot_rows,
+    .scan_rows = scan_rows,
+    .weigh_rows = kernels_weigh_rows,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

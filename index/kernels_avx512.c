@@ -1,5 +1,5 @@
 /* Kernels for AVX-512 with VNNI: 64 codes an instruction. */
-#include "index/kernels.h"
+#include "index/kernels_weigh.h"
 
 #include <float.h>
 #include <immintrin.h>
@@ -62,6 +62,56 @@ static void dot_rows(const struct kernel_query *query, const uint8_t *const *row
     }
     for (; i < count; i++)
         dots[i] = dot_row(query, rows[i]);
+}
+
+/* Into the first level: each row is read soon, and once from memory. */
+static inline void prefetch_group(const uint8_t *const *rows, size_t byte) {
+    for (size_t i = 0; i < GROUP; i++)
+        _mm_prefetch((const char *)rows[i] + byte, _MM_HINT_T0);
+}
+
+/* GROUP rows with `count` queries, a number that is known when this is compiled. Asks for `ahead` a
+ * line at a time, between the lines that are summed. */
+static inline __attribute__((always_inline)) void scan_group(const struct kernel_scan *scan,
+                                                             size_t first,
+                                                             const uint8_t *const *ahead,
+                                                             size_t count) {
+    const uint8_t *const *rows = scan->rows + first;
+    __m512i sums[KERNELS_QUERIES][GROUP];
+    for (size_t q = 0; q < count; q++)
+        for (size_t i = 0; i < GROUP; i++)
+            sums[q][i] = _mm512_setzero_si512();
+    for (size_t byte = 0; byte < scan->queries[0]->bytes; byte += KERNELS_BLOCK) {
+        __m512i lines[GROUP];
+        prefetch_group(ahead, byte);
+        for (size_t i = 0; i < GROUP; i++)
+            lines[i] = _mm512_load_si512(rows[i] + byte);
+        for (size_t q = 0; q < count; q++) {
+            __m512i codes = _mm512_load_si512(scan->queries[q]->codes + byte);
+            for (size_t i = 0; i < GROUP; i++)
+                sums[q][i] = _mm512_dpbusd_epi32(sums[q][i], lines[i], codes);
+        }
+    }
+    for (size_t q = 0; q < count; q++) {
+        __m128i dots = sum_lanes(sums[q][0], sums[q][1], sums[q][2], sums[q][3]);
+        _mm_storeu_si128((__m128i *)(scan->dots + q * scan->stride + first),
+                         _mm_sub_epi32(dots, _mm_set1_epi32(scan->queries[q]->offset)));
+    }
+}
+
+static void scan_rows(const struct kernel_scan *scan) {
+    size_t i = 0;
+    for (; i + GROUP <= scan->count; i += GROUP) {
+        const uint8_t *const *ahead =
+            scan->rows + (i + AHEAD + GROUP <= scan->count ? i + AHEAD : i);
+        if (scan->queries_count == 1)
+            scan_group(scan, i, ahead, 1);
+        else
+            scan_group(scan, i, ahead, KERNELS_QUERIES);
+    }
+    for (; i < scan->count; i++)
+        for (size_t q = 0; q < scan->queries_count; q++)
+            scan->dots[q * scan->stride + i] = dot_row(scan->queries[q], scan->rows[i]);
 }
 
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
@@ -312,6 +362,8 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
 const struct kernels kernels_avx512 = {
     .name = "avx512",
     .dot_rows = dot_rows,
+    .scan_rows = scan_rows,
+    .weigh_rows = kernels_weigh_rows,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -1,5 +1,5 @@
 /* Kernels for the vector unit that every 64-bit ARM has. */
-#include "index/kernels.h"
+#include "index/kernels_weigh.h"
 
 #include <arm_neon.h>
 #include <float.h>
@@ -39,6 +39,33 @@ static void dot_rows(const struct kernel_query *query, const uint8_t *const *row
             b = dot_block(b, rows[i] + j + 16, query->codes + j + 16);
         }
         dots[i] = vaddvq_s32(vaddq_s32(a, b));
+    }
+}
+
+/* A row with `count` queries, a number that is known when this is compiled: each line of the row is
+ * read once. Asks for `ahead` a line at a time. */
+static inline __attribute__((always_inline)) void
+scan_row(const struct kernel_scan *scan, size_t row, const uint8_t *ahead, size_t count) {
+    int32x4_t sums[KERNELS_QUERIES];
+    for (size_t q = 0; q < count; q++)
+        sums[q] = vdupq_n_s32(0);
+    for (size_t byte = 0; byte < scan->queries[0]->bytes; byte += LINE) {
+        __builtin_prefetch(ahead + byte);
+        for (size_t j = byte; j < byte + LINE; j += 16)
+            for (size_t q = 0; q < count; q++)
+                sums[q] = dot_block(sums[q], scan->rows[row] + j, scan->queries[q]->codes + j);
+    }
+    for (size_t q = 0; q < count; q++)
+        scan->dots[q * scan->stride + row] = vaddvq_s32(sums[q]);
+}
+
+static void scan_rows(const struct kernel_scan *scan) {
+    for (size_t i = 0; i < scan->count; i++) {
+        const uint8_t *ahead = scan->rows[i + AHEAD < scan->count ? i + AHEAD : i];
+        if (scan->queries_count == 1)
+            scan_row(scan, i, ahead, 1);
+        else
+            scan_row(scan, i, ahead, KERNELS_QUERIES);
     }
 }
 
@@ -260,6 +287,8 @@ static uint32_t edge_estimates(const struct kernel_edge_query *query,
 const struct kernels kernels_neon = {
     .name = "neon",
     .dot_rows = dot_rows,
+    .scan_rows = scan_rows,
+    .weigh_rows = kernels_weigh_rows,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -1,5 +1,5 @@
 /* The plain C of every kernel: what the others must agree with, and what runs anywhere. */
-#include "index/kernels.h"
+#include "index/kernels_weigh.h"
 
 #include <float.h>
 #include <math.h>
@@ -13,6 +13,11 @@ static void dot_rows(const struct kernel_query *query, const uint8_t *const *row
             sum += (rows[i][j] - 128) * query->codes[j];
         dots[i] = sum;
     }
+}
+
+static void scan_rows(const struct kernel_scan *scan) {
+    for (size_t i = 0; i < scan->queries_count; i++)
+        dot_rows(scan->queries[i], scan->rows, scan->count, scan->dots + i * scan->stride);
 }
 
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
@@ -184,6 +189,8 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
 const struct kernels kernels_scalar = {
     .name = "scalar",
     .dot_rows = dot_rows,
+    .scan_rows = scan_rows,
+    .weigh_rows = kernels_weigh_rows,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -25,8 +25,9 @@ struct price {
     double base, per_byte; /* nanoseconds a row */
 };
 
-static struct price scan, fetch; /* rows in order, rows at random */
-static double look_ns;           /* at two bytes of a slot at random */
+/* Rows in order, for one query and for each of several; rows at random. */
+static struct price scan = {1, 0}, shared_scan = {1, 0}, fetch = {1, 0};
+static double look_ns; /* at two bytes of a slot at random */
 
 static double now_ns(void) {
     struct timespec now;
@@ -34,34 +35,66 @@ static double now_ns(void) {
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* Nanoseconds a row of `width` bytes takes, in order or scattered. */
-static double measure(const struct code_space *space, struct code_query *query,
-                      const uint8_t *memory, bool is_scattered) {
-    struct code_batch *batch = calloc(1, sizeof(*batch));
-    const struct code_meta meta = {.scale = 0.01f, .length = 1};
-    uint32_t rows = (uint32_t)(TRIAL_BYTES / space->width), at = 0;
+/* Where rows are measured: of a width, all like the query. */
+struct trial {
+    struct code_space space;
+    struct code_query query;
+    const uint8_t *memory; /* TRIAL_BYTES */
+    struct code_batch batch;
+    struct code_block block;
+};
+
+/* Measures the next rows from *at on, as walks do: some 16 at a time. Returns their number. */
+static uint32_t take_scattered(struct trial *trial, uint32_t *at) {
+    static const struct code_meta meta = {.scale = 0.01f, .length = 1};
+    struct code_batch *batch = &trial->batch;
+    for (batch->count = 0; batch->count < 16; batch->count++) {
+        *at = *at * 1664525u + 1013904223u;
+        batch->rows[batch->count] =
+            trial->memory + *at % (TRIAL_BYTES / trial->space.width) * trial->space.width;
+        batch->metas[batch->count] = &meta;
+    }
+    codes_distances(&trial->space, &trial->query, batch);
+    return (uint32_t)batch->count;
+}
+
+/* As scans for so many queries do: a full block. */
+static uint32_t take_block(struct trial *trial, uint32_t *at, size_t together) {
+    const struct code_query *queries[KERNELS_QUERIES];
+    for (size_t i = 0; i < together; i++)
+        queries[i] = &trial->query;
+    struct code_block *block = &trial->block;
+    for (block->count = 0; block->count < CODES_BATCH_MAX; block->count++, ++*at) {
+        block->slots[block->count] = *at;
+        block->rows[block->count] =
+            trial->memory + *at % (TRIAL_BYTES / trial->space.width) * trial->space.width;
+        block->scales[block->count] = 0.01f;
+        block->lengths[block->count] = 1;
+        block->errors[block->count] = 0;
+    }
+    codes_scan(&trial->space, queries, together, block);
+    return (uint32_t)block->count;
+}
+
+static uint32_t take_in_order(struct trial *trial, uint32_t *at) {
+    return take_block(trial, at, 1);
+}
+
+static uint32_t take_shared(struct trial *trial, uint32_t *at) {
+    return take_block(trial, at, KERNELS_QUERIES);
+}
+
+/* Nanoseconds a row takes. */
+static double measure(struct trial *trial, uint32_t (*take)(struct trial *, uint32_t *)) {
+    uint32_t at = 0;
     double best = 0;
-    for (int run = 0; batch && run < TRIAL_RUNS; run++) {
+    for (int run = 0; run < TRIAL_RUNS; run++) {
         double start = now_ns();
-        volatile float sink = 0;
-        float floors[CODES_BATCH_MAX] = {0};
-        for (uint32_t done = 0; done < TRIAL_ROWS; done += (uint32_t)batch->count) {
-            /* Walks measure some 16 rows at a time, scans a full batch. */
-            batch->count = is_scattered ? 16 : CODES_BATCH_MAX;
-            for (size_t i = 0; i < batch->count; i++) {
-                at = is_scattered ? (at * 1664525u + 1013904223u) : at + 1;
-                batch->rows[i] = memory + (size_t)(at % rows) * space->width;
-                batch->metas[i] = &meta;
-            }
-            codes_distances(space, query, batch);
-            if (!is_scattered)
-                codes_floors(space, query, batch, batch->lengths, floors);
-            sink = sink + batch->distances[0] + floors[0];
-        }
+        for (uint32_t done = 0; done < TRIAL_ROWS;)
+            done += take(trial, &at);
         double took = (now_ns() - start) / TRIAL_ROWS;
         best = run == 0 || took < best ? took : best;
     }
-    free(batch);
     return best;
 }
 
@@ -86,32 +119,49 @@ static struct price line_through(double narrow, double wide) {
     return (struct price){.base = base > 1 ? base : 1, .per_byte = slope};
 }
 
-static void measure_prices(void) {
-    static const size_t widths[] = {NARROW, WIDE};
-    double in_order[2] = {0}, scattered[2] = {0};
-    uint8_t *memory = aligned_alloc(KERNELS_BLOCK, TRIAL_BYTES);
-    struct code_query query = {0};
-    for (int i = 0; memory && i < 2; i++) {
-        struct code_space space;
-        float *vector = calloc(widths[i], sizeof(*vector));
-        bool is_ready = codes_space_init(&space, DISTANCE_COSINE, widths[i]);
-        if (i == 0)
-            memset(memory, 100, TRIAL_BYTES);
-        if (vector && is_ready && codes_query_reserve(&query, widths[i])) {
-            vector[0] = 1;
-            codes_query_vector(&space, vector, &query);
-            codes_query_bound(&space, &query);
-            in_order[i] = measure(&space, &query, memory, false);
-            scattered[i] = measure(&space, &query, memory, true);
-        }
-        codes_space_free(&space);
-        free(vector);
+/* Nanoseconds a row at a width. */
+struct measured {
+    double scan, shared_scan, fetch;
+};
+
+/* False when memory ends. */
+static bool measure_width(const uint8_t *memory, size_t width, struct measured *ns) {
+    struct trial *trial = calloc(1, sizeof(*trial));
+    float *vector = calloc(width, sizeof(*vector));
+    bool is_ready = trial && vector && codes_space_init(&trial->space, DISTANCE_COSINE, width) &&
+                    codes_query_reserve(&trial->query, width);
+    if (is_ready) {
+        trial->memory = memory;
+        vector[0] = 1;
+        codes_query_vector(&trial->space, vector, &trial->query);
+        codes_query_bound(&trial->space, &trial->query);
+        ns->scan = measure(trial, take_in_order);
+        ns->shared_scan = measure(trial, take_shared) / KERNELS_QUERIES;
+        ns->fetch = measure(trial, take_scattered);
     }
-    look_ns = memory ? measure_look(memory) : 0;
-    codes_query_free(&query);
+    if (trial) {
+        codes_query_free(&trial->query);
+        codes_space_free(&trial->space);
+    }
+    free(vector);
+    free(trial);
+    return is_ready;
+}
+
+/* Where memory lacks for measuring, all rows cost the same. */
+static void measure_prices(void) {
+    struct measured narrow, wide;
+    uint8_t *memory = aligned_alloc(KERNELS_BLOCK, TRIAL_BYTES);
+    if (!memory)
+        return;
+    memset(memory, 100, TRIAL_BYTES);
+    if (measure_width(memory, NARROW, &narrow) && measure_width(memory, WIDE, &wide)) {
+        scan = line_through(narrow.scan, wide.scan);
+        shared_scan = line_through(narrow.shared_scan, wide.shared_scan);
+        fetch = line_through(narrow.fetch, wide.fetch);
+    }
+    look_ns = measure_look(memory);
     free(memory);
-    scan = line_through(in_order[0], in_order[1]);
-    fetch = line_through(scattered[0], scattered[1]);
 }
 
 static double price_of(struct price price, size_t bytes) {
@@ -176,7 +226,8 @@ struct plan_answer plan_choose(const struct plan_question *question) {
     plan_prepare();
     double rows = (double)(question->rows > 0 ? question->rows : 1);
     double fetch_ns = price_of(fetch, question->width);
-    double exact_ns = (double)question->candidates * price_of(scan, question->width);
+    const struct price *row = question->together >= KERNELS_QUERIES ? &shared_scan : &scan;
+    double exact_ns = (double)question->candidates * price_of(*row, question->width);
     struct choice choice = {
         .question = question,
         .best = {.plan = INDEX_PLAN_EXACT,

@@ -20,6 +20,7 @@ struct plan_question {
     double scored_per_ef; /* distances that a walk takes for each entry of its pool ... */
     double scored_ns;     /* ... and what one takes; 0: what a code at a random place takes */
     bool has_filter;
+    size_t together;        /* queries that would share a scan */
     enum index_plan wanted; /* CHEAPEST, or the only one that is looked at */
 };
 

@@ -119,9 +119,9 @@ bool vector_index_has(const struct vector_index *index, uint32_t slot) {
  */
 
 /* How many rows could pass at most: what memory for k hits follows. */
-static uint64_t rows_max(const struct search *search) {
-    uint64_t rows = atomic_load_explicit(&search->store->present_count, memory_order_relaxed);
-    const struct slot_filter *filter = search->query->filter;
+static uint64_t rows_max(const struct vector_index *index, const struct index_query *query) {
+    uint64_t rows = atomic_load_explicit(&index->store.present_count, memory_order_relaxed);
+    const struct slot_filter *filter = query->filter;
     return filter && filter->count < rows ? filter->count : rows;
 }
 
@@ -132,9 +132,9 @@ static size_t wanted_ef(const struct vector_index *index, const struct index_que
     return ef < VECTOR_INDEX_EF_MAX ? ef : VECTOR_INDEX_EF_MAX;
 }
 
-static struct plan_answer choose_plan(const struct vector_index *index, const struct search *search,
-                                      uint64_t rows) {
-    const struct index_query *query = search->query;
+static struct plan_answer choose_plan(const struct vector_index *index,
+                                      const struct index_query *query, size_t together) {
+    uint64_t rows = rows_max(index, query);
     const struct slot_filter *filter = query->filter;
     const struct walk_price price = hnsw_walk_price(&index->hnsw);
     const struct plan_question question = {
@@ -147,6 +147,7 @@ static struct plan_answer choose_plan(const struct vector_index *index, const st
         .scored_per_ef = price.scored_per_ef,
         .scored_ns = price.scored_ns,
         .has_filter = filter != NULL,
+        .together = together,
         .wanted = query->plan};
     if (query->exact || query->k > VECTOR_INDEX_EF_MAX ||
         atomic_load_explicit(&index->hnsw.entry, memory_order_relaxed) == HNSW_NO_ENTRY ||
@@ -166,7 +167,8 @@ static enum status search_graph(const struct vector_index *index, struct search 
                                  .scored_max = plan->scored_max};
     /* The waiting rows first: one that is linked meanwhile is then found by the walk. */
     if (!query->indexed_only) {
-        enum status status = flat_scan(search, FLAT_WAITING, top);
+        struct flat_lane lane = flat_lane_of(search, top);
+        enum status status = flat_scan(search, FLAT_WAITING, &lane, 1);
         if (status != STATUS_OK)
             return status;
     }
@@ -176,11 +178,11 @@ static enum status search_graph(const struct vector_index *index, struct search 
 static enum status run(const struct vector_index *index, struct search *search,
                        struct index_answer *answer) {
     const struct index_query *query = search->query;
-    uint64_t rows = rows_max(search), k = query->k < rows ? query->k : rows;
+    uint64_t rows = rows_max(index, query), k = query->k < rows ? query->k : rows;
     *answer = (struct index_answer){.plan = INDEX_PLAN_EXACT};
     if (k == 0)
         return STATUS_OK;
-    const struct plan_answer plan = choose_plan(index, search, rows);
+    const struct plan_answer plan = choose_plan(index, query, 1);
     answer->plan = plan.plan;
     if (!search_begin(search) ||
         !scratch_reserve(search->scratch, store_end(search->store), search->space->width) ||
@@ -198,7 +200,8 @@ static enum status run(const struct vector_index *index, struct search *search,
     if (status == STATUS_OK && !is_complete) {
         answer->plan = INDEX_PLAN_EXACT;
         top.count = 0;
-        status = flat_scan(search, query->indexed_only ? FLAT_LINKED : FLAT_ALL, &top);
+        struct flat_lane lane = flat_lane_of(search, &top);
+        status = flat_scan(search, query->indexed_only ? FLAT_LINKED : FLAT_ALL, &lane, 1);
     }
     top_k_finish(&top);
     answer->hits = top.hits;
@@ -207,27 +210,103 @@ static enum status run(const struct vector_index *index, struct search *search,
     return status;
 }
 
-enum status vector_index_search(struct vector_index *index, const struct index_query *query,
-                                const struct vector_owner *owner, struct index_scratch *scratch,
-                                struct index_answer *answer, struct error *error) {
-    struct search search = {.store = &index->store,
-                            .space = &index->space,
-                            .slots = index->slots,
-                            .distance = index->options.distance,
-                            .query = query,
-                            .owner = owner,
-                            .scratch = scratch};
-    assert(query->k >= 1);
-    uint32_t place = epoch_enter(&index->epoch);
-    enum status status = run(index, &search, answer);
-    epoch_leave(&index->epoch, place);
+static struct search begin_search(const struct vector_index *index, const struct index_query *query,
+                                  const struct vector_owner *owner, struct index_scratch *scratch) {
+    return (struct search){.store = &index->store,
+                           .space = &index->space,
+                           .slots = index->slots,
+                           .distance = index->options.distance,
+                           .query = query,
+                           .owner = owner,
+                           .scratch = scratch};
+}
+
+/* Says why a search failed. */
+static enum status tell(enum status status, struct error *error) {
     if (status == STATUS_NO_MEMORY)
-        return error_set(error, status, "out of memory for a search of %u hits", query->k);
+        return error_set(error, status, "out of memory for a search");
     if (status == STATUS_TIMEOUT)
         return error_set(error, status, "the search did not end before its deadline");
     if (status == STATUS_CANCELLED)
         return error_set(error, status, "the search was cancelled");
     return status;
+}
+
+enum status vector_index_search(struct vector_index *index, const struct index_query *query,
+                                const struct vector_owner *owner, struct index_scratch *scratch,
+                                struct index_answer *answer, struct error *error) {
+    struct search search = begin_search(index, query, owner, scratch);
+    assert(query->k >= 1);
+    uint32_t place = epoch_enter(&index->epoch);
+    enum status status = run(index, &search, answer);
+    epoch_leave(&index->epoch, place);
+    return tell(status, error);
+}
+
+enum index_plan vector_index_plan(const struct vector_index *index, const struct index_query *query,
+                                  size_t together) {
+    return choose_plan(index, query, together).plan;
+}
+
+/* Makes a lane for a query out of the scratch's memory. */
+static bool begin_lane(const struct search *search, const struct index_query *query,
+                       struct scratch_lane *memory, struct top_k *top, struct flat_lane *lane) {
+    if (!scratch_reserve_hits(&memory->found, top->k))
+        return false;
+    top_k_init(top, memory->found.items, top->k);
+    top_k_break_ties(top, search->owner->compare, search->owner->context);
+    codes_query_vector(search->space, query->vector, &memory->query);
+    *lane = (struct flat_lane){.query = query,
+                               .code = &memory->query,
+                               .rows = &memory->rows,
+                               .heap = &memory->heap,
+                               .top = top};
+    return true;
+}
+
+/* Scans for all queries, of whose rows there are some. */
+static enum status scan_together(struct search *search, const struct index_query *queries,
+                                 size_t count, uint64_t rows, struct index_answer *answers) {
+    struct index_scratch *scratch = search->scratch;
+    struct flat_lane lanes[VECTOR_INDEX_TOGETHER_MAX];
+    struct top_k tops[VECTOR_INDEX_TOGETHER_MAX];
+    if (!search_begin(search) || !scratch_reserve_lanes(scratch, count, search->space->width))
+        return STATUS_NO_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        tops[i].k = queries[i].k < rows ? queries[i].k : rows;
+        if (!begin_lane(search, &queries[i], &scratch->lanes[i], &tops[i], &lanes[i]))
+            return STATUS_NO_MEMORY;
+    }
+    enum flat_rows which = queries[0].indexed_only ? FLAT_LINKED : FLAT_ALL;
+    enum status status = flat_scan(search, which, lanes, count);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        top_k_finish(&tops[i]);
+        answers[i].hits = tops[i].hits;
+        answers[i].count = tops[i].count;
+        answers[i].scored = lanes[i].scored;
+    }
+    return status;
+}
+
+enum status vector_index_scan(struct vector_index *index, const struct index_query *queries,
+                              size_t count, const struct vector_owner *owner,
+                              struct index_scratch *scratch, struct index_answer *answers,
+                              struct error *error) {
+    struct search search = begin_search(index, queries, owner, scratch);
+    enum status status = STATUS_OK;
+    assert(count >= 1 && count <= VECTOR_INDEX_TOGETHER_MAX);
+    for (size_t i = 0; i < count; i++) {
+        assert(queries[i].k >= 1 && queries[i].operation == queries[0].operation);
+        assert(queries[i].filter == queries[0].filter);
+        answers[i] = (struct index_answer){.plan = INDEX_PLAN_EXACT};
+    }
+    uint32_t place = epoch_enter(&index->epoch);
+    uint64_t rows = rows_max(index, queries);
+    if (rows > 0)
+        status = scan_together(&search, queries, count, rows, answers);
+    epoch_leave(&index->epoch, place);
+    scratch_trim_lanes(scratch);
+    return tell(status, error);
 }
 
 /* ---- Building ---------------------------------------------------------------------------------

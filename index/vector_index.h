@@ -25,6 +25,7 @@ enum {
     VECTOR_DIMENSION_MAX = 65536,
     VECTOR_INDEX_EF_MAX = 10000,
     VECTOR_INDEX_M_MAX = 64,
+    VECTOR_INDEX_TOGETHER_MAX = 16, /* queries of one scan */
 };
 
 struct vector_index;
@@ -133,6 +134,20 @@ MUST_CHECK enum status vector_index_search(struct vector_index *index,
                                            const struct vector_owner *owner,
                                            struct index_scratch *scratch,
                                            struct index_answer *answer, struct error *error);
+
+/* How such a search would be done now if `together` queries that differ in vector, k and ef only
+ * were to be answered: where several are scanned for in one pass, scanning costs less. */
+enum index_plan vector_index_plan(const struct vector_index *index, const struct index_query *query,
+                                  size_t together);
+
+/* Scans exactly for several queries in one pass. They differ in vector and k only, and are at most
+ * VECTOR_INDEX_TOGETHER_MAX. Each answer is that of an exact vector_index_search; a lazy filter is
+ * asked at most once about a slot for all of them. */
+MUST_CHECK enum status vector_index_scan(struct vector_index *index,
+                                         const struct index_query *queries, size_t count,
+                                         const struct vector_owner *owner,
+                                         struct index_scratch *scratch,
+                                         struct index_answer *answers, struct error *error);
 
 /* Links up to `count` waiting slots into the graph, lowest first; *linked tells how many (0: none
  * was waiting). Several builders may call at once. STATUS_NO_MEMORY leaves them waiting. */

@@ -25,6 +25,53 @@ static void must_be_the_oracles(struct fixture *fixture, const struct index_quer
     free(truth);
 }
 
+/* Queries of one pass; what they share is that of `like`. */
+struct together {
+    float vectors[VECTOR_INDEX_TOGETHER_MAX][384];
+    struct index_query queries[VECTOR_INDEX_TOGETHER_MAX];
+    struct index_answer answers[VECTOR_INDEX_TOGETHER_MAX];
+    size_t count;
+};
+
+/* Every third query has the vector of a row, so that it has ties where rows have. */
+static void make_together(struct fixture *fixture, const struct index_query *like, size_t count,
+                          uint64_t seed, struct together *together) {
+    static const uint32_t together_ks[] = {1, 10, 33, 200, ROWS, UINT32_MAX};
+    together->count = count;
+    for (size_t i = 0; i < count; i++) {
+        together->queries[i] = *like;
+        together->queries[i].vector = together->vectors[i];
+        together->queries[i].k = together_ks[i % (sizeof(together_ks) / sizeof(together_ks[0]))];
+        fixture_make_query(fixture, seed, i, together->vectors[i]);
+        if (i % 3 == 2)
+            memcpy(together->vectors[i], fixture_row(fixture, (uint32_t)i),
+                   fixture->options.dimension * sizeof(float));
+    }
+}
+
+static enum status scan_together(struct fixture *fixture, struct together *together) {
+    return vector_index_scan(fixture->index, together->queries, together->count, &fixture->owner,
+                             fixture->scratch, together->answers, &fixture->error);
+}
+
+/* Each answer is the oracle's, which the single search is held to as well. */
+static void must_be_the_oracles_together(struct fixture *fixture, struct together *together) {
+    struct hit *truth = calloc(fixture->capacity + 1, sizeof(*truth));
+    ck_assert_int_eq(scan_together(fixture, together), STATUS_OK);
+    for (size_t q = 0; q < together->count; q++) {
+        const struct index_answer *answer = &together->answers[q];
+        size_t count = fixture_oracle(fixture, &together->queries[q], truth);
+        count = count < together->queries[q].k ? count : together->queries[q].k;
+        ck_assert_uint_eq(answer->count, count);
+        ck_assert_int_eq(answer->plan, INDEX_PLAN_EXACT);
+        for (size_t i = 0; i < count; i++) {
+            ck_assert_uint_eq(answer->hits[i].slot, truth[i].slot);
+            ck_assert_float_eq(answer->hits[i].distance, truth[i].distance);
+        }
+    }
+    free(truth);
+}
+
 static const uint32_t dimensions[] = {1, 3, 64, 100, 384};
 static const uint32_t ks[] = {1, 10, 100, ROWS, ROWS + 1, UINT32_MAX};
 
@@ -52,6 +99,24 @@ START_TEST(finds_what_a_scan_in_double_precision_finds) {
 }
 END_TEST
 
+START_TEST(finds_the_same_for_several_queries_in_one_pass) {
+    struct fixture fixture;
+    static struct together together;
+    const struct vector_index_options options = {
+        .dimension = dimensions[_i % DIMENSIONS],
+        .distance = (enum distance)(_i / DIMENSIONS % DISTANCE_COUNT)};
+    const struct index_query like = {.operation = 1};
+    fixture_create(&fixture, &options, ROWS);
+    fixture_fill_clusters(&fixture, 0, ROWS, 1);
+    fixture_put(&fixture, 0, ROWS, 1);
+    for (size_t count = 1; count <= VECTOR_INDEX_TOGETHER_MAX; count++) {
+        make_together(&fixture, &like, count, 100 + count, &together);
+        must_be_the_oracles_together(&fixture, &together);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
 /* Ids fall as slots rise. */
 static int higher_slot_first(void *context, uint32_t a, uint32_t b) {
     (void)context;
@@ -71,6 +136,10 @@ START_TEST(breaks_ties_by_the_owners_order) {
             .vector = fixture_row(&fixture, 0), .k = k, .operation = 1, .exact = true};
         must_be_the_oracles(&fixture, &query);
     }
+    static struct together together;
+    const struct index_query like = {.operation = 1};
+    make_together(&fixture, &like, VECTOR_INDEX_TOGETHER_MAX, 5, &together);
+    must_be_the_oracles_together(&fixture, &together);
     fixture_free(&fixture);
 }
 END_TEST
@@ -90,6 +159,9 @@ START_TEST(sees_what_the_readers_operation_sees) {
         struct index_query query = {
             .vector = vector, .k = 50, .operation = operation, .exact = true};
         must_be_the_oracles(&fixture, &query);
+        static struct together together;
+        make_together(&fixture, &query, operation % VECTOR_INDEX_TOGETHER_MAX + 1, 3, &together);
+        must_be_the_oracles_together(&fixture, &together);
     }
     fixture_free(&fixture);
 }
@@ -130,6 +202,99 @@ START_TEST(asks_a_lazy_filter_at_most_once_about_a_slot) {
         ck_assert_uint_le(question.asked[slot], 1);
     filter.context = &other;
     must_be_the_oracles(&fixture, &query);
+    /* Nor about a slot for each of the queries of a pass. */
+    static struct together together;
+    make_together(&fixture, &query, VECTOR_INDEX_TOGETHER_MAX, 4, &together);
+    memset(&question, 0, sizeof(question));
+    filter.context = &question;
+    ck_assert_int_eq(scan_together(&fixture, &together), STATUS_OK);
+    for (uint32_t slot = 0; slot < ROWS; slot++)
+        ck_assert_uint_le(question.asked[slot], 1);
+    filter.context = &other;
+    must_be_the_oracles_together(&fixture, &together);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Words whose bits are all set, with holes, and none; rows that died; waiting and linked ones. */
+START_TEST(keeps_to_filters_and_lives_also_for_several_queries) {
+    struct fixture fixture;
+    static struct together together;
+    uint64_t words[ROWS / 64 + 1], state = 9;
+    const struct vector_index_options options = {.dimension = 48, .distance = (enum distance)_i};
+    fixture_create(&fixture, &options, ROWS);
+    fixture_fill_clusters(&fixture, 0, ROWS, 7);
+    fixture_put(&fixture, 0, ROWS / 2, 1);
+    fixture_link(&fixture, 1);
+    fixture_put(&fixture, ROWS / 2, ROWS - ROWS / 2, 1);
+    for (uint32_t slot = 0; slot < ROWS; slot += 5)
+        slots_died(fixture.slots, slot, 2);
+    for (int round = 0; round < 6; round++) {
+        struct slot_filter filter = {.words = words, .slot_end = (uint32_t)(ROWS - 37 * round)};
+        for (size_t i = 0; i < ROWS / 64 + 1; i++) {
+            words[i] = i % 3 == 0 ? UINT64_MAX : 0;
+            for (uint32_t bit = 0; bit < 64 && i % 3 == 1; bit++)
+                words[i] |= (uint64_t)(fixture_random(&state) < 0.7) << bit;
+        }
+        for (uint32_t slot = 0; slot < filter.slot_end; slot++)
+            filter.count += words[slot / 64] >> (slot % 64) & 1;
+        filter.estimate = filter.count;
+        const struct index_query like = {.operation = 2, .exact = true, .filter = &filter};
+        make_together(&fixture, &like, 16 - (size_t)round * 3, 7, &together);
+        must_be_the_oracles_together(&fixture, &together);
+        for (size_t i = 0; i < together.count; i++)
+            must_be_the_oracles(&fixture, &together.queries[i]);
+    }
+    /* Only what is linked. */
+    struct index_query linked = {.operation = 2, .indexed_only = true};
+    make_together(&fixture, &linked, 7, 7, &together);
+    ck_assert_int_eq(scan_together(&fixture, &together), STATUS_OK);
+    for (size_t q = 0; q < together.count; q++) {
+        ck_assert_uint_gt(together.answers[q].count, 0);
+        for (size_t i = 0; i < together.answers[q].count; i++)
+            ck_assert_uint_lt(together.answers[q].hits[i].slot, ROWS / 2);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Both when it is cancelled from the start and when its time is over. */
+START_TEST(stops_when_it_is_cancelled_or_late) {
+    struct fixture fixture;
+    static struct together together;
+    atomic_bool is_cancelled = true;
+    const struct vector_index_options options = {.dimension = 64, .distance = DISTANCE_DOT};
+    fixture_create(&fixture, &options, ROWS);
+    fixture_fill_clusters(&fixture, 0, ROWS, 8);
+    fixture_put(&fixture, 0, ROWS, 1);
+    struct index_query like = {.operation = 1, .cancelled = &is_cancelled};
+    make_together(&fixture, &like, 9, 8, &together);
+    ck_assert_int_eq(scan_together(&fixture, &together), STATUS_CANCELLED);
+    like = (struct index_query){.operation = 1, .deadline_ns = 1};
+    make_together(&fixture, &like, 9, 8, &together);
+    ck_assert_int_eq(scan_together(&fixture, &together), STATUS_TIMEOUT);
+    like.deadline_ns = UINT64_MAX;
+    make_together(&fixture, &like, 9, 8, &together);
+    must_be_the_oracles_together(&fixture, &together);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(answers_nothing_where_nothing_passes) {
+    struct fixture fixture;
+    static struct together together;
+    const uint64_t words[1] = {0};
+    const struct slot_filter filter = {.words = words, .slot_end = 64};
+    const struct vector_index_options options = {.dimension = 4, .distance = DISTANCE_DOT};
+    fixture_create(&fixture, &options, 64);
+    const struct index_query like = {.operation = 1},
+                             filtered = {.operation = 1, .filter = &filter};
+    make_together(&fixture, &like, 5, 8, &together);
+    must_be_the_oracles_together(&fixture, &together);
+    fixture_fill_clusters(&fixture, 0, 64, 8);
+    fixture_put(&fixture, 0, 64, 1);
+    make_together(&fixture, &filtered, 5, 8, &together);
+    must_be_the_oracles_together(&fixture, &together);
     fixture_free(&fixture);
 }
 END_TEST
@@ -153,6 +318,19 @@ START_TEST(replaces_rows_that_the_owner_no_longer_has) {
         ck_assert_uint_eq(answer.count, k < 300 ? k : 300);
         for (size_t i = 0; i < answer.count; i++)
             ck_assert_uint_ne(answer.hits[i].slot % 4, 1);
+    }
+    static struct together together;
+    const struct index_query like = {.operation = 1};
+    make_together(&fixture, &like, 11, 2, &together);
+    ck_assert_int_eq(scan_together(&fixture, &together), STATUS_OK);
+    for (size_t q = 0; q < together.count; q++) {
+        struct index_query query = together.queries[q];
+        query.exact = true;
+        struct index_answer single = fixture_search(&fixture, &query);
+        ck_assert_uint_eq(together.answers[q].count, query.k < 300 ? query.k : 300);
+        ck_assert_uint_eq(single.count, together.answers[q].count);
+        ck_assert(memcmp(single.hits, together.answers[q].hits,
+                         single.count * sizeof(single.hits[0])) == 0);
     }
     fixture_free(&fixture);
 }
@@ -182,6 +360,20 @@ START_TEST(survives_numbers_that_leave_f32) {
         query.exact = false;
         ck_assert_uint_eq(fixture_search(&fixture, &query).count, 70);
     }
+    static struct together together;
+    const struct index_query like = {.operation = 1};
+    make_together(&fixture, &like, 12, 2, &together);
+    for (size_t q = 0; q < together.count; q++)
+        together.queries[q].vector = fixture_row(&fixture, (uint32_t)q);
+    ck_assert_int_eq(scan_together(&fixture, &together), STATUS_OK);
+    for (size_t q = 0; q < together.count; q++) {
+        struct index_query query = together.queries[q];
+        query.exact = true;
+        struct index_answer single = fixture_search(&fixture, &query);
+        ck_assert_uint_eq(single.count, together.answers[q].count);
+        for (size_t i = 0; i < single.count; i++)
+            ck_assert_float_eq(single.hits[i].distance, together.answers[q].hits[i].distance);
+    }
     fixture_free(&fixture);
 }
 END_TEST
@@ -196,6 +388,17 @@ START_TEST(scans_65536_dimensions) {
     struct index_query query = {
         .vector = fixture_row(&fixture, 11), .k = 5, .operation = 1, .exact = true};
     must_be_the_oracles(&fixture, &query);
+    struct index_query queries[5];
+    for (uint32_t i = 0; i < 5; i++) {
+        queries[i] = query;
+        queries[i].vector = fixture_row(&fixture, 7 + i);
+    }
+    struct index_answer answers[5];
+    ck_assert_int_eq(vector_index_scan(fixture.index, queries, 5, &fixture.owner, fixture.scratch,
+                                       answers, &fixture.error),
+                     STATUS_OK);
+    ck_assert_uint_eq(answers[0].hits[0].slot, 7);
+    ck_assert_uint_eq(answers[3].hits[0].slot, 10);
     fixture_free(&fixture);
 }
 END_TEST
@@ -218,6 +421,12 @@ Suite *test_suite(void) {
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, finds_what_a_scan_in_double_precision_finds, 0,
                         DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, finds_the_same_for_several_queries_in_one_pass, 0,
+                        DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, keeps_to_filters_and_lives_also_for_several_queries, 0,
+                        DISTANCE_COUNT);
+    tcase_add_test(tcase, stops_when_it_is_cancelled_or_late);
+    tcase_add_test(tcase, answers_nothing_where_nothing_passes);
     tcase_add_loop_test(tcase, breaks_ties_by_the_owners_order, 0, DISTANCE_COUNT);
     tcase_add_test(tcase, sees_what_the_readers_operation_sees);
     tcase_add_test(tcase, asks_a_lazy_filter_at_most_once_about_a_slot);

@@ -90,6 +90,81 @@ START_TEST(sums_rows_like_plain_c) {
 }
 END_TEST
 
+/* Queries that differ: each begins a block later in codes that are as long as all of them. */
+START_TEST(multiplies_several_queries_in_one_pass) {
+    const struct kernels *kernels = kernels_by_name(names[(size_t)_i / WIDTHS]);
+    size_t width = widths[(size_t)_i % WIDTHS];
+    struct kernel_query queries[KERNELS_QUERIES];
+    struct rows rows, wide;
+    if (!kernels)
+        return;
+    make_rows(&rows, width, (unsigned)_i);
+    make_rows(&wide, width + KERNELS_QUERIES * KERNELS_BLOCK, (unsigned)_i + 1);
+    for (size_t q = 0; q < KERNELS_QUERIES; q++) {
+        queries[q] =
+            (struct kernel_query){.codes = wide.query_codes + q * KERNELS_BLOCK, .bytes = width};
+        for (size_t i = 0; i < width; i++)
+            queries[q].offset += 128 * queries[q].codes[i];
+    }
+    for (size_t together = 1; together <= KERNELS_QUERIES; together += KERNELS_QUERIES - 1) {
+        for (size_t count = 0; count <= ROWS; count++) {
+            int32_t dots[KERNELS_QUERIES * (ROWS + 1)], expected[ROWS];
+            struct kernel_scan scan = {.queries_count = together,
+                                       .rows = rows.list,
+                                       .count = count,
+                                       .dots = dots,
+                                       .stride = ROWS + 1};
+            for (size_t q = 0; q < together; q++) {
+                scan.queries[q] = &queries[q];
+                dots[q * scan.stride + count] = 12345; /* beyond the last: to be left alone */
+            }
+            kernels->scan_rows(&scan);
+            for (size_t q = 0; q < together; q++) {
+                kernels_scalar.dot_rows(&queries[q], rows.list, count, expected);
+                ck_assert(memcmp(dots + q * scan.stride, expected, count * sizeof(dots[0])) == 0);
+                ck_assert_int_eq(dots[q * scan.stride + count], 12345);
+            }
+        }
+    }
+    free_rows(&rows);
+    free_rows(&wide);
+}
+END_TEST
+
+/* Dot product and L2; numbers that leave f32 among them. */
+START_TEST(weighs_rows_like_plain_c) {
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    float scales[ROWS], lengths[ROWS], errors[ROWS];
+    int32_t dots[ROWS];
+    if (!kernels)
+        return;
+    for (int seed = 0; seed < 20; seed++) {
+        float distances[2][ROWS], floors[2][ROWS];
+        srand((unsigned)seed);
+        for (size_t i = 0; i < ROWS; i++) {
+            scales[i] = i == 7 ? 1e38f : (float)uniform();
+            lengths[i] = i == 11 ? 1e30f : (float)uniform() * 1000;
+            errors[i] = i == 13 ? INFINITY : (float)uniform();
+            dots[i] = rand() % 2000000 - 1000000;
+        }
+        const struct kernel_weights weights = {.base = seed % 2 ? (float)uniform() * 1000 : 0,
+                                               .square = (float)(seed % 2),
+                                               .factor = -(float)uniform(),
+                                               .floor_base = (float)uniform() / 100,
+                                               .floor_error = (float)uniform(),
+                                               .floor_length = (float)uniform() / 1000,
+                                               .floor_value = 1e-6f};
+        const struct kernel_rows rows = {scales, lengths, errors, (size_t)(seed % 4 ? ROWS : seed)};
+        kernels->weigh_rows(&weights, &rows, dots, distances[0], floors[0]);
+        kernels_scalar.weigh_rows(&weights, &rows, dots, distances[1], floors[1]);
+        /* Bit for bit. NOLINTBEGIN(bugprone-suspicious-memory-comparison) */
+        ck_assert(memcmp(distances[0], distances[1], rows.count * sizeof(float)) == 0);
+        ck_assert(memcmp(floors[0], floors[1], rows.count * sizeof(float)) == 0);
+        /* NOLINTEND(bugprone-suspicious-memory-comparison) */
+    }
+}
+END_TEST
+
 START_TEST(measures_floats_like_plain_c) {
     const struct kernels *kernels = kernels_by_name(names[_i]);
     struct rows rows;
@@ -257,6 +332,8 @@ Suite *test_suite(void) {
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, sums_rows_like_plain_c, 0, NAMES * WIDTHS);
+    tcase_add_loop_test(tcase, multiplies_several_queries_in_one_pass, 0, NAMES * WIDTHS);
+    tcase_add_loop_test(tcase, weighs_rows_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, measures_floats_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, transforms_to_the_same_bits_as_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, estimates_edges_like_plain_c, 0, NAMES * WIDTHS);

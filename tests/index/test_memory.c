@@ -148,6 +148,22 @@ static enum status search_exactly(void) {
     return search((struct index_query){.k = ROWS, .exact = true});
 }
 
+/* More queries than there were before, so that lanes are added; each wants all rows. */
+static enum status scan_together(void) {
+    const struct vector_owner owner = {.vector = vector_of};
+    struct index_query queries[5];
+    struct index_answer answers[5];
+    for (uint32_t i = 0; i < 5; i++)
+        queries[i] = (struct index_query){.vector = session.rows[i], .k = ROWS, .operation = 1};
+    enum status status = vector_index_scan(session.index, queries, 5, &owner, session.scratch,
+                                           answers, &session.error);
+    for (uint32_t i = 0; i < 5 && status == STATUS_OK; i++) {
+        if (answers[i].count != ROWS || answers[i].hits[0].distance > 0)
+            return error_set(&session.error, STATUS_CORRUPT, "a wrong answer");
+    }
+    return status;
+}
+
 static bool is_any(void *context, uint32_t slot) {
     (void)context;
     (void)slot;
@@ -205,11 +221,14 @@ static enum status check(void) {
 }
 
 static enum status (*const steps[])(void) = {
-    make_slots,      reserve_slots, make_index,
-    reserve_index,   make_scratch,  put_and_search_what_waits,
-    link_all,        search_graph,  search_exactly,
-    search_filtered, save,          load,
-    repair,          check,
+    make_slots,     reserve_slots,
+    make_index,     reserve_index,
+    make_scratch,   put_and_search_what_waits,
+    link_all,       search_graph,
+    search_exactly, search_filtered,
+    scan_together,  save,
+    load,           repair,
+    check,
 };
 
 /* True if an allocation failed on the way. */

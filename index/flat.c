@@ -8,7 +8,6 @@ enum {
     ROWS_MIN = 1024,       /* first capacity of the list of rows that are not excluded */
     BLOCK_BYTES = 1 << 18, /* of rows that several queries share: they stay in the second level */
     BLOCK_ROWS_MIN = 4,
-    GLANCE = 16, /* rows that are turned away at once: a divisor of CODES_BATCH_MAX */
 };
 
 struct scan {
@@ -145,24 +144,18 @@ static bool take_row(struct search *search, struct flat_lane *lane, size_t numbe
     return true;
 }
 
-/* True if one of so many floors is not above the threshold. */
-static inline bool has_near(const float *floors, float threshold) {
-    int near = 0;
-    for (size_t i = 0; i < GLANCE; i++)
-        near |= !is_excluded(floors[i], threshold);
-    return near;
-}
-
 /* Keeps what the threshold does not exclude of a block that was measured as query `number`. */
 static bool take_rows(struct search *search, struct flat_lane *lane, size_t number) {
     const struct code_block *block = &search->scratch->block;
     const float *floors = block->floors + number * CODES_BATCH_MAX;
-    for (size_t first = 0; first < block->count; first += GLANCE) {
-        size_t end = first + GLANCE < block->count ? first + GLANCE : block->count;
-        /* What lies beyond the count are floors of other blocks. */
-        if (!has_near(floors + first, lane->threshold))
-            continue;
-        for (size_t i = first; i < end; i++) {
+    for (size_t first = 0; first < block->count; first += BITMAP_WORD_BITS) {
+        uint64_t near = search->space->kernels->not_above(floors + first, lane->threshold);
+        size_t left = block->count - first;
+        if (left < BITMAP_WORD_BITS) /* beyond lie floors of other blocks */
+            near &= (UINT64_C(1) << left) - 1;
+        while (near) {
+            size_t i = first + bitmap_take_lowest(&near);
+            /* The threshold falls on the way. */
             if (!is_excluded(floors[i], lane->threshold) && !take_row(search, lane, number, i))
                 return false;
         }

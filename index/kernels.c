@@ -174,6 +174,9 @@ static bool agrees_on_transforms(const struct kernels *kernels, const struct tri
     float max = kernels_scalar.max_abs(b, TRIAL_BYTES);
     kernels->quantise(b, 127 / max, codes, TRIAL_BYTES);
     kernels_scalar.quantise(b, 127 / max, expected, TRIAL_BYTES);
+    if (kernels->not_above(trial->values, trial->values[5]) !=
+        kernels_scalar.not_above(trial->values, trial->values[5]))
+        return false;
     return kernels->max_abs(a, TRIAL_BYTES) == max && memcmp(codes, expected, sizeof(codes)) == 0;
 }
 

@@ -97,6 +97,8 @@ struct kernels {
     /* From the sums of rows to their distances and floors (kernels_weigh.h). */
     void (*weigh_rows)(const struct kernel_weights *weights, const struct kernel_rows *rows,
                        const int32_t *dots, float *distances, float *floors);
+    /* Bit i tells that values[i] of 64 is not above the limit, or is no number. */
+    uint64_t (*not_above)(const float *values, float limit);
     /* sums[i] = sum over j of |scales[i] * (rows[i][j] - 128) - values[j]|. */
     void (*l1_rows)(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums);

@@ -94,6 +94,16 @@ static inline __m256 abs_floats(__m256 x) {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
 }
 
+static uint64_t not_above(const float *values, float limit) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < 64; i += LANES) {
+        __m256 mask =
+            _mm256_cmp_ps(_mm256_loadu_ps(values + i), _mm256_set1_ps(limit), _CMP_NGT_UQ);
+        bits |= (uint64_t)(unsigned)_mm256_movemask_ps(mask) << i;
+    }
+    return bits;
+}
+
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count && i < AHEAD; i++)
@@ -379,6 +389,7 @@ const struct kernels kernels_avx2 = {
     .dot_rows = dot_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
+    .not_above = not_above,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

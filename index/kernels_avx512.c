@@ -114,6 +114,16 @@ static void scan_rows(const struct kernel_scan *scan) {
             scan->dots[q * scan->stride + i] = dot_row(scan->queries[q], scan->rows[i]);
 }
 
+static uint64_t not_above(const float *values, float limit) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < 64; i += LANES) {
+        __mmask16 mask =
+            _mm512_cmp_ps_mask(_mm512_loadu_ps(values + i), _mm512_set1_ps(limit), _CMP_NGT_UQ);
+        bits |= (uint64_t)mask << i;
+    }
+    return bits;
+}
+
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count && i < AHEAD; i++)
@@ -364,6 +374,7 @@ const struct kernels kernels_avx512 = {
     .dot_rows = dot_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
+    .not_above = not_above,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

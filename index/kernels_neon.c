@@ -69,6 +69,16 @@ static void scan_rows(const struct kernel_scan *scan) {
     }
 }
 
+static uint64_t not_above(const float *values, float limit) {
+    static const uint32_t places[LANES] = {1, 2, 4, 8};
+    uint64_t bits = 0;
+    for (size_t i = 0; i < 64; i += LANES) {
+        uint32x4_t above = vcgtq_f32(vld1q_f32(values + i), vdupq_n_f32(limit));
+        bits |= (uint64_t)vaddvq_u32(vbicq_u32(vld1q_u32(places), above)) << i;
+    }
+    return bits;
+}
+
 /* Adds |scale * row - value| for four numbers. */
 static inline float32x4_t l1_lanes(float32x4_t sum, int16x4_t row, float scale,
                                    const float *values) {
@@ -289,6 +299,7 @@ const struct kernels kernels_neon = {
     .dot_rows = dot_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
+    .not_above = not_above,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

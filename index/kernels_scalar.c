@@ -20,6 +20,13 @@ static void scan_rows(const struct kernel_scan *scan) {
         dot_rows(scan->queries[i], scan->rows, scan->count, scan->dots + i * scan->stride);
 }
 
+static uint64_t not_above(const float *values, float limit) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < 64; i++)
+        bits |= (uint64_t) !(values[i] > limit) << i;
+    return bits;
+}
+
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count; i++) {
@@ -191,6 +198,7 @@ const struct kernels kernels_scalar = {
     .dot_rows = dot_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
+    .not_above = not_above,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -165,6 +165,24 @@ START_TEST(weighs_rows_like_plain_c) {
 }
 END_TEST
 
+START_TEST(compares_with_a_limit_like_plain_c) {
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    float values[64];
+    if (!kernels)
+        return;
+    for (int round = 0; round < 50; round++) {
+        for (size_t i = 0; i < 64; i++)
+            values[i] = (float)(rand() % 9 - 4);
+        values[round] = round % 2 ? NAN : -INFINITY;
+        uint64_t bits = kernels->not_above(values, (float)(round % 5 - 2));
+        ck_assert_uint_eq(bits, kernels_scalar.not_above(values, (float)(round % 5 - 2)));
+        ck_assert_uint_eq(bits >> round & 1, 1);
+        for (size_t i = 0; i < 64; i++)
+            ck_assert_uint_eq(bits >> i & 1, !(values[i] > (float)(round % 5 - 2)));
+    }
+}
+END_TEST
+
 START_TEST(measures_floats_like_plain_c) {
     const struct kernels *kernels = kernels_by_name(names[_i]);
     struct rows rows;
@@ -334,6 +352,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, sums_rows_like_plain_c, 0, NAMES * WIDTHS);
     tcase_add_loop_test(tcase, multiplies_several_queries_in_one_pass, 0, NAMES * WIDTHS);
     tcase_add_loop_test(tcase, weighs_rows_like_plain_c, 0, NAMES);
+    tcase_add_loop_test(tcase, compares_with_a_limit_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, measures_floats_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, transforms_to_the_same_bits_as_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, estimates_edges_like_plain_c, 0, NAMES * WIDTHS);

@@ -12,6 +12,7 @@
 #include "api/query_parameters.h"
 #include "api/routes.h"
 #include "storage/arena.h"
+#include "storage/stage_clock.h"
 #include "storage/storage.h"
 
 #include <stdatomic.h>
@@ -71,6 +72,7 @@ struct api_call {
     struct error error;
     struct query_parameters parameters; /* api's: read from query */
     atomic_int references;              /* api's; api_call_init sets 1, which is the server's */
+    struct stage_clock stages;          /* runs if the server started it */
 };
 
 /* Sets what the server does not. */

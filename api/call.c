@@ -76,19 +76,25 @@ static uint64_t deadline_ns(const struct api_call *call) {
 enum status call_read(struct api_call *call, const void *request, call_read_fn *write_result) {
     struct call_snapshot snapshot = {.collection = NULL};
     struct json_writer writer;
-    const struct reader_options options = {
-        .deadline_ns = deadline_ns(call), .cancelled = &call->is_cancelled, .arena = call->arena};
+    const struct reader_options options = {.deadline_ns = deadline_ns(call),
+                                           .cancelled = &call->is_cancelled,
+                                           .arena = call->arena,
+                                           .stages = &call->stages};
+    stage_clock_enter(&call->stages, STAGE_snapshot);
     enum status status = storage_acquire_collection(
         call->api->options.storage, call_collection_name(call), &snapshot.collection, &call->error);
     if (status != STATUS_OK)
         return status;
     status = reader_begin(snapshot.collection, &options, &snapshot.reader, &call->error);
     if (status == STATUS_OK) {
+        stage_clock_enter(&call->stages, STAGE_search);
         call_begin_result(call, &writer);
         status = write_result(call, &snapshot, request, &writer);
+        stage_clock_enter(&call->stages, STAGE_snapshot);
     }
     reader_end(snapshot.reader);
     storage_release_collection(snapshot.collection);
+    stage_clock_enter(&call->stages, STAGE_encode);
     if (status == STATUS_OK)
         status = call_end_result(call, &writer);
     return status == STATUS_OK ? call_done(call) : status;
@@ -159,9 +165,11 @@ static enum status prepare(struct api_call *call, struct collection *collection,
 /* The answer is made before the job is submitted: afterwards a writer may be using the arena. */
 static enum status submit_unwatched(struct write_call *write, struct collection *collection) {
     struct api_call *call = write->call;
+    stage_clock_enter(&call->stages, STAGE_encode);
     enum status status = answer_update(write, false);
     if (status != STATUS_OK)
         return status;
+    stage_clock_stop(&call->stages);
     write->job.done = write_done_unwatched;
     atomic_fetch_add(&call->references, 1);
     status = collection_submit(collection, &write->job, &call->error);
@@ -175,6 +183,7 @@ static enum status submit_unwatched(struct write_call *write, struct collection 
 
 static enum status submit_watched(struct write_call *write, struct collection *collection) {
     write->job.done = write_done;
+    stage_clock_stop(&write->call->stages); /* a writer answers, perhaps at once */
     enum status status = collection_submit(collection, &write->job, &write->call->error);
     if (status == STATUS_OK)
         storage_release_collection(collection);
@@ -233,5 +242,6 @@ enum status call_change_catalogue(struct api_call *call, struct catalogue_job *j
     job->arena = call->arena;
     job->done = catalogue_done;
     job->context = call;
+    stage_clock_stop(&call->stages);
     return storage_submit_catalogue(call->api->options.storage, job, &call->error);
 }

@@ -119,7 +119,9 @@ static enum status write_retrieved(struct api_call *call, const struct call_snap
     for (size_t i = 0; status == STATUS_OK && i < request->ids_count; i++) {
         if (is_repeated[i])
             continue;
+        reader_enter_stage(snapshot->reader, STAGE_rows);
         status = reader_point(snapshot->reader, &request->ids[i], &row, &call->error);
+        reader_enter_stage(snapshot->reader, STAGE_encode);
         if (status == STATUS_OK)
             status = point_json_write_record(&view, &row, writer);
         else if (status == STATUS_NOT_FOUND)
@@ -179,7 +181,9 @@ static enum status write_point(struct api_call *call, const struct call_snapshot
     const struct vector_select vectors = {.all = true};
     const struct point_view view = view_of(call, snapshot, &payload, &vectors);
     struct point_row row;
+    reader_enter_stage(snapshot->reader, STAGE_rows);
     enum status status = reader_point(snapshot->reader, id, &row, &call->error);
+    reader_enter_stage(snapshot->reader, STAGE_encode);
     if (status == STATUS_NOT_FOUND)
         return not_found(call, id);
     return status == STATUS_OK ? point_json_write_record(&view, &row, writer) : status;
@@ -207,6 +211,7 @@ static enum status write_scrolled(struct api_call *call, const struct call_snaps
     if (status == STATUS_OK)
         status = reader_scroll(snapshot->reader, request->has_offset ? &request->offset : NULL,
                                (size_t)request->limit, request->filter, &page, &call->error);
+    reader_enter_stage(snapshot->reader, STAGE_encode);
     if (status != STATUS_OK)
         return status;
     json_write_open(writer, '{');

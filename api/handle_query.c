@@ -55,6 +55,7 @@ static enum status write_nearest(const struct point_view *view, const struct que
     enum status status = set_target(view->reader, request, &query, view->error);
     if (status == STATUS_OK)
         status = reader_query(view->reader, &query, &hits, view->error);
+    reader_enter_stage(view->reader, STAGE_encode);
     for (size_t i = 0; status == STATUS_OK && i < hits.count; i++) {
         const struct query_hit *hit = &hits.hits[i];
         /* Adding zero turns the -0.0 of an orthogonal vector into 0.0. */
@@ -71,8 +72,10 @@ static enum status write_in_order(const struct point_view *view,
     uint64_t end;
     if (__builtin_add_overflow(request->offset, request->limit, &end))
         end = UINT64_MAX;
+    reader_enter_stage(view->reader, STAGE_search);
     enum status status =
         reader_scroll(view->reader, NULL, (size_t)end, request->filter, &page, view->error);
+    reader_enter_stage(view->reader, STAGE_encode);
     for (size_t i = (size_t)request->offset; status == STATUS_OK && i < page.count; i++)
         status = point_json_write_scored(view, &page.rows[i], 0, 1.0f, writer);
     return status;

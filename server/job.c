@@ -88,6 +88,7 @@ struct job *job_create(struct job_totals *totals, struct connection *connection)
     job->call.done = on_done;
     job->call.free_call = on_free;
     job->call.started_ns = now_ns();
+    job->is_clocked = totals->created++ % JOB_CLOCKED_EVERY == 0;
     job->totals = totals;
     job->connection = connection;
     atomic_fetch_add_explicit(&totals->jobs, 1, memory_order_relaxed);
@@ -203,6 +204,8 @@ static enum status join_body(struct job *job) {
 
 void job_run(struct job *job) {
     job->call.arena = &job->arena;
+    if (job->is_clocked)
+        stage_clock_start(&job->call.stages);
     if (join_body(job) != STATUS_OK) {
         api_fail(&job->call, STATUS_NO_MEMORY, "no memory for the body");
         on_done(&job->call);

@@ -18,13 +18,19 @@ static const unsigned statuses[STATUSES] = {200, 201, 202, 204, 400, 401, 403, 4
                                             422, 429, 431, 500, 501, 503, 507, 0};
 
 /* Upper bounds, in microseconds. */
-static const uint64_t bucket_us[BUCKETS] = {100,   250,   500,    1000,   2500,    5000,
-                                            10000, 50000, 100000, 500000, 1000000, 10000000};
+static const uint64_t duration_us[BUCKETS] = {100,   250,   500,    1000,   2500,    5000,
+                                              10000, 50000, 100000, 500000, 1000000, 10000000};
+static const uint64_t stage_us[BUCKETS] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10000, 100000};
+
+struct histogram {
+    _Atomic uint64_t buckets[BUCKETS + 1]; /* the last: longer than any bound */
+    _Atomic uint64_t sum_ns;
+};
 
 struct endpoint {
     _Atomic uint64_t answers[STATUSES];
-    _Atomic uint64_t buckets[BUCKETS + 1]; /* the last: longer than any bound */
-    _Atomic uint64_t duration_ns;          /* sum */
+    struct histogram duration;
+    struct histogram stages[STAGE_COUNT];
 };
 
 struct metrics {
@@ -61,18 +67,35 @@ void metrics_add(struct metrics *metrics, enum metrics_figure figure, int64_t di
     atomic_store_explicit(&metrics->figures[figure], value + difference, memory_order_relaxed);
 }
 
+static struct endpoint *endpoint_of(struct metrics *metrics, const struct route *route) {
+    return &metrics->endpoints[route ? (size_t)(route - routes) : routes_count];
+}
+
+static void observe(struct histogram *histogram, const uint64_t bounds_us[BUCKETS], uint64_t ns) {
+    size_t bucket = 0;
+    while (bucket < BUCKETS && ns > bounds_us[bucket] * 1000)
+        bucket++;
+    count(&histogram->buckets[bucket], 1);
+    count(&histogram->sum_ns, ns);
+}
+
 void metrics_count_answer(struct metrics *metrics, const struct route *route, unsigned http_status,
                           uint64_t duration_ns) {
-    size_t index = route ? (size_t)(route - routes) : routes_count;
-    struct endpoint *endpoint = &metrics->endpoints[index];
-    size_t status = 0, bucket = 0;
+    struct endpoint *endpoint = endpoint_of(metrics, route);
+    size_t status = 0;
     while (status < STATUSES - 1 && statuses[status] != http_status)
         status++;
-    while (bucket < BUCKETS && duration_ns > bucket_us[bucket] * 1000)
-        bucket++;
     count(&endpoint->answers[status], 1);
-    count(&endpoint->buckets[bucket], 1);
-    count(&endpoint->duration_ns, duration_ns);
+    observe(&endpoint->duration, duration_us, duration_ns);
+}
+
+void metrics_count_stages(struct metrics *metrics, const struct route *route,
+                          const struct stage_clock *stages) {
+    struct endpoint *endpoint = endpoint_of(metrics, route);
+    for (size_t i = 0; stages->was_started && i < STAGE_COUNT; i++) {
+        if (stages->spent_ns[i] > 0)
+            observe(&endpoint->stages[i], stage_us, stages->spent_ns[i]);
+    }
 }
 
 /* ---- Text ----------------------------------------------------------------------------------- */
@@ -99,29 +122,48 @@ static void write_answers(const struct metrics *metrics, struct json_writer *out
     }
 }
 
+/* Nothing of a histogram that is empty. */
+static void write_histogram(const struct histogram *histogram, const uint64_t bounds_us[BUCKETS],
+                            const char *name, const char *labels, struct json_writer *out) {
+    uint64_t total = 0, below = 0;
+    for (size_t bucket = 0; bucket <= BUCKETS; bucket++)
+        total += value_of(&histogram->buckets[bucket]);
+    if (total == 0)
+        return;
+    for (size_t bucket = 0; bucket < BUCKETS; bucket++) {
+        below += value_of(&histogram->buckets[bucket]);
+        json_write_text(out, "%s_bucket{%s,le=\"%g\"} %" PRIu64 "\n", name, labels,
+                        (double)bounds_us[bucket] / 1e6, below);
+    }
+    json_write_text(out, "%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels, total);
+    json_write_text(out, "%s_sum{%s} %.9f\n", name, labels,
+                    (double)value_of(&histogram->sum_ns) / 1e9);
+    json_write_text(out, "%s_count{%s} %" PRIu64 "\n", name, labels, total);
+}
+
 static void write_durations(const struct metrics *metrics, struct json_writer *out) {
     static const char name[] = "rest_responses_duration_seconds";
     head(out, name, "histogram", "Time from the head of a request to its answer");
     for (size_t i = 0; i < routes_count; i++) {
-        const struct endpoint *endpoint = &metrics->endpoints[i];
         char labels[LABELS_BYTES_MAX];
-        uint64_t total = 0;
-        for (size_t bucket = 0; bucket <= BUCKETS; bucket++)
-            total += value_of(&endpoint->buckets[bucket]);
-        if (total == 0)
-            continue;
         snprintf(labels, sizeof(labels), "method=\"%s\",endpoint=\"%s\"", routes[i].method,
                  routes[i].pattern);
-        uint64_t below = 0;
-        for (size_t bucket = 0; bucket < BUCKETS; bucket++) {
-            below += value_of(&endpoint->buckets[bucket]);
-            json_write_text(out, "%s_bucket{%s,le=\"%g\"} %" PRIu64 "\n", name, labels,
-                            (double)bucket_us[bucket] / 1e6, below);
-        }
-        json_write_text(out, "%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels, total);
-        json_write_text(out, "%s_sum{%s} %.6f\n", name, labels,
-                        (double)value_of(&endpoint->duration_ns) / 1e9);
-        json_write_text(out, "%s_count{%s} %" PRIu64 "\n", name, labels, total);
+        write_histogram(&metrics->endpoints[i].duration, duration_us, name, labels, out);
+    }
+}
+
+static void write_stages(const struct metrics *metrics, struct json_writer *out) {
+    static const char name[] = "nigh_stage_cpu_seconds";
+    head(out, name, "histogram",
+         "CPU time of a worker in a stage of a request, of a sample of requests");
+    for (size_t i = 0; i < routes_count * STAGE_COUNT; i++) {
+        const struct route *route = &routes[i / STAGE_COUNT];
+        enum stage stage = (enum stage)(i % STAGE_COUNT);
+        char labels[LABELS_BYTES_MAX];
+        snprintf(labels, sizeof(labels), "method=\"%s\",endpoint=\"%s\",stage=\"%s\"",
+                 route->method, route->pattern, stage_clock_name(stage));
+        write_histogram(&metrics->endpoints[i / STAGE_COUNT].stages[stage], stage_us, name, labels,
+                        out);
     }
 }
 
@@ -171,5 +213,6 @@ void metrics_write(struct metrics *metrics, const struct metrics_moment *moment,
                     (double)value_of(&moment->clock->longest_wall_ns) / 1e9);
     write_answers(metrics, out);
     write_durations(metrics, out);
+    write_stages(metrics, out);
     write_memory(out);
 }

@@ -48,6 +48,11 @@ void metrics_add(struct metrics *metrics, enum metrics_figure figure, int64_t di
 void metrics_count_answer(struct metrics *metrics, const struct route *route, unsigned http_status,
                           uint64_t duration_ns);
 
+/* Counts the stages of a request whose clock was started and is stopped; of others nothing. Any
+ * thread. */
+void metrics_count_stages(struct metrics *metrics, const struct route *route,
+                          const struct stage_clock *stages);
+
 /* What other parts of the server know at the time of writing. */
 struct metrics_moment {
     uint64_t queue_length;

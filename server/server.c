@@ -34,14 +34,21 @@ uint64_t server_now_ms(const struct server *server) {
  * It is counted first, for whoever has the answer may ask for the figures. */
 static void on_done(void *context, struct job *job) {
     struct server *server = context;
+    const struct route *route = job->call.route;
+    /* A copy: the loop may have the job before its last stage is over. */
+    struct stage_clock stages = job->call.stages;
+    bool is_sent = false;
     if (thread_role_get() == THREAD_ROLE_WORKER && reply_claim(&job->reply)) {
         job->reply.is_counted = true;
-        metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
+        metrics_count_answer(server->metrics, route, job->call.answer.http_status,
                              uv_hrtime() - job->call.started_ns);
-        if (reply_send(&job->reply, &job->call.answer, job_is_large(job)))
-            return;
+        stage_clock_enter(&stages, STAGE_send);
+        is_sent = reply_send(&job->reply, &job->call.answer, job_is_large(job));
     }
-    workers_return(server->workers, job);
+    stage_clock_stop(&stages);
+    metrics_count_stages(server->metrics, route, &stages);
+    if (!is_sent)
+        workers_return(server->workers, job);
 }
 
 static void wake_loop(void *context) {

@@ -4,6 +4,7 @@
 
 #include "storage/collection_config.h"
 #include "storage/operation.h"
+#include "storage/stage_clock.h"
 #include "storage/storage.h"
 
 #include <stdatomic.h>
@@ -57,7 +58,8 @@ struct reader;
 struct reader_options {
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     const atomic_bool *cancelled;
-    struct arena *arena; /* the request's */
+    struct arena *arena;        /* the request's */
+    struct stage_clock *stages; /* the request's; may be NULL */
 };
 
 MUST_CHECK enum status reader_begin(struct collection *collection,
@@ -68,6 +70,9 @@ void reader_end(struct reader *reader);
 
 /* The configuration as of this snapshot; valid until reader_end. */
 const struct collection_config *reader_config(const struct reader *reader);
+
+/* Says what the reader's thread does from here on, for the request's clock. */
+void reader_enter_stage(const struct reader *reader, enum stage stage);
 
 /* A point as a reader sees it. Payload and vectors are borrowed from the map until reader_end. */
 struct point_row {

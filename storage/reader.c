@@ -120,6 +120,10 @@ void reader_end(struct reader *reader) {
     collection_release(collection);
 }
 
+void reader_enter_stage(const struct reader *reader, enum stage stage) {
+    stage_clock_enter(reader->options.stages, stage);
+}
+
 const struct collection_config *reader_config(const struct reader *reader) {
     return &reader->config->config;
 }

@@ -162,6 +162,7 @@ static enum status fetch_rows(struct query_run *run, const struct index_answer *
                               uint32_t own, struct query_hits *hits) {
     const struct query *query = run->query;
     uint64_t skipped = 0;
+    reader_enter_stage(run->reader, STAGE_rows);
     hits->hits = arena_alloc(run->reader->options.arena,
                              (answer->count > query->limit ? (size_t)query->limit : answer->count) *
                                      sizeof(*hits->hits) +
@@ -225,6 +226,7 @@ enum status reader_query(struct reader *reader, const struct query *query, struc
     if (!run.vector)
         return error_set(error, STATUS_INVALID, "Not existing vector name error: %s",
                          query->vector->name);
+    reader_enter_stage(reader, STAGE_search);
     const float *values;
     uint32_t own;
     enum status status = resolve_vector(&run, &values, &own);

@@ -21,6 +21,7 @@ struct session {
     struct storage *storage;
     struct api *api;
     bool is_read_only; /* calls are made with a key that may only read */
+    bool is_clocked;   /* calls tell what their time went into */
 };
 
 /* An answer, in memory of malloc(). */
@@ -29,6 +30,7 @@ struct reply {
     unsigned status; /* 404 and 405 where no route was found */
     char *body;
     size_t length;
+    struct stage_clock stages;
 };
 
 struct session_call {
@@ -137,8 +139,12 @@ static inline struct reply session_call_limited(struct session *session, const c
     own.call.context = &own;
     own.call.done = session_done;
     own.call.free_call = session_free;
+    if (session->is_clocked)
+        stage_clock_start(&own.call.stages);
     api_run(&own.call);
     session_wait(&own, &own.is_done);
+    stage_clock_stop(&own.call.stages); /* of a read; of a write it stands */
+    reply.stages = own.call.stages;
     reply.status = own.call.answer.http_status;
     reply.length = own.call.answer.length;
     reply.body = malloc(reply.length + 1);

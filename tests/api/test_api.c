@@ -98,6 +98,55 @@ START_TEST(a_message_of_any_length_and_bytes_makes_a_valid_answer) {
 }
 END_TEST
 
+/* ---- Stages ---------------------------------------------------------------------------------- */
+
+/* Requests, each with the stages that it passes through. */
+static const struct {
+    const char *request, *body;
+    const char *stages;
+} staged[] = {
+    {"PUT /collections/x", "{\"vectors\":{\"size\":2,\"distance\":\"Dot\"}}", "parse"},
+    {"PUT /collections/x/points?wait=true", "{\"points\":[{\"id\":1,\"vector\":[1,2]}]}", "parse"},
+    {"PUT /collections/x/points?wait=false", "{\"points\":[{\"id\":2,\"vector\":[1,2]}]}",
+     "parse encode"},
+    {"POST /collections/x/points/query", "{\"query\":[1,2]}", "parse snapshot search rows encode"},
+    {"POST /collections/x/points/query", "{}", "parse snapshot search encode"},
+    {"POST /collections/x/points/query/batch", "{\"searches\":[{\"query\":[1,2]},{}]}",
+     "parse snapshot search rows encode"},
+    {"POST /collections/x/points/scroll", "{}", "parse snapshot search encode"},
+    {"POST /collections/x/points/count", "{}", "parse snapshot search encode"},
+    {"POST /collections/x/points", "{\"ids\":[1]}", "parse snapshot search rows encode"},
+    {"GET /collections/x/points/1", NULL, "parse snapshot search rows encode"},
+    {"POST /collections/none/points/query", "{}", "parse snapshot"},
+    {"POST /collections/x/points/query", "nonsense", "parse"},
+};
+
+START_TEST(a_clocked_call_tells_its_stages) {
+    session.is_clocked = true;
+    for (size_t i = 0; i < sizeof(staged) / sizeof(staged[0]); i++) {
+        struct reply reply = session_call(&session, staged[i].request, staged[i].body);
+        char passed[128] = "";
+        for (int stage = 0; stage < STAGE_COUNT; stage++) {
+            if (reply.stages.spent_ns[stage] == 0)
+                continue;
+            strcat(passed, *passed ? " " : "");
+            strcat(passed, stage_clock_name((enum stage)stage));
+        }
+        ck_assert_msg(strcmp(passed, staged[i].stages) == 0, "%s %s: %s", staged[i].request,
+                      staged[i].body ? staged[i].body : "", passed);
+        free(reply.body);
+    }
+}
+END_TEST
+
+START_TEST(other_calls_are_not_clocked) {
+    struct reply reply = session_call(&session, "GET /collections", NULL);
+    ck_assert(!reply.stages.was_started);
+    ck_assert_uint_eq(reply.stages.spent_ns[STAGE_parse], 0);
+    free(reply.body);
+}
+END_TEST
+
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 #define BODY_BYTES (1 << 20)
@@ -230,6 +279,8 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, every_status_has_its_code_and_its_prefix, 0,
                         (int)(sizeof(failures) / sizeof(failures[0])));
     tcase_add_test(tcase, an_error_needs_no_memory);
+    tcase_add_test(tcase, a_clocked_call_tells_its_stages);
+    tcase_add_test(tcase, other_calls_are_not_clocked);
     tcase_add_test(tcase, a_message_of_any_length_and_bytes_makes_a_valid_answer);
     tcase_add_loop_test(tcase, a_body_of_the_smallest_items_fits_its_arena, 0,
                         (int)(sizeof(large) / sizeof(large[0])));

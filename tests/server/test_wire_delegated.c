@@ -118,6 +118,33 @@ END_TEST
 
 /* ---- Clients that read slowly, or not at all ------------------------------------------------- */
 
+/* The last stage is counted when it is over, which may be after the client has the answer. */
+START_TEST(a_sample_of_requests_is_clocked_sending_included) {
+    enum {
+        CLOCKED = 10
+    };
+    static const char row[] = "nigh_stage_cpu_seconds_count{method=\"GET\","
+                              "endpoint=\"/echo/{text}\",stage=\"%s\"} %d\n";
+    char parse[128], send[128];
+    snprintf(parse, sizeof(parse), row, "parse", CLOCKED);
+    snprintf(send, sizeof(send), row, "send", CLOCKED);
+    wire_start();
+    int fd = wire_connect();
+    for (int i = 0; i < CLOCKED * JOB_CLOCKED_EVERY; i++) {
+        wire_send(fd, "GET /echo/a HTTP/1.1\r\n" WIRE_HOST "\r\n");
+        wire_expect(fd, "\r\n\r\na");
+    }
+    uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
+    do {
+        ck_assert_msg(wire_now_ms() < until, "no %s%sin %s", parse, send, wire_text);
+        wire_send(fd, METRICS);
+        wire_expect(fd, "memory_resident_bytes ");
+    } while (!strstr(wire_text, parse) || !strstr(wire_text, send));
+    close(fd);
+    ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
+}
+END_TEST
+
 START_TEST(a_large_answer_is_sent_on_by_the_loop_and_the_connection_stays) {
     static char bytes[LARGE + 4096];
     char request[200];
@@ -346,6 +373,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tests, answers_that_leave_something_to_do_are_the_loops, 0,
                         (int)(sizeof(kept) / sizeof(kept[0])));
     tcase_add_test(tests, whoever_has_an_answer_finds_it_counted);
+    tcase_add_test(tests, a_sample_of_requests_is_clocked_sending_included);
     tcase_add_test(tests, a_large_answer_is_sent_on_by_the_loop_and_the_connection_stays);
     tcase_add_test(tests, a_client_that_does_not_read_is_cut_off);
     tcase_add_loop_test(

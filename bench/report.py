@@ -10,7 +10,8 @@ Lines of bench/results/latest.jsonl, one object each, told apart by "kind":
   answer (by wall time);
 - point: what was measured, the median of the rounds, at one width of search;
 - build, start; cost: what a query of nigh's touches and how near the memory's own price that is;
-- left_out: an engine or profile that does not run here, and why.
+- left_out: an engine or profile that does not run here, and why;
+- http, http-fresh: queries over HTTP, and how soon an upsert is in the graph (http_bench.py).
 """
 import json
 import math
@@ -164,10 +165,15 @@ def read():
         return []
 
 
+def family(line):
+    """Which program a line is of: "http", or "" for races in process."""
+    return "http" if line["kind"].startswith("http") else ""
+
+
 def merge(lines):
-    """Puts the lines of a set in place of older ones of the same set."""
-    names = {line["set"] for line in lines}
-    kept = [line for line in read() if line["set"] not in names]
+    """Puts the lines of a set in place of older ones of the same set and program."""
+    replaced = {(line["set"], family(line)) for line in lines}
+    kept = [line for line in read() if (line["set"], family(line)) not in replaced]
     os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
     with open(RESULTS + ".tmp", "w") as file:
         for line in kept + lines:
@@ -346,7 +352,7 @@ def section(lines):
 
 def write_page():
     lines = read()
-    names = list(dict.fromkeys(line["set"] for line in lines))
+    names = list(dict.fromkeys(line["set"] for line in of(lines, "run")))
     sections = [section([line for line in lines if line["set"] == name]) for name in names]
     with open(PAGE) as file:
         before, rest = file.read().split(BEGIN)

@@ -12,12 +12,8 @@ import base64
 import http.client
 import json
 import os
-import re
 import socket
-import struct
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -28,39 +24,19 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 
 from fixture import DIMENSION, Fixture  # noqa: E402
 from server import Client, Server  # noqa: E402
+from server_load import cpu_by_thread, cpu_difference, load, settle, tell, write_bodies  # noqa: E402
 
 SIZES = {  # points of the upsert test, queries, idle connections, seconds of streaming
     "short": {"points": 20_000, "queries": 2_000, "idle": 500, "stream": 5},
     "middle": {"points": 100_000, "queries": 5_000, "idle": 2_000, "stream": 15},
     "full": {"points": 300_000, "queries": 20_000, "idle": 10_000, "stream": 60},
 }
-TICKS = os.sysconf("SC_CLK_TCK")
 figures = []
 
 
 def show(what, value, must=""):
     figures.append({"what": what, "value": value, "must": must})
     print(f"{what:<78} {value:>22}  {must}", flush=True)
-
-
-def cpu_by_thread(pid):
-    """Seconds of CPU of the server's threads, added up by name (without a number at its end)."""
-    seconds = {}
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/stat") as file:
-                name, _, rest = file.read().partition("(")[2].rpartition(")")
-        except OSError:
-            continue
-        fields = rest.split()
-        group = re.sub(r"[-_ ]?\d+$", "", name) or name
-        seconds[group] = seconds.get(group, 0) + (int(fields[11]) + int(fields[12])) / TICKS
-    return seconds
-
-
-def cpu_difference(before, after, per):
-    parts = {name: (after.get(name, 0) - before.get(name, 0)) / per * 1e6 for name in after}
-    return ", ".join(f"{name} {us:.1f}" for name, us in sorted(parts.items()) if us >= 0.05)
 
 
 class Bench:
@@ -70,21 +46,7 @@ class Bench:
         self.data = Fixture(arguments.data)
 
     def load(self, server, **options):
-        command = [self.loader, f"port={server.port}", f"pid={server.pid}", *(f"{k}={v}" for k, v in options.items())]
-        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if not result.stdout:
-            raise RuntimeError(f"{' '.join(command)}: status {result.returncode}")
-        answer = json.loads(result.stdout)
-        if answer["refused"]:
-            print(f"    {answer['refused']} answers were not 200, the first {answer['first_bad_status']}")
-        return answer
-
-    def bodies(self, bodies):
-        file = tempfile.NamedTemporaryFile(prefix="nigh-bodies-", delete=False)
-        for body in bodies:
-            file.write(struct.pack("<I", len(body)) + body)
-        file.close()
-        return file.name
+        return load(self.loader, server, **options)
 
     # ---- The rows --------------------------------------------------------------------------
 
@@ -113,7 +75,7 @@ class Bench:
             count = self.size["queries"] * 4
             answer = self.load(server, mode="search", collection="one", dimension=768, connections=4, requests=count)
             show("a 768-d query over keep-alive in a collection of one point, CPU us", f"{answer['server_cpu_us']:.1f}", "<= 40 beyond the search")
-            print(f"    {answer['rate']:.0f} a second, p99 {answer['p99_ms']} ms; by thread: {cpu_difference(before, cpu_by_thread(server.pid), count)}")
+            print(f"    {answer['rate']:.0f} a second, p99 {answer['p99_ms']} ms; by thread: {tell(cpu_difference(before, cpu_by_thread(server.pid), count))}")
 
     def upserts(self):
         with Server() as server:
@@ -124,7 +86,7 @@ class Bench:
             answer = self.load(server, mode="upsert", collection="bench", dimension=768, batch=100, connections=8, requests=points // 100)
             show(f"acknowledged upserts of 768-d f32 JSON, 100 a request, 8 clients, points/s ({points})", f"{answer['points_rate']:.0f}", ">= 15,000")
             print(f"    p50 {answer['p50_ms']} p99 {answer['p99_ms']} max {answer['max_ms']} ms")
-            print(f"    CPU us a point, by thread: {cpu_difference(before, cpu_by_thread(server.pid), points)}; the client {answer['client_cpu_us'] / 100:.1f}")
+            print(f"    CPU us a point, by thread: {tell(cpu_difference(before, cpu_by_thread(server.pid), points))}; the client {answer['client_cpu_us'] / 100:.1f}")
             server.wait_green("bench", 3600)
             show("    the same until all of them are in the graph, s", f"{time.monotonic() - started:.1f}")
             show("    CPU until then, s", f"{server.cpu_seconds():.1f}")
@@ -159,7 +121,7 @@ class Bench:
             uploads.append(json.dumps({"points": points}, ensure_ascii=False).encode())
         with Server() as server:
             server.call("PUT", "/collections/real", {"vectors": {"size": DIMENSION, "distance": "Cosine"}, "hnsw_config": {"full_scan_threshold": 10}})
-            file = self.bodies(uploads)
+            file = write_bodies(uploads)
             before = cpu_by_thread(server.pid)
             started = time.monotonic()
             answer = self.load(server, mode="file", method="PUT", path="/collections/real/points?wait=true", bodies=file, connections=4, requests=len(uploads))
@@ -168,20 +130,12 @@ class Bench:
             linked = time.monotonic() - started
             show(f"{len(data.rows)} x {DIMENSION} with payload over HTTP: all acknowledged, s", f"{acknowledged:.2f}")
             show("    all rows linked in the graph, s", f"{linked:.2f}", "<= 15 at 58,716")
-            print(f"    CPU {server.cpu_seconds():.1f} s; us a row by thread: {cpu_difference(before, cpu_by_thread(server.pid), len(data.rows))}; p99 {answer['p99_ms']} ms a request")
+            print(f"    CPU {server.cpu_seconds():.1f} s; us a row by thread: {tell(cpu_difference(before, cpu_by_thread(server.pid), len(data.rows)))}; p99 {answer['p99_ms']} ms a request")
             os.unlink(file)
-            self.settle(server)
+            settle(server)
             show("    the same until builders have nothing left to do, s", f"{time.monotonic() - started:.2f}")
             self.real_queries(server, queries)
             self.under_stream(server, queries)
-
-    @staticmethod
-    def settle(server):
-        """Waits until builders rest: what speeds up searches follows the last link."""
-        before = -1.0
-        while (now := cpu_by_thread(server.pid).get("builder", 0)) > before:
-            before = now
-            time.sleep(0.5)
 
     def recall(self, server, params):
         hits = 0
@@ -200,17 +154,17 @@ class Bench:
             if recall >= 0.99 or ef == 512:
                 break
         for name, params in ((f"recall {recall:.4f} (hnsw_ef {ef})", {"hnsw_ef": ef}), ("default parameters", {}), ("exact", {"exact": True})):
-            file = self.bodies([query[:-1] + b', "params": ' + json.dumps(params).encode() + b"}" for query in queries])
+            file = write_bodies([query[:-1] + b', "params": ' + json.dumps(params).encode() + b"}" for query in queries])
             before = cpu_by_thread(server.pid)
             count = self.size["queries"]
             answer = self.load(server, mode="file", path="/collections/real/points/query", bodies=file, connections=2, requests=count)
             show(f"    a query over HTTP at {name}, k = 10, CPU us", f"{answer['server_cpu_us']:.1f}", "<= 150 at recall 0.99" if "recall" in name else "")
-            print(f"        {answer['rate']:.0f} a second on 2 connections, p50 {answer['p50_ms']} p99 {answer['p99_ms']} ms; by thread: {cpu_difference(before, cpu_by_thread(server.pid), count)}")
+            print(f"        {answer['rate']:.0f} a second on 2 connections, p50 {answer['p50_ms']} p99 {answer['p99_ms']} ms; by thread: {tell(cpu_difference(before, cpu_by_thread(server.pid), count))}")
             os.unlink(file)
 
     def under_stream(self, server, queries):
         """p99 of searches, quiet and while 5,000 points a second come in on one other connection."""
-        file = self.bodies(queries)
+        file = write_bodies(queries)
         quiet = self.load(server, mode="file", path="/collections/real/points/query", bodies=file, connections=1, requests=self.size["queries"])
         ended, sent, late = threading.Event(), [0], [0.0]
         batches = [json.dumps({"points": [{"id": 10_000_000 + batch * 100 + n, "vector": self.data.text((batch * 100 + n) % len(self.data.rows))} for n in range(100)]}).encode()

@@ -174,6 +174,7 @@ MAKERS = {
     "packages": make_packages,
     "fashion": make_fashion,
     "words": make_words,
+    "hard-768-20k": lambda folder: make_hard(folder, 768, 20_000),
     "hard-768-100k": lambda folder: make_hard(folder, 768, 100_000),
     "hard-768-300k": lambda folder: make_hard(folder, 768, 300_000),
     "hard-768-1m": lambda folder: make_hard(folder, 768, 1_000_000),

@@ -10,6 +10,7 @@ enum {
     TRIAL_BYTES = 448, /* seven blocks: not a power of two, odd in blocks of 64 */
     TRIAL_ROWS = 11,   /* whole groups and a rest */
     TRIALS = 8,
+    TRIAL_TEXT_BYTES = 2048,
 };
 
 static bool runs_scalar(void) {
@@ -216,12 +217,48 @@ static bool agrees_on_edges(const struct kernels *kernels, const struct trial *t
            is_close(edges[0].from_edge, edges[1].from_edge, square + fabsf(edges[1].from_edge));
 }
 
+/* Random texts of what numbers are made of, most of them numbers. */
+static bool agrees_on_text(const struct kernels *kernels, uint64_t seed) {
+    static const char parts[] = "0123456789.-, e]";
+    char text[TRIAL_TEXT_BYTES];
+    struct kernel_decimal found[2][TRIAL_TEXT_BYTES / 4];
+    const char *behind[2];
+    size_t used = 0, counts[2];
+    while (used + 32 < sizeof(text)) {
+        size_t places = 1 + next_random(&seed) % 19;
+        if (next_random(&seed) % 2)
+            text[used++] = '-';
+        text[used++] = (char)('0' + next_random(&seed) % 10 * (places < 19));
+        text[used++] = '.';
+        for (; places > 0; places--)
+            text[used++] = (char)('0' + next_random(&seed) % 10);
+        text[used++] = ',';
+        if (next_random(&seed) % 2)
+            text[used++] = ' ';
+        if (next_random(&seed) % 128 == 0)
+            text[used - 2] = parts[next_random(&seed) % (sizeof(parts) - 1)];
+    }
+    memset(text + used, ' ', sizeof(text) - used);
+    for (const char *at = text; at < text + used; at = behind[1] + 1) {
+        const struct kernels *both[] = {kernels, &kernels_scalar};
+        memset(found, 0, sizeof(found));
+        for (size_t i = 0; i < 2; i++)
+            counts[i] = both[i]->decimals(at, text + sizeof(text), found[i],
+                                          sizeof(found[i]) / sizeof(found[i][0]), &behind[i]);
+        if (counts[0] != counts[1] || behind[0] != behind[1] ||
+            memcmp(found[0], found[1], counts[0] * sizeof(found[0][0])) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool agrees_with_scalar(const struct kernels *kernels) {
     struct trial trial = {0};
     for (uint64_t seed = 0; seed < TRIALS; seed++) {
         make_trial(&trial, seed);
         if (!agrees_on_codes(kernels, &trial) || !agrees_on_floats(kernels, &trial) ||
-            !agrees_on_transforms(kernels, &trial) || !agrees_on_edges(kernels, &trial))
+            !agrees_on_transforms(kernels, &trial) || !agrees_on_edges(kernels, &trial) ||
+            !agrees_on_text(kernels, seed))
             return false;
     }
     return true;

@@ -10,13 +10,15 @@
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
     KERNELS_BLOCK = 64,
-    KERNELS_EDGES = 32,  /* edges whose signs lie in one block; see edges.h */
-    KERNELS_QUERIES = 4, /* that share one pass over rows */
+    KERNELS_EDGES = 32,          /* edges whose signs lie in one block; see edges.h */
+    KERNELS_QUERIES = 4,         /* that share one pass over rows */
+    KERNELS_DECIMAL_MARGIN = 96, /* bytes that may be looked at where a decimal is read */
 };
 
 /* Blocks of edges are read while a builder writes them: that is how readers need no lock. */
@@ -87,6 +89,14 @@ struct kernel_weights {
     float floor_base, floor_error, floor_length, floor_value;
 };
 
+/* A number as it is written: +-digits / 10^places. */
+struct kernel_decimal {
+    uint64_t digits; /* less than 10^19 */
+    uint32_t begin;  /* of its text, counted from where the reading began */
+    uint8_t places;  /* 1 to 19 */
+    bool is_negative;
+};
+
 struct kernels {
     const char *name;
     /* dots[i] = sum over j of (rows[i][j] - 128) * codes[j]. Prefetches rows ahead. */
@@ -130,6 +140,15 @@ struct kernels {
      */
     uint32_t (*edge_estimates)(const struct kernel_edge_query *query,
                                const struct kernel_edge_look *look, float *estimates);
+
+    /* ---- Text */
+
+    /* Reads up to max numbers of the form -?D.D+ of at most 19 digits, a first 0 not counted, each
+     * followed by a comma and perhaps preceded by one space, while more than
+     * KERNELS_DECIMAL_MARGIN bytes lie before the end. Returns how many; *behind is where the first
+     * lies that was not read. The text is less than 4 GiB long. */
+    size_t (*decimals)(const char *text, const char *end, struct kernel_decimal *decimals,
+                       size_t max, const char **behind);
 };
 
 const struct kernels *kernels_get(void);
@@ -142,8 +161,14 @@ struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *en
                                                uint64_t *signs);
 void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *signs, size_t width);
 
+size_t kernels_scalar_decimals(const char *text, const char *end, struct kernel_decimal *decimals,
+                               size_t max, const char **behind);
+
 extern const struct kernels kernels_scalar;
 #if defined(__x86_64__)
+size_t kernels_avx2_decimals(const char *text, const char *end, struct kernel_decimal *decimals,
+                             size_t max, const char **behind);
+
 extern const struct kernels kernels_avx2;
 extern const struct kernels kernels_avx512;
 #elif defined(__aarch64__)

@@ -403,4 +403,5 @@ const struct kernels kernels_avx2 = {
     .edge_measure = edge_measure,
     .edge_write = kernels_scalar_edge_write,
     .edge_estimates = edge_estimates,
+    .decimals = kernels_avx2_decimals,
 };

@@ -388,4 +388,5 @@ const struct kernels kernels_avx512 = {
     .edge_measure = edge_measure,
     .edge_write = edge_write,
     .edge_estimates = edge_estimates,
+    .decimals = kernels_avx2_decimals,
 };

@@ -212,4 +212,5 @@ const struct kernels kernels_scalar = {
     .edge_measure = kernels_scalar_edge_measure,
     .edge_write = kernels_scalar_edge_write,
     .edge_estimates = edge_estimates,
+    .decimals = kernels_scalar_decimals,
 };

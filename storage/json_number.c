@@ -1,5 +1,7 @@
 #include "storage/json_number.h"
 
+#include "index/kernels.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +14,7 @@ enum {
     POWERS_EXACT = 22,      /* the largest power of ten that a double holds exactly */
     FALLBACK_DIGITS = 1024, /* more than the 767 that may decide how a double is rounded */
     FALLBACK_TEXT_BYTES = FALLBACK_DIGITS + 32,
-    USUAL_BYTES_MAX = 32, /* may be looked at for a number of the usual form */
+    USUAL_BATCH = 64, /* numbers of the usual form that are read at once */
 };
 
 /* More places than a body has bytes: what is larger than this is as good as infinite. */
@@ -215,71 +217,28 @@ bool json_number_to_f32(const struct json_number *number, const char *text, size
     return round_to_f32(wide, number->is_negative, value) || slow_f32(text, length, value);
 }
 
-/* How many of eight bytes are digits, from the first on. */
-static inline unsigned count_digits(uint64_t bytes) {
-    uint64_t size =
-        bytes ^ 0x3030303030303030u; /* of a digit: 0 to 9, so 0x76 more sets no bit 7 */
-    uint64_t others =
-        (((size & 0x7f7f7f7f7f7f7f7fu) + 0x7676767676767676u) | size) & 0x8080808080808080u;
-    return others == 0 ? 8 : (unsigned)__builtin_ctzll(others) / 8;
-}
-
-/* The first count of eight bytes as a number; count < 8. */
-static inline uint32_t some_digits(uint64_t bytes, unsigned count) {
-    uint64_t zeros = UINT64_C(0x3030303030303030) >> (8 * count);
-    return eight_digits(bytes << 8 << (56 - 8 * count) | zeros);
-}
-
-static inline uint64_t load_eight(const char *at) {
-    uint64_t bytes;
-    memcpy(&bytes, at, sizeof(bytes));
-    return bytes;
-}
-
-/* Reads a number of the form -?D.D+ with at most 19 digits; USUAL_BYTES_MAX bytes can be read.
- * NULL: it is another form, or hard to round. Digits are not looked at one by one, since where
- * they end is what a processor cannot foretell. */
-static inline const char *read_usual(const char *at, float *value) {
-    static const uint32_t powers[8] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
-    bool is_negative = *at == '-';
-    at += is_negative;
-    if (!is_digit(at[0]) || at[1] != '.')
-        return NULL;
-    uint64_t digits = (uint64_t)(at[0] - '0');
-    unsigned places_max = DIGITS_MAX - (digits > 0);
-    at += 2;
-    uint64_t bytes = load_eight(at);
-    unsigned count = count_digits(bytes), eights = 0;
-    while (count == 8) {
-        if (++eights == 3)
-            return NULL;
-        digits = digits * 100000000 + eight_digits(bytes);
-        bytes = load_eight(at + eights * 8);
-        count = count_digits(bytes);
-    }
-    unsigned places = eights * 8 + count;
-    if (places == 0 || places > places_max)
-        return NULL;
-    if (count > 0)
-        digits = digits * powers[count] + some_digits(bytes, count);
-    at += places;
-    if (digits == 0 || *at == 'e' || *at == 'E')
-        return NULL;
-    return round_to_f32((double)digits / powers_of_ten[places], is_negative, value) ? at : NULL;
-}
-
 const char *json_number_read_usual(const char *at, const char *end, float *values, size_t max,
                                    size_t *count) {
+    const struct kernels *kernels = kernels_get();
+    struct kernel_decimal decimals[USUAL_BATCH];
+    size_t found;
     *count = 0;
-    while (is_little_endian() && *count < max && end - at > USUAL_BYTES_MAX) {
-        const char *behind = read_usual(at, &values[*count]);
-        if (!behind || *behind != ',')
-            break;
-        at = behind + 1;
-        if (*at == ' ')
-            at++;
-        (*count)++;
-    }
+    do {
+        size_t room = max - *count < USUAL_BATCH ? max - *count : USUAL_BATCH;
+        const char *behind;
+        found = kernels->decimals(at, end, decimals, room, &behind);
+        for (size_t i = 0; i < found; i++) {
+            const struct kernel_decimal *decimal = &decimals[i];
+            /* 0 is none of the values that are rounded here, but exact. */
+            double wide = (double)decimal->digits / powers_of_ten[decimal->places];
+            if (decimal->digits == 0)
+                values[*count] = decimal->is_negative ? -0.0f : 0.0f;
+            else if (!round_to_f32(wide, decimal->is_negative, &values[*count]))
+                return at + decimal->begin;
+            (*count)++;
+        }
+        at = behind;
+    } while (found == USUAL_BATCH && *count < max);
     return at;
 }
 

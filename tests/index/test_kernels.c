@@ -4,6 +4,7 @@
 #include "tests/support/run_suite.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -345,6 +346,53 @@ START_TEST(takes_the_best_set_by_itself) {
 }
 END_TEST
 
+/* ---- Text ----------------------------------------------------------------------------------- */
+
+/* Many texts of many forms, from memory of their very length, against strtod(). */
+START_TEST(decimals_are_those_of_strtod) {
+    enum {
+        TEXT_BYTES = 700,
+        FOUND_MAX = 200
+    };
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    if (!kernels)
+        return;
+    srand(7);
+    for (int round = 0; round < 2000; round++) {
+        char list[TEXT_BYTES + 64], *text = malloc(TEXT_BYTES);
+        struct kernel_decimal found[FOUND_MAX];
+        const char *behind;
+        size_t used = 0, max = 1 + (size_t)rand() % FOUND_MAX;
+        while (used < TEXT_BYTES)
+            used +=
+                (size_t)sprintf(list + used, "%s%.*f,%s", rand() % 2 ? "-" : "", 1 + rand() % 18,
+                                uniform() * (rand() % 2 ? 0.9 : 9.4), rand() % 2 ? " " : "");
+        if (round % 2)
+            list[rand() % TEXT_BYTES] = "x],.e- \0"[rand() % 8];
+        memcpy(text, list, TEXT_BYTES);
+        list[TEXT_BYTES] = '\0';
+        size_t count = kernels->decimals(text, text + TEXT_BYTES, found, max, &behind);
+        const char *at = text;
+        for (size_t i = 0; i < count; i++) {
+            const struct kernel_decimal *decimal = &found[i];
+            ck_assert_ptr_eq(text + decimal->begin, at + (*at == ' '));
+            char *end;
+            double expected = strtod(list + decimal->begin, &end);
+            double value = (double)decimal->digits / pow(10, decimal->places);
+            ck_assert_int_eq(*end, ',');
+            ck_assert_int_eq(signbit(expected) != 0, decimal->is_negative);
+            ck_assert(fabs(fabs(expected) - value) <= 1e-15 * value);
+            at = text + (end - list) + 1;
+        }
+        ck_assert_ptr_eq(at, behind);
+        /* It stopped for a reason. */
+        bool is_near_end = text + TEXT_BYTES - behind <= KERNELS_DECIMAL_MARGIN;
+        ck_assert(count == max || is_near_end || round % 2);
+        free(text);
+    }
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("kernels");
     TCase *tcase = tcase_create("kernels");
@@ -359,6 +407,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, values_beyond_f32_have_no_sums, 0, NAMES);
     tcase_add_loop_test(tcase, does_not_overflow_at_65536_dimensions, 0, NAMES);
     tcase_add_loop_test(tcase, takes_the_set_that_the_environment_forces, 0, NAMES);
+    tcase_add_loop_test(tcase, decimals_are_those_of_strtod, 0, NAMES);
     tcase_add_test(tcase, takes_the_best_set_by_itself);
     suite_add_tcase(suite, tcase);
     return suite;

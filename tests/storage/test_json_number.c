@@ -266,8 +266,7 @@ static size_t check_list(const char *list) {
             if (memcmp(&values[i], &expected, sizeof(expected)) != 0)
                 ck_abort_msg("%.30s: %a, not %a", list + (at - text), (double)values[i],
                              (double)expected);
-            at = memchr(at, ',', (size_t)(end - at));
-            at += at[1] == ' ' ? 2 : 1;
+            at = (const char *)memchr(at, ',', (size_t)(end - at)) + 1;
         }
         ck_assert_ptr_eq(at, behind);
         if (count > 0)
@@ -300,7 +299,7 @@ START_TEST(lists_of_usual_numbers_are_read_at_once) {
     static const char *const forms[] = {"%.6f", "%.8f", "%.9f", "%.15f", "%.17f", "%.18f"};
     enum {
         COUNT_EACH = 10000,
-        OTHERS_MAX = 60
+        OTHERS_MAX = 40 /* in the last bytes, and what is hard to round */
     };
     static char list[COUNT_EACH * 32];
     for (size_t form = 0; form < (size_t)COUNT(forms); form++) {
@@ -330,8 +329,6 @@ static const char *const unusual[] = {
     "12.5,",
     "1,",
     "-,",
-    "0.0,",
-    "-0.0,",
     "1.5]",
     "1.5;",
     "x.5,",
@@ -344,15 +341,16 @@ static const char *const unusual[] = {
 };
 
 START_TEST(a_list_is_left_at_what_is_not_usual) {
-    char list[128];
+    char list[256];
     float values[4];
     size_t count;
-    snprintf(list, sizeof(list), "0.25, %s0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5",
-             unusual[_i]);
-    const char *behind = json_number_read_usual(list, list + 80, values, 4, &count);
+    memset(list, ',', sizeof(list));
+    int length = snprintf(list, sizeof(list), "0.25, %s", unusual[_i]);
+    memcpy(list + length + 1, "0.5,0.5", strlen("0.5,0.5"));
+    const char *behind = json_number_read_usual(list, list + sizeof(list), values, 4, &count);
     ck_assert_uint_eq(count, 1);
     ck_assert_float_eq(values[0], 0.25f);
-    ck_assert_ptr_eq(behind, list + 6);
+    ck_assert_ptr_eq(behind, list + strlen("0.25,"));
 }
 END_TEST
 

@@ -64,7 +64,7 @@ void api_error_answer(struct api_call *call, enum status status, const char *mes
     json_write_bytes(&writer, text, length);
     json_write_close(&writer, '}');
     json_write_key(&writer, "time");
-    json_write_f64(&writer, call_seconds(call));
+    json_write_billionths(&writer, call_ns(call));
     json_write_close(&writer, '}');
     bool is_written = json_writer_finish(&writer) == STATUS_OK;
     call->answer = (struct api_answer){

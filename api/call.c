@@ -13,9 +13,9 @@ static uint64_t monotonic_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-double call_seconds(const struct api_call *call) {
+uint64_t call_ns(const struct api_call *call) {
     uint64_t now = monotonic_ns();
-    return now > call->started_ns ? (double)(now - call->started_ns) / 1e9 : 0.0;
+    return now > call->started_ns ? now - call->started_ns : 0;
 }
 
 const char *call_collection_name(const struct api_call *call) {
@@ -38,7 +38,7 @@ void call_begin_result(struct api_call *call, struct json_writer *writer) {
 enum status call_end_result(struct api_call *call, struct json_writer *writer) {
     json_write_key_string(writer, "status", "ok");
     json_write_key(writer, "time");
-    json_write_f64(writer, call_seconds(call));
+    json_write_billionths(writer, call_ns(call));
     json_write_close(writer, '}');
     return call_end_plain(call, writer, CALL_JSON);
 }

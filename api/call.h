@@ -17,8 +17,8 @@ struct api {
     uint64_t id;        /* of this process, for telemetry */
 };
 
-/* Seconds since the call began, for "time" in the envelope. */
-double call_seconds(const struct api_call *call);
+/* Nanoseconds since the call began, for "time" in the envelope. */
+uint64_t call_ns(const struct api_call *call);
 
 /* The name of the collection that the path names. */
 const char *call_collection_name(const struct api_call *call);

@@ -6,6 +6,13 @@
 
 /* ---- What is asked for ----------------------------------------------------------------------- */
 
+/* True if the text that comes next is longer than any id, however that is written. */
+static bool is_too_long_for_id(const struct json_reader *reader) {
+    const size_t written_max = 2 + 6 * (size_t)POINT_ID_TEXT_MAX; /* each byte as \u0000 */
+    size_t left = (size_t)(reader->end - reader->at);
+    return left > written_max && !memchr(reader->at + 1, '"', written_max - 1);
+}
+
 /* A text may be an id or the base64 of a vector. */
 static enum status read_text_target(struct json_reader *reader, struct query_target *target) {
     const char *start;
@@ -15,6 +22,10 @@ static enum status read_text_target(struct json_reader *reader, struct query_tar
     struct point_id *id = &target->id;
     (void)json_reader_peek(reader);
     start = reader->at;
+    if (is_too_long_for_id(reader)) {
+        target->kind = QUERY_TARGET_VECTOR;
+        return point_json_vector.read(reader, &target->vector);
+    }
     enum status status = point_json_id.read(reader, id);
     bool is_id = status == STATUS_OK;
     if (status == STATUS_NO_MEMORY || (is_id && id->kind == POINT_ID_UUID)) {

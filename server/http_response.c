@@ -1,8 +1,10 @@
 #include "server/http_response.h"
 
 #include <assert.h>
-#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 static const struct {
     unsigned http_status;
@@ -42,33 +44,60 @@ const char *http_response_reason(unsigned http_status) {
     return "Unknown";
 }
 
+enum {
+    DATE_BYTES = 29, /* of an IMF-fixdate */
+    DIGITS_MAX = 20, /* of a u64 */
+};
+
 struct head_text {
     char *out;
     size_t length;
 };
 
-static void add(struct head_text *text, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+static void add_bytes(struct head_text *text, const char *bytes, size_t length) {
+    assert(length < HTTP_RESPONSE_HEAD_MAX - text->length);
+    memcpy(text->out + text->length, bytes, length);
+    text->length += length;
+}
 
-static void add(struct head_text *text, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    int written = vsnprintf(text->out + text->length, HTTP_RESPONSE_HEAD_MAX - text->length, format,
-                            arguments);
-    va_end(arguments);
-    assert(written >= 0 && (size_t)written < HTTP_RESPONSE_HEAD_MAX - text->length);
-    text->length += (size_t)written;
+static void add(struct head_text *text, const char *more) {
+    add_bytes(text, more, strlen(more));
+}
+
+static void add_number(struct head_text *text, uint64_t number) {
+    char digits[DIGITS_MAX], *end = digits + sizeof(digits), *first = end;
+    do {
+        *--first = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    add_bytes(text, first, (size_t)(end - first));
 }
 
 /* IMF-fixdate; strftime would follow the locale. */
-static void add_date(struct head_text *text, time_t now) {
+static void write_date(time_t now, char out[DATE_BYTES + 1]) {
     static const char days[] = "SunMonTueWedThuFriSat";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     struct tm utc;
     gmtime_r(&now, &utc);
-    add(text, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", days + utc.tm_wday * 3,
-        utc.tm_mday, months + utc.tm_mon * 3, utc.tm_year + 1900, utc.tm_hour, utc.tm_min,
-        utc.tm_sec);
+    int length = snprintf(out, DATE_BYTES + 1, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
+                          days + utc.tm_wday * 3, utc.tm_mday, months + utc.tm_mon * 3,
+                          utc.tm_year + 1900, utc.tm_hour, utc.tm_min, utc.tm_sec);
+    assert(length == DATE_BYTES);
+}
+
+/* Each thread keeps the text of the last second that it was asked for. */
+static void add_date(struct head_text *text, time_t now) {
+    static _Thread_local struct {
+        time_t second;
+        char text[DATE_BYTES + 1];
+    } last;
+    if (last.text[0] == '\0' || last.second != now) {
+        write_date(now, last.text);
+        last.second = now;
+    }
+    add(text, "Date: ");
+    add_bytes(text, last.text, DATE_BYTES);
+    add(text, "\r\n");
 }
 
 static void add_cors(struct head_text *text, bool is_preflight) {
@@ -83,21 +112,35 @@ static void add_cors(struct head_text *text, bool is_preflight) {
     }
 }
 
+static void add_field(struct head_text *text, const char *name, const char *value) {
+    add(text, name);
+    add(text, value);
+    add(text, "\r\n");
+}
+
+static void add_figure(struct head_text *text, const char *name, uint64_t value) {
+    add(text, name);
+    add_number(text, value);
+    add(text, "\r\n");
+}
+
 size_t http_response_write_head(const struct http_response *response,
                                 char out[HTTP_RESPONSE_HEAD_MAX]) {
     struct head_text text = {.out = out};
-    add(&text, "HTTP/1.1 %u %s\r\n", response->http_status,
-        http_response_reason(response->http_status));
+    add(&text, "HTTP/1.1 ");
+    add_number(&text, response->http_status);
+    add_field(&text, " ", http_response_reason(response->http_status));
     add_date(&text, response->now);
-    if (response->content_type)
-        add(&text, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n",
-            response->content_type);
+    if (response->content_type) {
+        add_field(&text, "Content-Type: ", response->content_type);
+        add(&text, "X-Content-Type-Options: nosniff\r\n");
+    }
     if (response->http_status != 204) /* which has no body by definition */
-        add(&text, "Content-Length: %zu\r\n", response->length);
+        add_figure(&text, "Content-Length: ", response->length);
     if (response->retry_after_s > 0)
-        add(&text, "Retry-After: %u\r\n", response->retry_after_s);
+        add_figure(&text, "Retry-After: ", response->retry_after_s);
     if (response->allow && response->allow[0] != '\0')
-        add(&text, "Allow: %s\r\n", response->allow);
+        add_field(&text, "Allow: ", response->allow);
     if (response->http_status == 401)
         add(&text, "WWW-Authenticate: Bearer\r\n");
     if (response->has_cors)
@@ -107,5 +150,6 @@ size_t http_response_write_head(const struct http_response *response,
     else if (response->is_http_1_0)
         add(&text, "Connection: keep-alive\r\n");
     add(&text, "\r\n");
+    out[text.length] = '\0';
     return text.length;
 }

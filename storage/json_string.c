@@ -109,6 +109,23 @@ static bool has_special(uint64_t bytes) {
     return ((bytes | (bytes - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops) != 0;
 }
 
+static bool is_plain(char c) {
+    return c >= 0x20 && (signed char)c >= 0 && c != '"' && c != '\\';
+}
+
+size_t json_string_plain(const char *at, const char *end) {
+    const char *start = at;
+    uint64_t bytes;
+    for (; end - at >= 8; at += 8) {
+        memcpy(&bytes, at, sizeof(bytes));
+        if (has_special(bytes))
+            break;
+    }
+    while (at < end && is_plain(*at))
+        at++;
+    return (size_t)(at - start);
+}
+
 const char *json_string_end(const char *at, const char *end, bool *has_escapes, const char **bad,
                             const char **reason) {
     *has_escapes = false;

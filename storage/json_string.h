@@ -19,6 +19,10 @@ const char *json_string_end(const char *at, const char *end, bool *has_escapes, 
  * escape never decodes to more than it is written with. Returns the decoded length. */
 size_t json_string_decode(const char *at, const char *end, char *out);
 
+/* How many bytes from `at` on stand for themselves in a string: ASCII without quotes, backslashes
+ * and control characters. */
+size_t json_string_plain(const char *at, const char *end);
+
 /* The length of the UTF-8 sequence at `at`, 0 if there is no valid one. */
 size_t json_string_utf8(const char *at, const char *end);
 

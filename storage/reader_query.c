@@ -144,17 +144,23 @@ static void add_hit(struct query_hits *hits, struct query_hit hit) {
     hits->hits[at] = hit;
 }
 
-/* The row of a hit; its vector must be of the same life of the slot. */
+/* The row of a hit. Its vector, which owner_vector has lent and checked, must be of the same life
+ * of the slot. */
 static enum status fetch_row(struct query_run *run, uint32_t slot, struct stored_row *row) {
-    const float *values;
+    struct reader *reader = run->reader;
+    uint64_t born = 0;
     bool is_found;
-    enum status status = point_rows_get(&run->reader->rows, slot, row, &is_found, run->error);
+    enum status status = point_rows_get(&reader->rows, slot, row, &is_found, run->error);
     if (status == STATUS_OK && !is_found)
         return error_set(run->error, STATUS_CORRUPT,
                          "Stored data is corrupt: the row of a visible slot is missing");
-    return status == STATUS_OK
-               ? reader_read_vector(run->reader, run->vector, row, &values, run->error)
-               : status;
+    if (status == STATUS_OK)
+        status =
+            vector_blocks_born(reader->rows.txn, reader->rows.dbis[COLLECTION_DBI_VECTORS],
+                               &run->vector->layout, slot, reader_cache(reader), &born, run->error);
+    if (status == STATUS_OK && born != row->born)
+        return error_set(run->error, STATUS_CORRUPT, "Stored data is corrupt: an old vector");
+    return status;
 }
 
 /* Rows of the hits between offset and limit that are near enough. */

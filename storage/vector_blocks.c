@@ -59,9 +59,10 @@ static int find_cached(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *la
     return code;
 }
 
-enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                               uint32_t slot, struct vector_cache *cache, const float **vector,
-                               uint64_t *born, struct error *error) {
+/* The slot's entry, unchecked. */
+static enum status find_entry(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
+                              uint32_t slot, struct vector_cache *cache, const uint8_t **entry,
+                              struct error *error) {
     MDB_val value;
     int code = find_cached(txn, dbi, layout, slot / layout->capacity, cache, &value);
     if (code != 0 && code != MDB_NOTFOUND)
@@ -69,7 +70,27 @@ enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_la
     size_t offset = (size_t)(slot % layout->capacity) * layout->stride;
     if (code == MDB_NOTFOUND || value.mv_size < offset + layout->stride)
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a vector is missing");
-    const uint8_t *entry = (const uint8_t *)value.mv_data + offset;
+    *entry = (const uint8_t *)value.mv_data + offset;
+    return STATUS_OK;
+}
+
+enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
+                               uint32_t slot, struct vector_cache *cache, uint64_t *born,
+                               struct error *error) {
+    const uint8_t *entry;
+    enum status status = find_entry(txn, dbi, layout, slot, cache, &entry, error);
+    if (status == STATUS_OK)
+        *born = row_get_u64(entry);
+    return status;
+}
+
+enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
+                               uint32_t slot, struct vector_cache *cache, const float **vector,
+                               uint64_t *born, struct error *error) {
+    const uint8_t *entry;
+    enum status status = find_entry(txn, dbi, layout, slot, cache, &entry, error);
+    if (status != STATUS_OK)
+        return status;
     const uint8_t *numbers = entry + ROW_VECTOR_HEADER_BYTES;
     *born = row_get_u64(entry);
     if (*born == 0 || (uintptr_t)numbers % sizeof(float) != 0 ||

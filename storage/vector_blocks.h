@@ -42,6 +42,13 @@ MUST_CHECK enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi,
                                           struct vector_cache *cache, const float **vector,
                                           uint64_t *born, struct error *error);
 
+/* Which life of the slot its entry belongs to, without its numbers and so without the checksum,
+ * which covers both: for who has been lent the vector in this transaction. */
+MUST_CHECK enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi,
+                                          const struct vector_layout *layout, uint32_t slot,
+                                          struct vector_cache *cache, uint64_t *born,
+                                          struct error *error);
+
 /* ---- Writing ----------------------------------------------------------------------------------
  */
 

@@ -145,6 +145,27 @@ START_TEST(doubles_read_back) {
 }
 END_TEST
 
+START_TEST(whole_numbers_are_written_in_full) {
+    json_write_u64(&writer, 0);
+    json_write_u64(&writer, 10);
+    json_write_u64(&writer, UINT64_MAX);
+    json_write_i64(&writer, INT64_MIN);
+    json_write_i64(&writer, -1);
+    json_write_i64(&writer, INT64_MAX);
+    assert_written("0,10,18446744073709551615,-9223372036854775808,-1,9223372036854775807");
+}
+END_TEST
+
+START_TEST(billionths_end_without_zeros) {
+    json_write_billionths(&writer, 0);
+    json_write_billionths(&writer, 1);
+    json_write_billionths(&writer, 52837000);
+    json_write_billionths(&writer, 12000000000);
+    json_write_billionths(&writer, UINT64_MAX);
+    assert_written("0.0,0.000000001,0.052837,12.0,18446744073.709551615");
+}
+END_TEST
+
 START_TEST(what_is_not_finite_is_null) {
     const float values[] = {NAN, INFINITY, 1.0f, -INFINITY};
     json_write_floats(&writer, values, 4);
@@ -185,6 +206,8 @@ static const struct {
     {"a\"b\\c", 5, "\"a\\\"b\\\\c\""},
     {"\n\t\r\b\f\x01\x1f", 7, "\"\\n\\t\\r\\b\\f\\u0001\\u001f\""},
     {"a\0b", 3, "\"a\\u0000b\""},
+    {"plain for long, then \"not\" \x7f", 28, "\"plain for long, then \\\"not\\\" \x7f\""},
+    {"eight of\xc3\xa9 and \\ eight", 22, "\"eight of\xc3\xa9 and \\\\ eight\""},
     {"\xc3\xa9\x7f", 3, "\"\xc3\xa9\x7f\""},
     {"a\xff\xc3", 3, "\"a\xef\xbf\xbd\xef\xbf\xbd\""},
     {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
@@ -237,6 +260,8 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, floats_at_every_exponent_read_back);
     tcase_add_loop_test(tcase, floats_have_their_usual_form, 0, COUNT_OF(floats));
     tcase_add_test(tcase, doubles_read_back);
+    tcase_add_test(tcase, whole_numbers_are_written_in_full);
+    tcase_add_test(tcase, billionths_end_without_zeros);
     tcase_add_test(tcase, what_is_not_finite_is_null);
     tcase_add_test(tcase, commas_stand_between_members_and_nowhere_else);
     tcase_add_loop_test(tcase, strings_are_escaped_and_always_utf8, 0, COUNT_OF(strings));

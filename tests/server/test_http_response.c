@@ -23,6 +23,23 @@ START_TEST(writes_status_date_type_and_length) {
 }
 END_TEST
 
+START_TEST(the_date_follows_the_clock_forth_and_back) {
+    static const struct {
+        time_t now;
+        const char *date;
+    } moments[] = {
+        {0, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"},
+        {784111777, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
+        {784111778, "Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"},
+        {784111777, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
+    };
+    for (size_t i = 0; i < sizeof(moments) / sizeof(moments[0]); i++) {
+        write_head(&(struct http_response){.http_status = 200, .now = moments[i].now});
+        ck_assert_msg(strstr(head, moments[i].date) != NULL, "%s", head);
+    }
+}
+END_TEST
+
 static const struct {
     struct http_response response;
     const char *has, *lacks;
@@ -82,6 +99,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("http_response");
     TCase *tests = tcase_create("all");
     tcase_add_test(tests, writes_status_date_type_and_length);
+    tcase_add_test(tests, the_date_follows_the_clock_forth_and_back);
     tcase_add_loop_test(tests, writes_what_belongs_to_the_answer_and_nothing_else, 0,
                         (int)(sizeof(rows) / sizeof(rows[0])));
     tcase_add_test(tests, the_longest_head_fits);

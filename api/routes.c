@@ -109,8 +109,7 @@ static bool pattern_matches(const char *pattern, const struct segments *segments
     arguments->count = 0;
     while (*pattern) {
         pattern++; /* the slash */
-        size_t length = strcspn(pattern, "/");
-        if (length == 0)
+        if (*pattern == '\0')
             break; /* "/" alone */
         if (i == segments->count)
             return false;
@@ -118,10 +117,16 @@ static bool pattern_matches(const char *pattern, const struct segments *segments
         if (*pattern == '{') {
             assert(arguments->count < ROUTE_ARGUMENTS_MAX);
             arguments->values[arguments->count++] = value;
-        } else if (strncmp(pattern, value, length) != 0 || value[length] != '\0') {
-            return false;
+            pattern = strchrnul(pattern, '/');
+            continue;
         }
-        pattern += length;
+        /* Byte by byte: segments are shorter than what a call of strcspn() sets up. */
+        while (*pattern != '\0' && *pattern != '/' && *pattern == *value) {
+            pattern++;
+            value++;
+        }
+        if (*value != '\0' || (*pattern != '\0' && *pattern != '/'))
+            return false;
     }
     return i == segments->count;
 }

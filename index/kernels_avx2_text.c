@@ -42,8 +42,9 @@ static inline bool read_digits(const char *at, unsigned count, uint64_t *value) 
     __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi32(1 << 16 | 100));
     __m128i eights =
         _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(1 << 16 | 10000));
-    uint64_t both = (uint64_t)_mm_cvtsi128_si64(eights);
-    *value = (both & UINT32_MAX) * 100000000 + (both >> 32);
+    __m128i sixteen = _mm_add_epi64(_mm_mul_epu32(eights, _mm_set1_epi64x(100000000)),
+                                    _mm_srli_epi64(eights, 32));
+    *value = (uint64_t)_mm_cvtsi128_si64(sixteen);
     return true;
 }
 

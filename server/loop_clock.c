@@ -7,19 +7,20 @@
 #include <unistd.h>
 
 enum {
-    ASK_OVER_NS = 1000000,
+    ASK_NS = 1000000, /* how old an answer may be, and how long a callback that asks takes */
 };
 
-static uint64_t read_clock(clockid_t id) {
+static uint64_t now_ns(void) {
     struct timespec now;
-    clock_gettime(id, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* Returns how long the thread waited for a core since the last call. */
-static uint64_t take_wait(struct loop_clock *clock) {
+static uint64_t take_wait(struct loop_clock *clock, uint64_t now) {
     char text[128];
     unsigned long long ran, waited;
+    clock->asked_ns = now;
     if (clock->schedstat_fd < 0)
         return 0;
     ssize_t length = pread(clock->schedstat_fd, text, sizeof(text) - 1, 0);
@@ -43,7 +44,7 @@ void loop_clock_init(struct loop_clock *clock) {
     *clock = (struct loop_clock){.schedstat_fd = -1};
     snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", (int)gettid());
     clock->schedstat_fd = open(path, O_RDONLY | O_CLOEXEC);
-    (void)take_wait(clock);
+    (void)take_wait(clock, now_ns());
 }
 
 void loop_clock_close(struct loop_clock *clock) {
@@ -55,28 +56,23 @@ void loop_clock_close(struct loop_clock *clock) {
 void loop_clock_enter(struct loop_clock *clock) {
     if (clock->depth++ > 0)
         return;
-    clock->wall_ns = read_clock(CLOCK_MONOTONIC);
-    clock->cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    clock->wall_ns = now_ns();
+    if (clock->wall_ns - clock->asked_ns > ASK_NS)
+        (void)take_wait(clock, clock->wall_ns);
 }
 
 void loop_clock_leave(struct loop_clock *clock) {
     assert(clock->depth > 0);
     if (--clock->depth > 0)
         return;
-    uint64_t wall = read_clock(CLOCK_MONOTONIC) - clock->wall_ns;
+    uint64_t now = now_ns(), wall = now - clock->wall_ns;
     uint64_t count = atomic_load_explicit(&clock->callbacks, memory_order_relaxed);
     atomic_store_explicit(&clock->callbacks, count + 1, memory_order_relaxed);
     uint64_t own = wall;
-    if (wall > ASK_OVER_NS) {
-        uint64_t cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - clock->cpu_ns;
-        uint64_t off_cpu = wall > cpu ? wall - cpu : 0;
-        uint64_t waited = take_wait(clock);
-        own -= waited < off_cpu ? waited : off_cpu;
+    if (wall > ASK_NS) {
+        uint64_t waited = take_wait(clock, now);
+        own -= waited < wall ? waited : wall;
     }
     raise_to(&clock->longest_ns, own);
     raise_to(&clock->longest_wall_ns, wall);
-}
-
-void loop_clock_tick(struct loop_clock *clock) {
-    (void)take_wait(clock);
 }

@@ -167,7 +167,6 @@ static void on_signal(uv_signal_t *handle, int number) {
 static void on_tick(uv_timer_t *handle) {
     struct server *server = handle->data;
     struct timer_entry *timer;
-    loop_clock_tick(&server->clock);
     loop_clock_enter(&server->clock);
     while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
         connection_expire(timer);

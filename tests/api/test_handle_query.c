@@ -344,6 +344,29 @@ START_TEST(a_text_is_a_vector_only_where_it_has_the_dimension) {
 }
 END_TEST
 
+/* A vector of so many numbers is longer than any id, and not asked whether it is one. */
+START_TEST(a_long_text_is_a_vector_or_nothing) {
+    enum {
+        TEXT_BYTES = 768 / 3 * 16
+    };
+    static char text[TEXT_BYTES + 1], body[TEXT_BYTES + 256];
+    session_step(&session,
+                 &(struct step){"PUT /collections/x",
+                                "{\"vectors\":{\"size\":768,\"distance\":\"Dot\"}}", 200, NULL});
+    for (size_t i = 0; i < TEXT_BYTES; i += 16)
+        memcpy(text + i, "AACAPwAAgD8AAIA/", 16); /* 1, 1, 1 */
+    snprintf(body, sizeof(body), "{\"points\":[{\"id\":7,\"vector\":\"%s\"}]}", text);
+    session_step(&session, &(struct step){"PUT /collections/x/points?wait=true", body, 200, NULL});
+    snprintf(body, sizeof(body), "{\"query\":\"%s\"}", text);
+    session_step(&session,
+                 &(struct step){QUERY, body, 200,
+                                OK("{\"points\":[{\"id\":7,\"version\":1,\"score\":768.0}]}")});
+    text[TEXT_BYTES / 2] = '!';
+    snprintf(body, sizeof(body), "{\"query\":\"%s\"}", text);
+    session_step(&session, &(struct step){QUERY, body, 400, "query: expected numbers, or base64"});
+}
+END_TEST
+
 #define COUNT_OF(list) ((int)(sizeof(list) / sizeof((list)[0])))
 
 Suite *test_suite(void) {
@@ -360,6 +383,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, a_wrong_query_is_refused_and_says_why, 0, COUNT_OF(refused));
     tcase_add_test(tcase, a_cosine_query_is_normalised);
     tcase_add_test(tcase, a_text_is_a_vector_only_where_it_has_the_dimension);
+    tcase_add_test(tcase, a_long_text_is_a_vector_or_nothing);
     suite_add_tcase(suite, tcase);
     return suite;
 }

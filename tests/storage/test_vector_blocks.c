@@ -112,6 +112,13 @@ START_TEST(a_changed_bit_of_an_entry_is_noticed) {
         ck_assert_int_eq(vector_blocks_read(txn, env.dbi, &layout, 2, 5, NULL, &read, NULL),
                          STATUS_OK);
     }
+    uint64_t born = 0;
+    ck_assert_int_eq(vector_blocks_born(txn, env.dbi, &layout, 2, NULL, &born, NULL), STATUS_OK);
+    ck_assert_uint_eq(born, 5);
+    ck_assert_int_eq(vector_blocks_born(txn, env.dbi, &layout, 1, NULL, &born, NULL), STATUS_OK);
+    ck_assert_uint_eq(born, 0); /* an empty entry */
+    ck_assert_int_eq(vector_blocks_born(txn, env.dbi, &layout, layout.capacity, NULL, &born, NULL),
+                     STATUS_CORRUPT);
     mdb_txn_abort(txn);
     posting_env_close(&env);
     vector_blocks_batch_free(&batch);

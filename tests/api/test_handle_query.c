@@ -351,19 +351,21 @@ START_TEST(a_long_text_is_a_vector_or_nothing) {
     };
     static char text[TEXT_BYTES + 1], body[TEXT_BYTES + 256];
     session_step(&session,
-                 &(struct step){"PUT /collections/x",
+                 &(struct step){"PUT /collections/long",
                                 "{\"vectors\":{\"size\":768,\"distance\":\"Dot\"}}", 200, NULL});
     for (size_t i = 0; i < TEXT_BYTES; i += 16)
         memcpy(text + i, "AACAPwAAgD8AAIA/", 16); /* 1, 1, 1 */
     snprintf(body, sizeof(body), "{\"points\":[{\"id\":7,\"vector\":\"%s\"}]}", text);
-    session_step(&session, &(struct step){"PUT /collections/x/points?wait=true", body, 200, NULL});
+    session_step(&session,
+                 &(struct step){"PUT /collections/long/points?wait=true", body, 200, NULL});
     snprintf(body, sizeof(body), "{\"query\":\"%s\"}", text);
     session_step(&session,
-                 &(struct step){QUERY, body, 200,
+                 &(struct step){"POST /collections/long/points/query", body, 200,
                                 OK("{\"points\":[{\"id\":7,\"version\":1,\"score\":768.0}]}")});
     text[TEXT_BYTES / 2] = '!';
     snprintf(body, sizeof(body), "{\"query\":\"%s\"}", text);
-    session_step(&session, &(struct step){QUERY, body, 400, "query: expected numbers, or base64"});
+    session_step(&session, &(struct step){"POST /collections/long/points/query", body, 400,
+                                          "query: expected numbers, or base64"});
 }
 END_TEST
 

@@ -209,10 +209,15 @@ class Bench:
 
     def fresh(self, collection):
         stream = Stream(collection, self.scale.stream_s)
+        before = cpu_by_thread(collection.server.pid)
         found = stream.run()
+        settle(collection.server)  # what was not linked in time counts, too
+        cpu = cpu_difference(before, cpu_by_thread(collection.server.pid), stream.requests * STREAM_BATCH)
+        found |= {"builder_us": cpu.get("builder", 0), "cpu_us": sum(cpu.values())}
         print(f"\n{collection.name}: {found['rate']:.0f} points/s stream in; from sending an upsert to finding it by an indexed_only search, "
               f"s: p50 {found['p50_s']:.3f} p99 {found['p99_s']:.3f} max {found['max_s']:.3f} (< 2); {found['probes']} looked for, "
-              f"{found['lost']} never found; upserts p99 {found['upsert_p99_s']:.3f} s; most waiting {found['waiting_max']}", flush=True)
+              f"{found['lost']} never found; upserts p99 {found['upsert_p99_s']:.3f} s; most waiting {found['waiting_max']}; CPU a point "
+              f"{found['cpu_us']:.0f} us, of it builders {found['builder_us']:.0f}", flush=True)
         self.lines.append({"kind": "http-fresh", "set": collection.name, "n": len(collection.rows), "dim": collection.dimension,
                            "engine": "nigh", **{part: round(value, 4) for part, value in found.items()}})
 

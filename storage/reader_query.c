@@ -14,6 +14,7 @@ enum {
     QUERY_VERIFICATIONS = 4096, /* rows a filtered walk of the graph asks about, in about */
     SAMPLE_ROWS = 64,           /* looked at to guess how many candidates match */
     FEW_ROWS = 1024,            /* so few are scanned whatever the guess */
+    ROWS_TOGETHER = 16,         /* of hits, looked for before one is read */
 };
 
 /* What the index's questions need; failures are kept here, since answers cannot carry them. */
@@ -146,14 +147,14 @@ static void add_hit(struct query_hits *hits, struct query_hit hit) {
 
 /* The row of a hit. Its vector, which owner_vector has lent and checked, must be of the same life
  * of the slot. */
-static enum status fetch_row(struct query_run *run, uint32_t slot, struct stored_row *row) {
+static enum status read_row(struct query_run *run, uint32_t slot, const MDB_val *value,
+                            struct stored_row *row) {
     struct reader *reader = run->reader;
     uint64_t born = 0;
-    bool is_found;
-    enum status status = point_rows_get(&reader->rows, slot, row, &is_found, run->error);
-    if (status == STATUS_OK && !is_found)
+    if (!value->mv_data)
         return error_set(run->error, STATUS_CORRUPT,
                          "Stored data is corrupt: the row of a visible slot is missing");
+    enum status status = row_keys_read_row(slot, value, row, run->error);
     if (status == STATUS_OK)
         status =
             vector_blocks_born(reader->rows.txn, reader->rows.dbis[COLLECTION_DBI_VECTORS],
@@ -163,11 +164,32 @@ static enum status fetch_row(struct query_run *run, uint32_t slot, struct stored
     return status;
 }
 
+/* Rows of hits that are to be returned; count is at most ROWS_TOGETHER. All are looked for before
+ * the first is read: what a row costs is waiting for memory, and so they wait together. */
+static enum status fetch_together(struct query_run *run, const struct hit *found, size_t count,
+                                  struct query_hits *hits) {
+    MDB_val values[ROWS_TOGETHER];
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = point_rows_locate(&run->reader->rows, found[i].slot, &values[i], run->error);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        struct stored_row row;
+        float score = distance_score(run->vector->distance, found[i].distance);
+        status = read_row(run, found[i].slot, &values[i], &row);
+        if (status == STATUS_OK)
+            add_hit(hits, (struct query_hit){.row = reader_point_row(&row), .score = score});
+    }
+    return status;
+}
+
 /* Rows of the hits between offset and limit that are near enough. */
 static enum status fetch_rows(struct query_run *run, const struct index_answer *answer,
                               uint32_t own, struct query_hits *hits) {
     const struct query *query = run->query;
+    struct hit found[ROWS_TOGETHER];
+    size_t count = 0;
     uint64_t skipped = 0;
+    enum status status = STATUS_OK;
     reader_enter_stage(run->reader, STAGE_rows);
     hits->hits = arena_alloc(run->reader->options.arena,
                              (answer->count > query->limit ? (size_t)query->limit : answer->count) *
@@ -175,23 +197,24 @@ static enum status fetch_rows(struct query_run *run, const struct index_answer *
                                  1);
     if (!hits->hits)
         return error_set(run->error, STATUS_NO_MEMORY, "the request needs too much memory");
-    for (size_t i = 0; i < answer->count && hits->count < query->limit; i++) {
-        float score = distance_score(run->vector->distance, answer->hits[i].distance);
+    for (size_t i = 0; status == STATUS_OK && i < answer->count; i++) {
         if (answer->hits[i].slot == own)
             continue;
-        if (!passes_threshold(run, score))
+        if (!passes_threshold(run, distance_score(run->vector->distance, answer->hits[i].distance)))
             break; /* the rest is farther */
         if (skipped < query->offset) {
             skipped++;
             continue;
         }
-        struct stored_row row;
-        enum status status = fetch_row(run, answer->hits[i].slot, &row);
-        if (status != STATUS_OK)
-            return status;
-        add_hit(hits, (struct query_hit){.row = reader_point_row(&row), .score = score});
+        if (hits->count + count == query->limit)
+            break;
+        found[count++] = answer->hits[i];
+        if (count == ROWS_TOGETHER) {
+            status = fetch_together(run, found, count, hits);
+            count = 0;
+        }
     }
-    return STATUS_OK;
+    return status == STATUS_OK ? fetch_together(run, found, count, hits) : status;
 }
 
 static enum status search(struct query_run *run, const float *values, uint32_t own,

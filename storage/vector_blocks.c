@@ -77,9 +77,9 @@ static enum status find_entry(MDB_txn *txn, MDB_dbi dbi, const struct vector_lay
 enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
                                uint32_t slot, struct vector_cache *cache, uint64_t *born,
                                struct error *error) {
-    const uint8_t *entry;
+    const uint8_t *entry = NULL;
     enum status status = find_entry(txn, dbi, layout, slot, cache, &entry, error);
-    if (status == STATUS_OK)
+    if (entry)
         *born = row_get_u64(entry);
     return status;
 }
@@ -87,9 +87,9 @@ enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi, const struct vector_la
 enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
                                uint32_t slot, struct vector_cache *cache, const float **vector,
                                uint64_t *born, struct error *error) {
-    const uint8_t *entry;
+    const uint8_t *entry = NULL;
     enum status status = find_entry(txn, dbi, layout, slot, cache, &entry, error);
-    if (status != STATUS_OK)
+    if (!entry)
         return status;
     const uint8_t *numbers = entry + ROW_VECTOR_HEADER_BYTES;
     *born = row_get_u64(entry);

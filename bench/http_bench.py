@@ -25,8 +25,8 @@ sys.path.append(os.path.join(ROOT, "tests", "support"))
 
 import report  # noqa: E402  (of bench/: its folder stands first)
 from server import Client, Server, free_port  # noqa: E402
-from server_load import (STAGES, cpu_by_thread, cpu_difference, load, settle, stage_difference,  # noqa: E402
-                         stages_of, write_bodies)
+from server_load import (cpu_by_thread, cpu_difference, load, settle, stage_difference, stages_of,  # noqa: E402
+                         write_bodies)
 from sets import SetMissing, exact_nearest, open_set  # noqa: E402
 
 ROUNDS = 5
@@ -45,7 +45,7 @@ class Scale:
 
 
 SCALES = {
-    "short": Scale("hard-768-20k", 3000, 6),
+    "short": Scale("hard-768-20k", 2500, 6),
     "middle": Scale("hard-768-100k", 6000, 20),
     "full": Scale("hard-768-300k", 20_000, 60),
 }
@@ -192,18 +192,16 @@ class Bench:
 
     def queries(self, collection):
         recall = collection.recall()
-        print(f"\n{collection.name}: {len(collection.rows):,} x {collection.dimension} over HTTP, k = 10, default "
-              f"parameters, recall {recall:.4f}; us of CPU a query")
-        parts = ["cpu_us", "loop_us", "worker_us", *STAGES, "beyond_us", *(["bare_us"] if collection.is_tiny else [])]
-        heads = {"cpu_us": "CPU", "loop_us": "loop", "worker_us": "worker", "beyond_us": "beyond search", "bare_us": "bare"}
-        rows = [["query", "conn.", "a second", "p50", "p95", "p99 ms", *(heads.get(part, part) for part in parts)]]
-        for (form, connections), found in self.race(collection).items():
-            rows.append([form, str(connections), f"{found['qps']:,.0f}", *(f"{found[part]:.2f}" for part in ("p50_ms", "p95_ms", "p99_ms")),
-                         *(f"{found[part]:.1f}" for part in parts)])
-            self.lines.append({"kind": "http", "set": collection.name, "n": len(collection.rows), "dim": collection.dimension,
-                               "engine": "nigh", "query": form, "connections": connections, "k": 10, "recall": recall,
-                               **{part: round(value, 3) for part, value in found.items()}})
-        print(report.aligned(rows), flush=True)
+        lines = [{"kind": "http", **self.about(collection), "query": form, "connections": connections, "k": 10, "recall": recall,
+                  **{part: round(value, 3) for part, value in found.items()}}
+                 for (form, connections), found in self.race(collection).items()]
+        self.lines += lines
+        print("\n" + report.http_title(lines) + "\n\n" + report.aligned(report.http_rows(lines)), flush=True)
+
+    @staticmethod
+    def about(collection):
+        return {"set": collection.name, "n": len(collection.rows), "dim": collection.dimension, "engine": "nigh",
+                "date": time.strftime("%Y-%m-%d %H:%M")}
 
     # ---- From an upsert to the graph ---------------------------------------------------------------
 
@@ -214,12 +212,9 @@ class Bench:
         settle(collection.server)  # what was not linked in time counts, too
         cpu = cpu_difference(before, cpu_by_thread(collection.server.pid), stream.requests * STREAM_BATCH)
         found |= {"builder_us": cpu.get("builder", 0), "cpu_us": sum(cpu.values())}
-        print(f"\n{collection.name}: {found['rate']:.0f} points/s stream in; from sending an upsert to finding it by an indexed_only search, "
-              f"s: p50 {found['p50_s']:.3f} p99 {found['p99_s']:.3f} max {found['max_s']:.3f} (< 2); {found['probes']} looked for, "
-              f"{found['lost']} never found; upserts p99 {found['upsert_p99_s']:.3f} s; most waiting {found['waiting_max']}; CPU a point "
-              f"{found['cpu_us']:.0f} us, of it builders {found['builder_us']:.0f}", flush=True)
-        self.lines.append({"kind": "http-fresh", "set": collection.name, "n": len(collection.rows), "dim": collection.dimension,
-                           "engine": "nigh", **{part: round(value, 4) for part, value in found.items()}})
+        line = {"kind": "http-fresh", **self.about(collection), **{part: round(value, 4) for part, value in found.items()}}
+        self.lines.append(line)
+        print("\n" + report.fresh_text(line), flush=True)
 
 
 class Stream:

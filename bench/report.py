@@ -28,6 +28,9 @@ RESULTS = os.path.join(ROOT, "bench", "results", "latest.jsonl")
 PAGE = os.path.join(ROOT, "docs", "BENCHMARKS.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
 BEGIN, END = "<!-- bench/report.py begins -->", "<!-- bench/report.py ends -->"
+HTTP_BEGIN, HTTP_END = "<!-- bench/http_bench.py begins -->", "<!-- bench/http_bench.py ends -->"
+HTTP_PARTS = {"cpu_us": "CPU", "loop_us": "loop", "worker_us": "worker", "parse": "parse", "snapshot": "snapshot", "search": "search",
+              "rows": "rows", "encode": "encode", "send": "send", "beyond_us": "beyond search", "bare_us": "bare"}
 RECALLS = (0.90, 0.95, 0.99, 0.999)
 COST_RECALLS = (0.95, 0.99)
 REFERENCE = ("hnswlib", "M16")
@@ -322,6 +325,40 @@ def text_of(lines):
     return "\n".join(parts)
 
 
+# ---- Over HTTP -----------------------------------------------------------------------------------
+
+
+def http_title(lines):
+    line = lines[0]
+    return (f"{line['set']}: {line['n']:,} x {line['dim']} over HTTP, k = {line['k']}, default parameters, recall {line['recall']:.4f}; "
+            f"microseconds of CPU a query; {line['date']}")
+
+
+def http_rows(lines):
+    parts = [part for part in HTTP_PARTS if part in lines[0]]
+    rows = [["query", "conn.", "a second", "p50", "p95", "p99 ms", *(HTTP_PARTS[part] for part in parts)]]
+    return rows + [[line["query"], str(line["connections"]), f"{line['qps']:,.0f}",
+                    *(f"{line[part]:.2f}" for part in ("p50_ms", "p95_ms", "p99_ms")), *(f"{line[part]:.1f}" for part in parts)]
+                   for line in lines]
+
+
+def fresh_text(line):
+    return (f"{line['set']}: {line['rate']:.0f} points/s stream in; from sending an upsert to finding it by an indexed_only search: "
+            f"p50 {line['p50_s']:.3f} s, p99 {line['p99_s']:.3f} s, at most {line['max_s']:.3f} s (wanted: < 2 s); {line['probes']:.0f} looked "
+            f"for, {line['lost']:.0f} never found; upserts p99 {line['upsert_p99_s']:.3f} s; most waiting {line['waiting_max']:.0f}; "
+            f"CPU a point {line['cpu_us']:.0f} us, of it builders {line['builder_us']:.0f}")
+
+
+def http_section(lines):
+    """Tables of the sets that were asked over HTTP, for the page."""
+    parts = []
+    for name in dict.fromkeys(line["set"] for line in of(lines, "http")):
+        asked = of(lines, "http", set=name)
+        parts += [http_title(asked) + ":", "", markdown(http_rows(asked)), ""]
+        parts += [text for line in of(lines, "http-fresh", set=name) for text in (fresh_text(line) + ".", "")]
+    return "\n".join(parts)
+
+
 # ---- The page ------------------------------------------------------------------------------------
 
 
@@ -350,15 +387,23 @@ def section(lines):
     return "\n".join(parts)
 
 
+def between(page, begin, end, text):
+    """The page with the text between its two marks, in place of what stands there."""
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n\n{text}{end}{rest.split(end)[1]}"
+
+
 def write_page():
     lines = read()
     names = list(dict.fromkeys(line["set"] for line in of(lines, "run")))
     sections = [section([line for line in lines if line["set"] == name]) for name in names]
     with open(PAGE) as file:
-        before, rest = file.read().split(BEGIN)
-    after = rest.split(END)[1]
+        page = file.read()
+    page = between(page, BEGIN, END, "\n".join(sections))
+    if of(lines, "http"):
+        page = between(page, HTTP_BEGIN, HTTP_END, http_section(lines))
     with open(PAGE, "w") as file:
-        file.write(f"{before}{BEGIN}\n\n" + "\n".join(sections) + f"{END}{after}")
+        file.write(page)
 
 
 if __name__ == "__main__":

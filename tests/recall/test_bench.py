@@ -127,4 +127,41 @@ def under_another_plan_only_builds_of_what_did_not_change_stay():
         equal([json.loads(key) for key in again.entries], [["a", "build", "peer", "x", 2]], "kept")
 
 
+def http_line(name, **more):
+    figures = dict.fromkeys(("qps", "p50_ms", "p95_ms", "p99_ms", *bench_report.HTTP_PARTS), 1.25)
+    return {"kind": "http", "set": name, "n": 10, "dim": 768, "engine": "nigh", "date": "today", "query": "base64",
+            "connections": 8, "k": 10, "recall": 1.0, **figures, **more}
+
+
+@test
+def what_was_measured_over_http_replaces_what_was_measured_over_http_only():
+    kept_file = bench_report.RESULTS
+    with tempfile.TemporaryDirectory() as folder:
+        bench_report.RESULTS = os.path.join(folder, "latest.jsonl")
+        bench_report.merge([{"kind": "run", "set": "a"}, {"kind": "run", "set": "b"}])
+        bench_report.merge([http_line("a", qps=1), http_line("b", qps=2)])
+        bench_report.merge([http_line("a", qps=3)])
+        bench_report.merge([{"kind": "run", "set": "a", "again": True}])
+        told = sorted((line["set"], line["kind"], line.get("qps", line.get("again"))) for line in bench_report.read())
+        equal(told, [("a", "http", 3), ("a", "run", True), ("b", "http", 2), ("b", "run", None)], "lines")
+    bench_report.RESULTS = kept_file
+
+
+@test
+def tables_over_http_have_a_row_a_line_and_the_columns_that_were_measured():
+    lines = [http_line("a"), http_line("a", connections=1)]
+    rows = bench_report.http_rows(lines)
+    equal([len(row) for row in rows], [17, 17, 17], "columns")
+    equal([row[:2] for row in rows[1:]], [["base64", "8"], ["base64", "1"]], "rows")
+    without = http_line("a")
+    del without["bare_us"]
+    equal(bench_report.http_rows([without])[0][-1], "beyond search", "the last column")
+
+
+@test
+def a_page_changes_between_its_marks_only():
+    page = "before <b> old <e> after"
+    equal(bench_report.between(page, "<b>", "<e>", "new\n"), "before <b>\n\nnew\n<e> after", "the page")
+
+
 finish()

@@ -23,7 +23,6 @@ import numpy as np
 from sets import ROOT
 
 DISTANCES = {"dot": "Dot", "l2": "Euclid"}  # of sets, as index/distance.h names them
-PROFILES = {"lean": 1, "turbo": 2}  # enum index_profile of index/vector_index.h
 LINE = 64  # bytes that memory is read in
 PLACES = 32  # of a level-0 list
 
@@ -103,18 +102,12 @@ def open_library():
             ("bench_work", None, [pointer, pointer]),
             ("bench_row_ns", ctypes.c_double, [ctypes.c_size_t, ctypes.c_size_t]),
             ("bench_memory", ctypes.c_double, [pointer]),
-            ("bench_default_ef", u32, [pointer])):
+            ("bench_default_ef", u32, [pointer]),
+            ("bench_edge_bits", u32, [pointer]),
+            ("bench_free", None, [pointer])):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
-
-
-def row_bytes(profile, dimension):
-    """What nigh reads at random places: a code, a node's record on level 0, an original vector.
-    A record is links; turbo's has a head, and for each link one bit a coordinate and two numbers."""
-    code = -(-dimension // LINE) * LINE
-    record = {"lean": 4 * PLACES, "turbo": LINE + PLACES * (4 + code // 8 + 4)}[profile]
-    return {"code": code, "record": record, "original": 4 * dimension}
 
 
 class Nigh(Engine):
@@ -158,6 +151,10 @@ class Nigh(Engine):
     def settle(self):
         self.library.bench_settle(self.handle)
 
+    def free(self):
+        self.library.bench_free(self.handle)
+        self.handle = None
+
     def searcher(self, queries, k, ef):
         ids = np.empty((len(queries), k), np.int32)
         self.queries_searched = len(queries)
@@ -173,6 +170,14 @@ class Nigh(Engine):
         self.library.bench_work(self.handle, ctypes.addressof(work))
         return {"codes": (work.scored - work.originals) / self.queries_searched,
                 "originals": work.originals / self.queries_searched}
+
+    def row_bytes(self):
+        """What is read at random places: a code, a node's record on level 0, an original vector.
+        A record is links; turbo's has a head, and for each link its bits and two numbers."""
+        code = -(-self.set.dimension // LINE) * LINE
+        bits = self.library.bench_edge_bits(self.handle)
+        edges = LINE + PLACES * (bits * code // 8 + 4) if bits else 0
+        return {"code": code, "record": 4 * PLACES + edges, "original": 4 * self.set.dimension}
 
     def wall_of_threads(self, queries, threads):
         """Seconds in which each thread searches for all queries at default parameters."""

@@ -70,6 +70,7 @@ double bench_search_threads(struct bench_index *bench, const float *queries, uin
                             int threads);
 double bench_memory(struct bench_index *bench);
 uint32_t bench_default_ef(struct bench_index *bench);
+uint32_t bench_edge_bits(struct bench_index *bench);
 void bench_free(struct bench_index *bench);
 
 static double seconds(clockid_t clock) {
@@ -91,9 +92,12 @@ static const float *row_of(void *context, uint32_t slot) {
     return bench->options.rows + (size_t)slot * bench->options.dimension;
 }
 
-/* The enum index_profile of that name. */
+/* The enum index_profile of that name; -1 if there is none. */
 int bench_profile(const char *name) {
-    return strcmp(name, "turbo") == 0 ? INDEX_PROFILE_TURBO : INDEX_PROFILE_LEAN;
+    int profile = INDEX_PROFILE_COUNT - 1;
+    while (profile >= 0 && strcmp(name, index_profile_name((enum index_profile)profile)) != 0)
+        profile--;
+    return profile;
 }
 
 /* The enum distance of that name (distance_name). */
@@ -363,6 +367,12 @@ uint32_t bench_default_ef(struct bench_index *bench) {
     struct vector_index_info info;
     vector_index_info(bench->index, &info);
     return info.default_ef;
+}
+
+uint32_t bench_edge_bits(struct bench_index *bench) {
+    struct vector_index_info info;
+    vector_index_info(bench->index, &info);
+    return info.edge_bits;
 }
 
 void bench_free(struct bench_index *bench) {

@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 
-from engines import LeftOut, row_bytes
+from engines import LeftOut
 from sets import CACHE
 from worker import ENGINES, Worker, WorkerDied
 
@@ -246,7 +246,7 @@ class SetRun:
 
     def ask_nigh(self, worker, entrant):
         """The price of a random row of memory, for the cost model; what it does by default."""
-        sizes = row_bytes(entrant[1], self.set.dimension)
+        sizes = worker.call("row_bytes")
         self.journal.put(
             {"ns": {what: worker.call("row_ns", size, min(size * self.set.count, 1 << 30))
                     for what, size in sizes.items()},

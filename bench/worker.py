@@ -124,6 +124,9 @@ class Host:
         one, all_of_them = (statistics.median(wall) for wall in zip(*walls))
         return threads * one / all_of_them
 
+    def row_bytes(self):
+        return self.engine.row_bytes()
+
     def row_ns(self, row_bytes, region_bytes):
         return self.engine.library.bench_row_ns(row_bytes, region_bytes)
 

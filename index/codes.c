@@ -242,6 +242,7 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
 
 void codes_query_edges(const struct code_space *space, struct code_query *query) {
     query->edges.width = space->width;
+    query->edges.bits = space->edge_bits;
     query->edges.step =
         space->kernels->edge_sums(query->kernel.values, space->width, (int8_t *)query->edges.sums);
 }

@@ -27,7 +27,9 @@ enum code_metric {
 struct code_space {
     enum code_metric metric;
     size_t dimension;
-    size_t width; /* bytes of a code: dimension rounded up to a multiple of 64 */
+    size_t width;     /* bytes of a code: dimension rounded up to a multiple of 64 */
+    size_t edge_bits; /* a coordinate of an edge (edges.h), 0 .. KERNELS_EDGE_BITS_MAX; 0: no edges.
+                         Set once, after codes_space_init */
     const struct kernels *kernels;
     struct rotation rotation; /* not used for CODE_METRIC_L1 */
 };

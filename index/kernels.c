@@ -181,40 +181,60 @@ static bool agrees_on_transforms(const struct kernels *kernels, const struct tri
     return kernels->max_abs(a, TRIAL_BYTES) == max && memcmp(codes, expected, sizeof(codes)) == 0;
 }
 
-/* Signs of the trial's bits and numbers in a block, asked about the values. */
-static bool agrees_on_edges(const struct kernels *kernels, const struct trial *trial) {
-    const struct kernels *both[] = {kernels, &kernels_scalar};
-    _Alignas(64) uint8_t block[4 * TRIAL_BYTES + 4 * KERNELS_EDGES];
-    _Alignas(64) int8_t sums[2][4 * TRIAL_BYTES];
-    float estimates[2][KERNELS_EDGES];
-    struct kernel_edge edges[2];
-    for (size_t i = 0; i < 2; i++) {
-        const struct kernel_edge_ends ends = {.from = trial->rows[0],
-                                              .to = trial->rows[1],
-                                              .from_scale = trial->scales[0],
-                                              .to_scale = trial->scales[1],
-                                              .width = TRIAL_BYTES};
-        uint64_t signs[TRIAL_BYTES / 64];
-        struct kernel_edge_query query = {.sums = sums[i], .width = TRIAL_BYTES};
-        memset(block, 0x3f, sizeof(block)); /* offsets and slopes are ordinary numbers */
-        query.step = both[i]->edge_sums(trial->values, TRIAL_BYTES, sums[i]);
-        edges[i] = both[i]->edge_measure(&ends, signs);
-        for (size_t place = 0; place < KERNELS_EDGES; place++)
-            both[i]->edge_write(block, place, place % 3 ? trial->bits : signs, TRIAL_BYTES);
-        const struct kernel_edge_look look = {.block = block, .next = block};
-        both[i]->edge_estimates(&query, &look, estimates[i]);
+/* The edge between two rows in so many bits, and what a block of such edges says of the values. */
+struct edge_trial {
+    struct kernel_edge edge;
+    struct kernel_edge_levels levels;
+    uint64_t planes[KERNELS_EDGE_BITS_MAX * TRIAL_BYTES / 64];
+    _Alignas(64) int8_t sums[4 * TRIAL_BYTES];
+    float estimates[KERNELS_EDGES];
+};
+
+static void try_edges(const struct kernels *kernels, const struct trial *trial, size_t bits,
+                      struct edge_trial *out) {
+    _Alignas(64) uint8_t block[4 * KERNELS_EDGE_BITS_MAX * TRIAL_BYTES + 4 * KERNELS_EDGES];
+    const struct kernel_edge_ends ends = {.from = trial->rows[0],
+                                          .to = trial->rows[1],
+                                          .from_scale = trial->scales[0],
+                                          .to_scale = trial->scales[1],
+                                          .width = TRIAL_BYTES};
+    struct kernel_edge_query query = {.sums = out->sums, .width = TRIAL_BYTES, .bits = bits};
+    memset(block, 0x3f, sizeof(block)); /* offsets and slopes are ordinary numbers */
+    query.step = kernels->edge_sums(trial->values, TRIAL_BYTES, out->sums);
+    out->edge = kernels->edge_measure(&ends);
+    out->levels = (struct kernel_edge_levels){.bits = bits, .per_unit = 0.01f / trial->scales[0]};
+    kernels->edge_levels(&ends, &out->levels, out->planes);
+    for (size_t place = 0; place < KERNELS_EDGES; place++) {
+        for (size_t bit = 0; bit < bits; bit++) {
+            const uint64_t *plane = &out->planes[bit * (TRIAL_BYTES / 64)];
+            kernels->edge_write(block + 4 * bit * TRIAL_BYTES, place,
+                                place % 3 ? trial->bits : plane, TRIAL_BYTES);
+        }
     }
-    float square = edges[1].square;
-    for (size_t i = 0; i < KERNELS_EDGES; i++) {
-        if (!is_close(estimates[0][i], estimates[1][i], fabsf(estimates[1][i]) + 1))
+    const struct kernel_edge_look look = {.block = block, .next = block};
+    kernels->edge_estimates(&query, &look, out->estimates);
+}
+
+static bool agrees_on_edges(const struct kernels *kernels, const struct trial *trial) {
+    struct edge_trial found = {0}, wanted = {0};
+    for (size_t bits = 1; bits <= KERNELS_EDGE_BITS_MAX; bits++) {
+        try_edges(kernels, trial, bits, &found);
+        try_edges(&kernels_scalar, trial, bits, &wanted);
+        float spread = wanted.levels.spread, from = wanted.levels.from_levels;
+        for (size_t i = 0; i < KERNELS_EDGES; i++) {
+            if (!is_close(found.estimates[i], wanted.estimates[i], fabsf(wanted.estimates[i]) + 1))
+                return false;
+        }
+        if (memcmp(found.sums, wanted.sums, sizeof(found.sums)) != 0 ||
+            memcmp(found.planes, wanted.planes, sizeof(found.planes)) != 0 ||
+            !is_close(found.edge.square, wanted.edge.square, wanted.edge.square) ||
+            !is_close(found.edge.from_edge, wanted.edge.from_edge,
+                      wanted.edge.square + fabsf(wanted.edge.from_edge)) ||
+            !is_close(found.levels.spread, spread, spread) ||
+            !is_close(found.levels.from_levels, from, spread + fabsf(from)))
             return false;
     }
-    return memcmp(sums[0], sums[1], sizeof(sums[0])) == 0 &&
-           is_close(edges[0].square, square, square) &&
-           is_close(edges[0].spread, edges[1].spread, edges[1].spread) &&
-           is_close(edges[0].from_sign, edges[1].from_sign,
-                    edges[1].spread + fabsf(edges[1].from_sign)) &&
-           is_close(edges[0].from_edge, edges[1].from_edge, square + fabsf(edges[1].from_edge));
+    return true;
 }
 
 /* Random texts of what numbers are made of, most of them numbers. */

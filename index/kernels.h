@@ -16,7 +16,8 @@
 
 enum {
     KERNELS_BLOCK = 64,
-    KERNELS_EDGES = 32,          /* edges whose signs lie in one block; see edges.h */
+    KERNELS_EDGES = 32, /* edges that lie in one block; see edges.h */
+    KERNELS_EDGE_BITS_MAX = 4,
     KERNELS_QUERIES = 4,         /* that share one pass over rows */
     KERNELS_DECIMAL_MARGIN = 96, /* bytes that may be looked at where a decimal is read */
 };
@@ -28,11 +29,12 @@ enum {
 struct kernel_edge_query {
     const int8_t *sums; /* 4 * width: for each four values their 16 signed sums, in steps */
     size_t width;       /* values: a multiple of KERNELS_BLOCK */
+    size_t bits;        /* planes of the blocks, 1 .. KERNELS_EDGE_BITS_MAX */
     float step;         /* 0: all values are 0, or leave f32 */
 };
 
-/* A look at a block of edges. The signs of the block that comes next are asked for between those of
- * this one: a core waits for some two dozen lines at once, and more asked for in a row make it
+/* A look at a block of edges. The planes of the block that comes next are asked for between those
+ * of this one: a core waits for some two dozen lines at once, and more asked for in a row make it
  * stand still. */
 struct kernel_edge_look {
     const uint8_t *block;
@@ -48,12 +50,21 @@ struct kernel_edge_ends {
     size_t width;
 };
 
-/* With r = to - from and u its signs. */
+/* With r = to - from. */
 struct kernel_edge {
     float square;    /* <r, r> */
-    float spread;    /* <u, r> */
-    float from_sign; /* <from, u> */
     float from_edge; /* <from, r> */
+};
+
+/* r in so many bits a coordinate: level floor(r / step) + 2^(bits - 1), held between 0 and 2^bits
+ * - 1, stands for u = 2 * level + 1 - 2^bits. So bit p of all levels makes a plane of signs, and u
+ * is their sum, each 2^p times: one kernel scans any number of bits. */
+struct kernel_edge_levels {
+    size_t bits;    /* 1 .. KERNELS_EDGE_BITS_MAX */
+    float per_unit; /* 1 / step */
+    /* Out: */
+    float spread;      /* <u, r> */
+    float from_levels; /* <from, u> */
 };
 
 /* What a row of codes is compared with. */
@@ -128,16 +139,19 @@ struct kernels {
     /* codes[j] = round(values[j] * factor), where |values[j] * factor| <= 127.5. */
     void (*quantise)(const float *values, float factor, int8_t *codes, size_t count);
 
-    /* ---- Edges. How the signs lie in a block is the set's own affair. */
+    /* ---- Edges. How a plane lies in a block is the set's own affair. */
 
     /* Bit j of b tells the sign of values[4 i + j] in sums[16 i + b]; returns the step. */
     float (*edge_sums)(const float *values, size_t width, int8_t *sums);
-    /* Bit j of signs: u[j] is 1, else -1. */
-    struct kernel_edge (*edge_measure)(const struct kernel_edge_ends *ends, uint64_t *signs);
-    void (*edge_write)(uint8_t *block, size_t place, const uint64_t *signs, size_t width);
+    struct kernel_edge (*edge_measure)(const struct kernel_edge_ends *ends);
+    /* Fills planes[width / 64 * p + j / 64] with bit p of the level of coordinate j. The same
+     * planes in every set. */
+    void (*edge_levels)(const struct kernel_edge_ends *ends, struct kernel_edge_levels *levels,
+                        uint64_t *planes);
+    /* One plane of one edge; `block` is where the plane of the block begins, 4 * width bytes. */
+    void (*edge_write)(uint8_t *block, size_t place, const uint64_t *plane, size_t width);
     /* estimates[i] = distance + offset[i] - slope[i] * <u[i], values>, where the upper halves of
-     * f32 offsets and slopes follow the 4 * width bytes of signs. Returns the places below limit.
-     */
+     * f32 offsets and slopes follow the planes. Returns the places below limit. */
     uint32_t (*edge_estimates)(const struct kernel_edge_query *query,
                                const struct kernel_edge_look *look, float *estimates);
 
@@ -157,9 +171,10 @@ const struct kernels *kernels_get(void);
 const struct kernels *kernels_by_name(const char *name);
 
 /* Parts of the scalar set that other sets use, too. */
-struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends,
-                                               uint64_t *signs);
-void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *signs, size_t width);
+struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends);
+void kernels_scalar_edge_levels(const struct kernel_edge_ends *ends,
+                                struct kernel_edge_levels *levels, uint64_t *planes);
+void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *plane, size_t width);
 
 size_t kernels_scalar_decimals(const char *text, const char *end, struct kernel_decimal *decimals,
                                size_t max, const char **behind);

@@ -294,26 +294,47 @@ static inline __m256 load_row(const uint8_t *row, __m256 scale) {
                          scale);
 }
 
-static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends, uint64_t *signs) {
+static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends) {
     const __m256 from_scale = _mm256_set1_ps(ends->from_scale);
     const __m256 to_scale = _mm256_set1_ps(ends->to_scale);
-    __m256 square = _mm256_setzero_ps(), spread = square, from_sign = square, from_edge = square;
+    __m256 square = _mm256_setzero_ps(), from_edge = square;
     for (size_t i = 0; i < ends->width; i += LANES) {
         __m256 from = load_row(ends->from + i, from_scale);
         __m256 r = _mm256_sub_ps(load_row(ends->to + i, to_scale), from);
-        __m256 negative = _mm256_cmp_ps(r, _mm256_setzero_ps(), _CMP_LT_OQ);
-        uint64_t bits = ~(unsigned)_mm256_movemask_ps(negative) & 0xff;
-        signs[i / 64] = (i % 64 ? signs[i / 64] : 0) | bits << (i % 64);
         square = _mm256_fmadd_ps(r, r, square);
-        spread = _mm256_add_ps(spread, abs_floats(r));
-        __m256 flips = _mm256_and_ps(negative, _mm256_set1_ps(-0.0f));
-        from_sign = _mm256_add_ps(from_sign, _mm256_xor_ps(from, flips));
         from_edge = _mm256_fmadd_ps(from, r, from_edge);
     }
-    return (struct kernel_edge){.square = sum_floats(square),
-                                .spread = sum_floats(spread),
-                                .from_sign = sum_floats(from_sign),
-                                .from_edge = sum_floats(from_edge)};
+    return (struct kernel_edge){.square = sum_floats(square), .from_edge = sum_floats(from_edge)};
+}
+
+static void edge_levels(const struct kernel_edge_ends *ends, struct kernel_edge_levels *levels,
+                        uint64_t *planes) {
+    const __m256 from_scale = _mm256_set1_ps(ends->from_scale);
+    const __m256 to_scale = _mm256_set1_ps(ends->to_scale);
+    const __m256 per_unit = _mm256_set1_ps(levels->per_unit), zero = _mm256_setzero_ps();
+    const __m256 half = _mm256_set1_ps((float)(1u << levels->bits) / 2);
+    const __m256 top = _mm256_set1_ps((float)(1u << levels->bits) - 1);
+    __m256 spread = zero, from_levels = zero;
+    size_t words = ends->width / 64;
+    memset(planes, 0, levels->bits * words * sizeof(*planes));
+    for (size_t i = 0; i < ends->width; i += LANES) {
+        __m256 from = load_row(ends->from + i, from_scale);
+        __m256 r = _mm256_sub_ps(load_row(ends->to + i, to_scale), from);
+        __m256 level = _mm256_floor_ps(_mm256_mul_ps(r, per_unit));
+        level = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(level, half), zero), top);
+        __m256 u = _mm256_sub_ps(_mm256_add_ps(level, level), top);
+        spread = _mm256_fmadd_ps(u, r, spread);
+        from_levels = _mm256_fmadd_ps(u, from, from_levels);
+        __m256i number = _mm256_cvttps_epi32(level);
+        for (size_t bit = 0; bit < levels->bits; bit++) {
+            /* The bit moves to the place of the sign. */
+            __m256i moved = _mm256_slli_epi32(number, (int)(31 - bit));
+            uint64_t plane = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(moved));
+            planes[bit * words + i / 64] |= plane << (i % 64);
+        }
+    }
+    levels->spread = sum_floats(spread);
+    levels->from_levels = sum_floats(from_levels);
 }
 
 /* Sums of 32 edges: eight edges a register, in their order. */
@@ -321,25 +342,28 @@ struct edge_totals {
     __m256i lanes[4];
 };
 
-static inline __m256i widen(__m256i total, __m128i words) {
-    return _mm256_add_epi32(total, _mm256_cvtepi16_epi32(words));
+/* Adds 16-bit sums of a plane. */
+static inline __m256i widen(__m256i total, __m128i words, size_t bit) {
+    __m256i sums = _mm256_cvtepi16_epi32(words);
+    return _mm256_add_epi32(total, _mm256_sll_epi32(sums, _mm_cvtsi32_si128((int)bit)));
 }
 
-KERNELS_RACING static inline struct edge_totals sum_edges(const struct kernel_edge_query *query,
-                                                          const struct kernel_edge_look *look) {
+KERNELS_RACING static inline void add_plane(const struct kernel_edge_query *query,
+                                            const struct kernel_edge_look *look, size_t bit,
+                                            struct edge_totals *totals) {
+    const uint8_t *block = look->block + 4 * bit * query->width;
+    const uint8_t *next = look->next + 4 * bit * query->width;
     const __m256i half = _mm256_set1_epi8(0x0f), one = _mm256_set1_epi8(1);
-    struct edge_totals totals = {{_mm256_setzero_si256(), _mm256_setzero_si256(),
-                                  _mm256_setzero_si256(), _mm256_setzero_si256()}};
     size_t count = query->width / 4; /* even */
     for (size_t begin = 0; begin < count; begin += WIDEN_AFTER) {
         size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
         __m256i a = _mm256_setzero_si256(), b = a;
         for (size_t i = begin; i < end; i += 2) {
-            _mm_prefetch((const char *)look->next + i * EDGE_LANES, _MM_HINT_T1);
+            _mm_prefetch((const char *)next + i * EDGE_LANES, _MM_HINT_T1);
             __m256i found[2];
             for (size_t j = 0; j < 2; j++) {
                 size_t at = (i + j) * EDGE_LANES;
-                __m128i signs = _mm_load_si128((const __m128i *)(look->block + at));
+                __m128i signs = _mm_load_si128((const __m128i *)(block + at));
                 __m128i table = _mm_load_si128((const __m128i *)(query->sums + at));
                 __m256i both = _mm256_set_m128i(_mm_srli_epi16(signs, 4), signs);
                 found[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table),
@@ -351,12 +375,11 @@ KERNELS_RACING static inline struct edge_totals sum_edges(const struct kernel_ed
             b = _mm256_add_epi16(
                 b, _mm256_maddubs_epi16(one, _mm256_unpackhi_epi8(found[0], found[1])));
         }
-        totals.lanes[0] = widen(totals.lanes[0], _mm256_castsi256_si128(a));
-        totals.lanes[1] = widen(totals.lanes[1], _mm256_castsi256_si128(b));
-        totals.lanes[2] = widen(totals.lanes[2], _mm256_extracti128_si256(a, 1));
-        totals.lanes[3] = widen(totals.lanes[3], _mm256_extracti128_si256(b, 1));
+        totals->lanes[0] = widen(totals->lanes[0], _mm256_castsi256_si128(a), bit);
+        totals->lanes[1] = widen(totals->lanes[1], _mm256_castsi256_si128(b), bit);
+        totals->lanes[2] = widen(totals->lanes[2], _mm256_extracti128_si256(a, 1), bit);
+        totals->lanes[3] = widen(totals->lanes[3], _mm256_extracti128_si256(b, 1), bit);
     }
-    return totals;
 }
 
 /* Eight numbers of which the upper halves lie at `halves`. */
@@ -368,9 +391,13 @@ static inline __m256 load_halves(const uint8_t *halves) {
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
                                               const struct kernel_edge_look *look,
                                               float *estimates) {
-    const uint8_t *offsets = look->block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
-    struct edge_totals totals = sum_edges(query, look);
+    const uint8_t *offsets = look->block + 4 * query->bits * query->width;
+    const uint8_t *slopes = offsets + 2 * KERNELS_EDGES;
+    struct edge_totals totals = {{_mm256_setzero_si256(), _mm256_setzero_si256(),
+                                  _mm256_setzero_si256(), _mm256_setzero_si256()}};
     uint32_t below = 0;
+    for (size_t bit = 0; bit < query->bits; bit++)
+        add_plane(query, look, bit, &totals);
     for (size_t i = 0; i < 4; i++) {
         __m256 slope =
             _mm256_mul_ps(load_halves(slopes + 2 * LANES * i), _mm256_set1_ps(query->step));
@@ -401,6 +428,7 @@ const struct kernels kernels_avx2 = {
     .quantise = quantise,
     .edge_sums = edge_sums,
     .edge_measure = edge_measure,
+    .edge_levels = edge_levels,
     .edge_write = kernels_scalar_edge_write,
     .edge_estimates = edge_estimates,
     .decimals = kernels_avx2_decimals,

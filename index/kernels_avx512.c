@@ -257,10 +257,10 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
 
 /* ---- Edges ------------------------------------------------------------------------------------
  *
- * A register holds the signs of 16 coordinates of 32 edges: lane i those of edge i in the lower
- * halves of its four bytes, of edge i + 16 in the upper halves, a byte for each four coordinates.
- * So one permutation of bytes looks up a table of 64 sums, and one product adds up the four of a
- * lane.
+ * A register holds the signs of 16 coordinates of a plane of 32 edges: lane i those of edge i in
+ * the lower halves of its four bytes, of edge i + 16 in the upper halves, a byte for each four
+ * coordinates. So one permutation of bytes looks up a table of 64 sums, and one product adds up the
+ * four of a lane.
  */
 
 static float edge_sums(const float *values, size_t width, int8_t *sums) {
@@ -301,34 +301,54 @@ static inline __m512 load_row(const uint8_t *row, __m512 scale) {
                          scale);
 }
 
-static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends, uint64_t *signs) {
+static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends) {
     const __m512 from_scale = _mm512_set1_ps(ends->from_scale);
     const __m512 to_scale = _mm512_set1_ps(ends->to_scale);
-    __m512 square = _mm512_setzero_ps(), spread = square, from_sign = square, from_edge = square;
+    __m512 square = _mm512_setzero_ps(), from_edge = square;
     for (size_t i = 0; i < ends->width; i += LANES) {
         __m512 from = load_row(ends->from + i, from_scale);
         __m512 r = _mm512_sub_ps(load_row(ends->to + i, to_scale), from);
-        __mmask16 is_negative = _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_LT_OQ);
-        uint64_t bits = (uint16_t)~is_negative;
-        signs[i / 64] = (i % 64 ? signs[i / 64] : 0) | bits << (i % 64);
         square = _mm512_fmadd_ps(r, r, square);
-        spread = _mm512_add_ps(spread, _mm512_abs_ps(r));
-        from_sign =
-            _mm512_mask_sub_ps(_mm512_add_ps(from_sign, from), is_negative, from_sign, from);
         from_edge = _mm512_fmadd_ps(from, r, from_edge);
     }
     return (struct kernel_edge){.square = _mm512_reduce_add_ps(square),
-                                .spread = _mm512_reduce_add_ps(spread),
-                                .from_sign = _mm512_reduce_add_ps(from_sign),
                                 .from_edge = _mm512_reduce_add_ps(from_edge)};
 }
 
-KERNELS_RACING static void edge_write(uint8_t *block, size_t place, const uint64_t *signs,
+static void edge_levels(const struct kernel_edge_ends *ends, struct kernel_edge_levels *levels,
+                        uint64_t *planes) {
+    const __m512 from_scale = _mm512_set1_ps(ends->from_scale);
+    const __m512 to_scale = _mm512_set1_ps(ends->to_scale);
+    const __m512 per_unit = _mm512_set1_ps(levels->per_unit), zero = _mm512_setzero_ps();
+    const __m512 half = _mm512_set1_ps((float)(1u << levels->bits) / 2);
+    const __m512 top = _mm512_set1_ps((float)(1u << levels->bits) - 1);
+    __m512 spread = zero, from_levels = zero;
+    size_t words = ends->width / 64;
+    memset(planes, 0, levels->bits * words * sizeof(*planes));
+    for (size_t i = 0; i < ends->width; i += LANES) {
+        __m512 from = load_row(ends->from + i, from_scale);
+        __m512 r = _mm512_sub_ps(load_row(ends->to + i, to_scale), from);
+        __m512 level = _mm512_roundscale_ps(_mm512_mul_ps(r, per_unit), _MM_FROUND_TO_NEG_INF);
+        level = _mm512_min_ps(_mm512_max_ps(_mm512_add_ps(level, half), zero), top);
+        __m512 u = _mm512_sub_ps(_mm512_add_ps(level, level), top);
+        spread = _mm512_fmadd_ps(u, r, spread);
+        from_levels = _mm512_fmadd_ps(u, from, from_levels);
+        __m512i number = _mm512_cvttps_epi32(level);
+        for (size_t bit = 0; bit < levels->bits; bit++) {
+            uint64_t plane = _mm512_test_epi32_mask(number, _mm512_set1_epi32(1 << bit));
+            planes[bit * words + i / 64] |= plane << (i % 64);
+        }
+    }
+    levels->spread = _mm512_reduce_add_ps(spread);
+    levels->from_levels = _mm512_reduce_add_ps(from_levels);
+}
+
+KERNELS_RACING static void edge_write(uint8_t *block, size_t place, const uint64_t *plane,
                                       size_t width) {
     unsigned shift = place < LANES ? 0 : 4;
     uint32_t *lanes = (uint32_t *)(void *)block + place % LANES;
     for (size_t i = 0; i < width; i += LANES, lanes += LANES) {
-        uint32_t nibbles = _pdep_u32((uint16_t)(signs[i / 64] >> (i % 64)), 0x0f0f0f0f);
+        uint32_t nibbles = _pdep_u32((uint16_t)(plane[i / 64] >> (i % 64)), 0x0f0f0f0f);
         *lanes = (*lanes & ~(UINT32_C(0x0f0f0f0f) << shift)) | nibbles << shift;
     }
 }
@@ -342,20 +362,25 @@ static inline __m512 load_halves(const uint8_t *halves) {
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
                                               const struct kernel_edge_look *look,
                                               float *estimates) {
-    const uint8_t *block = look->block;
-    const __m512i half = _mm512_set1_epi8(0x0f), one = _mm512_set1_epi8(1);
+    const uint8_t *block = look->block, *next = look->next;
+    const __m512i half = _mm512_set1_epi8(0x0f);
     const __m512i tables = _mm512_set1_epi32(0x30201000); /* 16 sums a byte of a lane */
     __m512i low = _mm512_setzero_si512(), high = low;
-    for (size_t i = 0; i < 4 * query->width; i += KERNELS_BLOCK) {
-        _mm_prefetch((const char *)look->next + i, _MM_HINT_T1);
-        __m512i signs = _mm512_load_si512(block + i), sums = _mm512_load_si512(query->sums + i);
-        /* 0xEA: (a & b) | c */
-        __m512i a = _mm512_ternarylogic_epi32(signs, half, tables, 0xEA);
-        __m512i b = _mm512_ternarylogic_epi32(_mm512_srli_epi16(signs, 4), half, tables, 0xEA);
-        low = _mm512_dpbusd_epi32(low, one, _mm512_permutexvar_epi8(a, sums));
-        high = _mm512_dpbusd_epi32(high, one, _mm512_permutexvar_epi8(b, sums));
+    for (size_t bit = 0; bit < query->bits; bit++) {
+        const __m512i weight = _mm512_set1_epi8((char)(1 << bit));
+        for (size_t i = 0; i < 4 * query->width; i += KERNELS_BLOCK) {
+            _mm_prefetch((const char *)next + i, _MM_HINT_T1);
+            __m512i signs = _mm512_load_si512(block + i), sums = _mm512_load_si512(query->sums + i);
+            /* 0xEA: (a & b) | c */
+            __m512i a = _mm512_ternarylogic_epi32(signs, half, tables, 0xEA);
+            __m512i b = _mm512_ternarylogic_epi32(_mm512_srli_epi16(signs, 4), half, tables, 0xEA);
+            low = _mm512_dpbusd_epi32(low, weight, _mm512_permutexvar_epi8(a, sums));
+            high = _mm512_dpbusd_epi32(high, weight, _mm512_permutexvar_epi8(b, sums));
+        }
+        block += 4 * query->width;
+        next += 4 * query->width;
     }
-    const uint8_t *offsets = block + 4 * query->width, *slopes = offsets + 2 * KERNELS_EDGES;
+    const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
     const __m512 base = _mm512_set1_ps(look->distance), step = _mm512_set1_ps(query->step);
     __m512 x = _mm512_mul_ps(load_halves(slopes), step);
     __m512 y = _mm512_mul_ps(load_halves(slopes + 2 * LANES), step);
@@ -386,6 +411,7 @@ const struct kernels kernels_avx512 = {
     .quantise = quantise,
     .edge_sums = edge_sums,
     .edge_measure = edge_measure,
+    .edge_levels = edge_levels,
     .edge_write = edge_write,
     .edge_estimates = edge_estimates,
     .decimals = kernels_avx2_decimals,

@@ -243,19 +243,20 @@ static float edge_sums(const float *values, size_t width, int8_t *sums) {
     return max / 127;
 }
 
-/* Adds up the table look-ups of 32 edges. */
-static inline void sum_edges(const struct kernel_edge_query *query,
-                             const struct kernel_edge_look *look,
+/* Adds the table look-ups of a plane of 32 edges. */
+static inline void add_plane(const struct kernel_edge_query *query,
+                             const struct kernel_edge_look *look, size_t bit,
                              int32x4_t totals[KERNELS_EDGES / LANES]) {
+    const uint8_t *block = look->block + 4 * bit * query->width;
+    const uint8_t *next = look->next + 4 * bit * query->width;
+    const int32x4_t shift = vdupq_n_s32((int32_t)bit);
     size_t count = query->width / LANES;
-    for (size_t i = 0; i < KERNELS_EDGES / LANES; i++)
-        totals[i] = vdupq_n_s32(0);
     for (size_t begin = 0; begin < count; begin += WIDEN_AFTER) {
         size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
         int16x8_t sums[4] = {vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0)};
         for (size_t i = begin; i < end; i++) {
-            uint8x16_t signs = vld1q_u8(look->block + i * EDGE_LANES);
-            __builtin_prefetch(look->next + i * EDGE_LANES, 0, 2);
+            uint8x16_t signs = vld1q_u8(block + i * EDGE_LANES);
+            __builtin_prefetch(next + i * EDGE_LANES, 0, 2);
             int8x16_t table = vld1q_s8(query->sums + i * EDGE_LANES);
             int8x16_t low = vqtbl1q_s8(table, vandq_u8(signs, vdupq_n_u8(0x0f)));
             int8x16_t high = vqtbl1q_s8(table, vshrq_n_u8(signs, 4));
@@ -265,8 +266,10 @@ static inline void sum_edges(const struct kernel_edge_query *query,
             sums[3] = vaddw_s8(sums[3], vget_high_s8(high));
         }
         for (size_t i = 0; i < 4; i++) {
-            totals[2 * i] = vaddw_s16(totals[2 * i], vget_low_s16(sums[i]));
-            totals[2 * i + 1] = vaddw_s16(totals[2 * i + 1], vget_high_s16(sums[i]));
+            int32x4_t low = vshlq_s32(vmovl_s16(vget_low_s16(sums[i])), shift);
+            int32x4_t high = vshlq_s32(vmovl_s16(vget_high_s16(sums[i])), shift);
+            totals[2 * i] = vaddq_s32(totals[2 * i], low);
+            totals[2 * i + 1] = vaddq_s32(totals[2 * i + 1], high);
         }
     }
 }
@@ -279,11 +282,14 @@ static inline float32x4_t load_halves(const uint8_t *halves) {
 
 static uint32_t edge_estimates(const struct kernel_edge_query *query,
                                const struct kernel_edge_look *look, float *estimates) {
-    const uint8_t *offsets = look->block + LANES * query->width,
-                  *slopes = offsets + 2 * KERNELS_EDGES;
+    const uint8_t *offsets = look->block + 4 * query->bits * query->width;
+    const uint8_t *slopes = offsets + 2 * KERNELS_EDGES;
     int32x4_t totals[KERNELS_EDGES / LANES];
     uint32_t below = 0;
-    sum_edges(query, look, totals);
+    for (size_t i = 0; i < KERNELS_EDGES / LANES; i++)
+        totals[i] = vdupq_n_s32(0);
+    for (size_t bit = 0; bit < query->bits; bit++)
+        add_plane(query, look, bit, totals);
     for (size_t i = 0; i < KERNELS_EDGES; i += LANES) {
         float32x4_t slope = vmulq_n_f32(load_halves(slopes + 2 * i), query->step);
         float32x4_t base = vaddq_f32(vdupq_n_f32(look->distance), load_halves(offsets + 2 * i));
@@ -311,6 +317,7 @@ const struct kernels kernels_neon = {
     .quantise = quantise,
     .edge_sums = edge_sums,
     .edge_measure = kernels_scalar_edge_measure,
+    .edge_levels = kernels_scalar_edge_levels,
     .edge_write = kernels_scalar_edge_write,
     .edge_estimates = edge_estimates,
     .decimals = kernels_scalar_decimals,

@@ -103,8 +103,8 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
 
 /* ---- Edges ------------------------------------------------------------------------------------
  *
- * The signs of four coordinates are a nibble; 16 bytes hold those of 32 edges, the first 16 edges
- * in the lower halves.
+ * The signs of four coordinates in a plane are a nibble; 16 bytes hold those of 32 edges, the first
+ * 16 edges in the lower halves.
  */
 
 enum {
@@ -136,28 +136,42 @@ static float edge_sums(const float *values, size_t width, int8_t *sums) {
     return max / 127;
 }
 
-struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends,
-                                               uint64_t *signs) {
+struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends) {
     struct kernel_edge edge = {0};
     for (size_t i = 0; i < ends->width; i++) {
         float from = ends->from_scale * (float)(ends->from[i] - 128);
         float r = ends->to_scale * (float)(ends->to[i] - 128) - from;
-        uint64_t bit = r >= 0;
-        signs[i / 64] = (i % 64 ? signs[i / 64] : 0) | bit << (i % 64);
         edge.square += r * r;
-        edge.spread += fabsf(r);
-        edge.from_sign += bit ? from : -from;
         edge.from_edge += from * r;
     }
     return edge;
 }
 
-KERNELS_RACING void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *signs,
+void kernels_scalar_edge_levels(const struct kernel_edge_ends *ends,
+                                struct kernel_edge_levels *levels, uint64_t *planes) {
+    size_t words = ends->width / 64;
+    float half = (float)(1u << levels->bits) / 2, top = 2 * half - 1;
+    memset(planes, 0, levels->bits * words * sizeof(*planes));
+    levels->spread = levels->from_levels = 0;
+    for (size_t i = 0; i < ends->width; i++) {
+        float from = ends->from_scale * (float)(ends->from[i] - 128);
+        float r = ends->to_scale * (float)(ends->to[i] - 128) - from;
+        float level = floorf(r * levels->per_unit) + half;
+        level = level > 0 ? level < top ? level : top : 0; /* 0 for what is no number */
+        float u = 2 * level - top;
+        levels->spread += u * r;
+        levels->from_levels += u * from;
+        for (size_t bit = 0; bit < levels->bits; bit++)
+            planes[bit * words + i / 64] |= (uint64_t)((unsigned)level >> bit & 1) << (i % 64);
+    }
+}
+
+KERNELS_RACING void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *plane,
                                               size_t width) {
     unsigned shift = place < EDGE_LANES ? 0 : 4;
     for (size_t i = 0; i < width; i += GROUP) {
         uint8_t *byte = &block[i * GROUP + place % EDGE_LANES];
-        unsigned nibble = (unsigned)(signs[i / 64] >> (i % 64)) & 0xf;
+        unsigned nibble = (unsigned)(plane[i / 64] >> (i % 64)) & 0xf;
         *byte = (uint8_t)((*byte & ~(0xfu << shift)) | nibble << shift);
     }
 }
@@ -174,17 +188,21 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
                                               float *estimates) {
     int32_t totals[KERNELS_EDGES] = {0};
     uint32_t below = 0;
-    for (size_t i = 0; i < query->width; i += GROUP) {
-        const int8_t *sums = query->sums + i * GROUP;
-        __builtin_prefetch(look->next + i * GROUP);
-        for (size_t lane = 0; lane < EDGE_LANES; lane++) {
-            uint8_t byte = look->block[i * GROUP + lane];
-            totals[lane] += sums[byte & 0xf];
-            totals[lane + EDGE_LANES] += sums[byte >> 4];
+    const uint8_t *block = look->block, *next = look->next;
+    for (size_t bit = 0; bit < query->bits; bit++) {
+        for (size_t i = 0; i < query->width; i += GROUP) {
+            const int8_t *sums = query->sums + i * GROUP;
+            __builtin_prefetch(next + i * GROUP);
+            for (size_t lane = 0; lane < EDGE_LANES; lane++) {
+                uint8_t byte = block[i * GROUP + lane];
+                totals[lane] += sums[byte & 0xf] * (1 << bit);
+                totals[lane + EDGE_LANES] += sums[byte >> 4] * (1 << bit);
+            }
         }
+        block += GROUP * query->width;
+        next += GROUP * query->width;
     }
-    const uint8_t *offsets = look->block + GROUP * query->width,
-                  *slopes = offsets + 2 * KERNELS_EDGES;
+    const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
     for (size_t i = 0; i < KERNELS_EDGES; i++) {
         float slope = upper_half(slopes + 2 * i) * query->step;
         estimates[i] = look->distance + upper_half(offsets + 2 * i) - slope * (float)totals[i];
@@ -210,6 +228,7 @@ const struct kernels kernels_scalar = {
     .quantise = quantise,
     .edge_sums = edge_sums,
     .edge_measure = kernels_scalar_edge_measure,
+    .edge_levels = kernels_scalar_edge_levels,
     .edge_write = kernels_scalar_edge_write,
     .edge_estimates = edge_estimates,
     .decimals = kernels_scalar_decimals,

@@ -14,8 +14,8 @@ enum {
     M_DEFAULT = 16,
     M_MIN = 4, /* a twin keeps three numbers in its list of 2 m places */
     EF_CONSTRUCT_MIN = 200,
-    TURBO_DIMENSION_LEAST = 64, /* below, edges tell too little */
-    TURBO_DIMENSION_MIN = 96,   /* from which they are 1.4 times as fast or more */
+    TURBO_DIMENSION_MIN = 16,     /* from which edges are worth four times the memory */
+    TWO_BITS_DIMENSION_MAX = 192, /* up to which two bits are faster than one: docs/ENGINE.md */
 };
 
 struct vector_index {
@@ -28,26 +28,37 @@ struct vector_index {
     struct code_query encoding; /* the writer's memory for encoding */
 };
 
+static const struct {
+    const char *name;
+    uint32_t edge_bits; /* 0: none, or to be chosen */
+} profiles[INDEX_PROFILE_COUNT] = {
+    [INDEX_PROFILE_AUTO] = {.name = "auto"},
+    [INDEX_PROFILE_LEAN] = {.name = "lean"},
+    [INDEX_PROFILE_TURBO] = {.name = "turbo"},
+    [INDEX_PROFILE_TURBO_1_BIT] = {.name = "turbo-1-bit", .edge_bits = 1},
+    [INDEX_PROFILE_TURBO_2_BITS] = {.name = "turbo-2-bits", .edge_bits = 2},
+    [INDEX_PROFILE_TURBO_4_BITS] = {.name = "turbo-4-bits", .edge_bits = 4},
+};
+
 const char *index_profile_name(enum index_profile profile) {
-    static const char *const names[INDEX_PROFILE_COUNT] = {"auto", "lean", "turbo"};
-    return names[profile];
+    return profiles[profile].name;
 }
 
-/* Edges of few coordinates estimate too roughly to be worth their memory. */
-static enum index_profile choose_profile(const struct vector_index_options *options) {
-    if (options->distance == DISTANCE_MANHATTAN || options->dimension < TURBO_DIMENSION_LEAST)
-        return INDEX_PROFILE_LEAN;
-    if (options->profile != INDEX_PROFILE_AUTO)
-        return options->profile;
-    return options->dimension >= TURBO_DIMENSION_MIN ? INDEX_PROFILE_TURBO : INDEX_PROFILE_LEAN;
+/* Bits a coordinate of edges, 0 for none. The dimension decides: it must be known before records
+ * are laid out, that is before the first vector; what samples of vectors add would be a tenth of
+ * speed near the border. */
+static uint32_t choose_edge_bits(const struct vector_index_options *options) {
+    if (options->distance == DISTANCE_MANHATTAN || options->dimension < TURBO_DIMENSION_MIN ||
+        options->profile == INDEX_PROFILE_LEAN)
+        return 0;
+    uint32_t told = profiles[options->profile].edge_bits;
+    return told > 0 ? told : options->dimension <= TWO_BITS_DIMENSION_MAX ? 2 : 1;
 }
 
 static bool init_store(struct vector_index *index, uint32_t places) {
-    bool has_edges = index->options.profile == INDEX_PROFILE_TURBO;
     const struct store_layout layout = {.code_bytes = index->space.width,
                                         .link_count = places,
-                                        .edge_block_bytes =
-                                            has_edges ? edges_block_bytes(&index->space) : 0};
+                                        .edge_block_bytes = edges_block_bytes(&index->space)};
     return store_init(&index->store, &layout);
 }
 
@@ -62,7 +73,6 @@ enum status vector_index_create(const struct vector_index_options *options, stru
     if (!index)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
     index->options = *options;
-    index->options.profile = choose_profile(options);
     index->slots = slots;
     uint32_t m = options->m == 0 ? M_DEFAULT : options->m < M_MIN ? M_MIN : options->m;
     uint32_t ef = options->ef_construct;
@@ -72,8 +82,10 @@ enum status vector_index_create(const struct vector_index_options *options, stru
                                                           : ef;
     hnsw_init(&index->hnsw, &index->store, &index->space);
     epoch_init(&index->epoch);
-    if (!codes_space_init(&index->space, options->distance, options->dimension) ||
-        !init_store(index, 2 * m) || !codes_query_reserve(&index->encoding, index->space.width)) {
+    bool has_space = codes_space_init(&index->space, options->distance, options->dimension);
+    index->space.edge_bits = choose_edge_bits(options);
+    if (!has_space || !init_store(index, 2 * m) ||
+        !codes_query_reserve(&index->encoding, index->space.width)) {
         vector_index_free(index);
         return error_set(error, STATUS_NO_MEMORY, "out of memory for an index");
     }
@@ -354,7 +366,8 @@ void vector_index_info(const struct vector_index *index, struct vector_index_inf
         .memory_bytes = store_memory_bytes(&index->store) +
                         upper_links_bytes((struct upper_links *)&index->hnsw.upper),
         .default_ef = atomic_load_explicit(&index->hnsw.default_ef, memory_order_relaxed),
-        .profile = index->options.profile};
+        .profile = index->space.edge_bits > 0 ? INDEX_PROFILE_TURBO : INDEX_PROFILE_LEAN,
+        .edge_bits = (uint32_t)index->space.edge_bits};
 }
 
 /* ---- Image ------------------------------------------------------------------------------------

@@ -34,15 +34,18 @@ struct index_scratch;
 /* How the graph looks at neighbours. Owners keep the value on disk: it never changes its meaning.
  */
 enum index_profile {
-    INDEX_PROFILE_AUTO,  /* turbo where it is faster */
+    INDEX_PROFILE_AUTO,  /* turbo wherever it can be */
     INDEX_PROFILE_LEAN,  /* gathers one-byte codes: the least memory */
-    INDEX_PROFILE_TURBO, /* each node also knows one bit a coordinate of its edges (edges.h): the
-                            fastest, for four times the memory. Lean for Manhattan and below 64
-                            dimensions */
+    INDEX_PROFILE_TURBO, /* each node also knows a few bits a coordinate of its edges (edges.h), as
+                            many as are fastest at the dimension: the fastest, for four times the
+                            memory. Lean for Manhattan and below 16 dimensions, as are the next */
+    INDEX_PROFILE_TURBO_1_BIT,
+    INDEX_PROFILE_TURBO_2_BITS,
+    INDEX_PROFILE_TURBO_4_BITS,
     INDEX_PROFILE_COUNT
 };
 
-/* "auto", "lean", "turbo". */
+/* "auto", "lean", "turbo", "turbo-1-bit", ... */
 const char *index_profile_name(enum index_profile profile);
 
 struct vector_index_options {
@@ -177,7 +180,8 @@ struct vector_index_info {
     uint64_t waiting_count; /* slots that wait to be linked */
     uint64_t memory_bytes;
     uint32_t default_ef;
-    enum index_profile profile; /* as chosen: never AUTO */
+    enum index_profile profile; /* as chosen: LEAN or TURBO */
+    uint32_t edge_bits;         /* a coordinate of an edge; 0 for LEAN */
 };
 void vector_index_info(const struct vector_index *index, struct vector_index_info *info);
 

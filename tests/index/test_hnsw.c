@@ -362,6 +362,71 @@ START_TEST(lists_of_any_length_are_walked) {
 }
 END_TEST
 
+/* What `auto` and each profile make of a dimension: 0 for lean, else the bits of edges. */
+static const struct {
+    enum index_profile profile;
+    enum distance distance;
+    uint32_t dimension, edge_bits;
+} choices[] = {
+    {INDEX_PROFILE_AUTO, DISTANCE_COSINE, 15, 0},
+    {INDEX_PROFILE_AUTO, DISTANCE_COSINE, 16, 2},
+    {INDEX_PROFILE_AUTO, DISTANCE_EUCLID, 192, 2},
+    {INDEX_PROFILE_AUTO, DISTANCE_DOT, 193, 1},
+    {INDEX_PROFILE_AUTO, DISTANCE_MANHATTAN, 192, 0},
+    {INDEX_PROFILE_LEAN, DISTANCE_DOT, 768, 0},
+    {INDEX_PROFILE_TURBO, DISTANCE_DOT, 15, 0},
+    {INDEX_PROFILE_TURBO, DISTANCE_DOT, 192, 2},
+    {INDEX_PROFILE_TURBO, DISTANCE_DOT, 193, 1},
+    {INDEX_PROFILE_TURBO, DISTANCE_MANHATTAN, 768, 0},
+    {INDEX_PROFILE_TURBO_1_BIT, DISTANCE_DOT, 64, 1},
+    {INDEX_PROFILE_TURBO_2_BITS, DISTANCE_EUCLID, 768, 2},
+    {INDEX_PROFILE_TURBO_4_BITS, DISTANCE_COSINE, 768, 4},
+    {INDEX_PROFILE_TURBO_4_BITS, DISTANCE_COSINE, 15, 0},
+    {INDEX_PROFILE_TURBO_4_BITS, DISTANCE_MANHATTAN, 768, 0},
+};
+
+START_TEST(profiles_choose_bits_by_dimension_unless_told) {
+    const struct vector_index_options options = {.dimension = choices[_i].dimension,
+                                                 .profile = choices[_i].profile,
+                                                 .distance = choices[_i].distance};
+    struct slots *slots;
+    struct vector_index *index;
+    struct vector_index_info info;
+    struct error error;
+    ck_assert_int_eq(slots_create(&slots, &error), STATUS_OK);
+    ck_assert_int_eq(vector_index_create(&options, slots, &index, &error), STATUS_OK);
+    vector_index_info(index, &info);
+    ck_assert_uint_eq(info.edge_bits, choices[_i].edge_bits);
+    ck_assert_str_eq(index_profile_name(info.profile),
+                     choices[_i].edge_bits > 0 ? "turbo" : "lean");
+    vector_index_free(index);
+    slots_free(slots);
+}
+END_TEST
+
+START_TEST(edges_of_any_number_of_bits_are_walked) {
+    static const enum index_profile profiles[] = {
+        INDEX_PROFILE_TURBO_1_BIT, INDEX_PROFILE_TURBO_2_BITS, INDEX_PROFILE_TURBO_4_BITS};
+    static const uint32_t lengths[DISTANCE_MANHATTAN] = {16, 100, 250};
+    struct fixture fixture;
+    struct vector_index_info info;
+    const struct vector_index_options options = {.dimension = lengths[_i / 3],
+                                                 .distance = (enum distance)(_i / 3),
+                                                 .profile = profiles[_i % 3]};
+    fixture_create(&fixture, &options, ROWS);
+    fixture_fill_clusters(&fixture, 0, ROWS, 11);
+    fixture_put(&fixture, 0, ROWS, 1);
+    fixture_link(&fixture, 2);
+    fixture_check(&fixture);
+    vector_index_info(fixture.index, &info);
+    ck_assert_uint_eq(info.edge_bits, 1u << _i % 3);
+    struct index_query query = {.ef = 128, .operation = 1};
+    double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
+    ck_assert_msg(recall >= 0.97, "%u bits: recall %.4f", info.edge_bits, recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -389,8 +454,14 @@ static void add_tests(Suite *suite, TCase *tcase) {
 Suite *test_suite(void) {
     Suite *suite = suite_create("hnsw");
     TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
+    TCase *choice = tcase_create("choice");
     tcase_add_checked_fixture(turbo, use_turbo, NULL);
     add_tests(suite, lean);
     add_tests(suite, turbo);
+    tcase_set_timeout(choice, 240);
+    tcase_add_loop_test(choice, profiles_choose_bits_by_dimension_unless_told, 0,
+                        (int)(sizeof(choices) / sizeof(choices[0])));
+    tcase_add_loop_test(choice, edges_of_any_number_of_bits_are_walked, 0, 3 * DISTANCE_MANHATTAN);
+    suite_add_tcase(suite, choice);
     return suite;
 }

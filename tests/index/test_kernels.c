@@ -234,77 +234,6 @@ START_TEST(transforms_to_the_same_bits_as_plain_c) {
 }
 END_TEST
 
-/* A block of random edges: each set lays it in its own way, so what it says is compared. */
-START_TEST(estimates_edges_like_plain_c) {
-    const struct kernels *all[] = {kernels_by_name(names[(size_t)_i / WIDTHS]), &kernels_scalar};
-    size_t width = widths[(size_t)_i % WIDTHS];
-    float estimates[2][KERNELS_EDGES], step[2];
-    uint32_t below[2];
-    int8_t *sums[2];
-    struct rows rows;
-    if (!all[0])
-        return;
-    make_rows(&rows, width, (unsigned)_i);
-    for (size_t set = 0; set < 2; set++) {
-        uint8_t *block = aligned_alloc(64, 4 * width + 4 * KERNELS_EDGES);
-        uint64_t signs[BYTES_MAX / 64];
-        memset(block, 0xa5, 4 * width + 4 * KERNELS_EDGES);
-        sums[set] = aligned_alloc(64, 4 * width);
-        step[set] = all[set]->edge_sums(rows.query_values, width, sums[set]);
-        for (size_t place = 0; place < KERNELS_EDGES; place++) {
-            const struct kernel_edge_ends ends = {.from = rows.list[place],
-                                                  .to = rows.list[place + 1],
-                                                  .from_scale = rows.scales[place],
-                                                  .to_scale = rows.scales[place + 1],
-                                                  .width = width};
-            struct kernel_edge edge = all[set]->edge_measure(&ends, signs), expected;
-            expected = kernels_scalar.edge_measure(&ends, signs);
-            must_be_close((double)edge.square, (double)expected.square);
-            must_be_close((double)edge.spread, (double)expected.spread);
-            ck_assert(fabs((double)(edge.from_sign - expected.from_sign)) <=
-                      1e-4 * (double)expected.spread);
-            ck_assert(fabs((double)(edge.from_edge - expected.from_edge)) <=
-                      1e-4 * (double)expected.square);
-            all[set]->edge_measure(&ends, signs);
-            all[set]->edge_write(block, place, signs, width);
-            memcpy(block + 4 * width + 2 * place, &(uint16_t){0x3f80}, 2);        /* 1 */
-            memcpy(block + 4 * width + 2 * (place + 32), &(uint16_t){0x4000}, 2); /* 2 */
-        }
-        const struct kernel_edge_query query = {
-            .sums = sums[set], .width = width, .step = step[set]};
-        const struct kernel_edge_look look = {
-            .block = block, .next = block, .distance = 3, .limit = 4};
-        below[set] = all[set]->edge_estimates(&query, &look, estimates[set]);
-        free(block);
-    }
-    ck_assert_float_eq(step[0], step[1]);
-    ck_assert(memcmp(sums[0], sums[1], 4 * width) == 0);
-    for (size_t i = 0; i < KERNELS_EDGES; i++) {
-        must_be_close((double)estimates[0][i], (double)estimates[1][i]);
-        ck_assert_int_eq(below[0] >> i & 1, estimates[0][i] < 4);
-    }
-    free(sums[0]);
-    free(sums[1]);
-    free_rows(&rows);
-}
-END_TEST
-
-START_TEST(values_beyond_f32_have_no_sums) {
-    const struct kernels *kernels = kernels_by_name(names[_i]);
-    static const float odd[] = {0, 1e-42f, 3e38f, NAN, INFINITY};
-    if (!kernels)
-        return;
-    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
-        _Alignas(64) float values[64];
-        _Alignas(64) int8_t sums[256], zeros[256] = {0};
-        for (size_t j = 0; j < 64; j++)
-            values[j] = odd[i];
-        ck_assert_float_eq(kernels->edge_sums(values, 64, sums), 0);
-        ck_assert(memcmp(sums, zeros, sizeof(sums)) == 0);
-    }
-}
-END_TEST
-
 /* The widest rows with the largest numbers stay within 32 bits. */
 START_TEST(does_not_overflow_at_65536_dimensions) {
     const struct kernels *kernels = kernels_by_name(names[_i]);
@@ -403,8 +332,6 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, compares_with_a_limit_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, measures_floats_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, transforms_to_the_same_bits_as_plain_c, 0, NAMES);
-    tcase_add_loop_test(tcase, estimates_edges_like_plain_c, 0, NAMES * WIDTHS);
-    tcase_add_loop_test(tcase, values_beyond_f32_have_no_sums, 0, NAMES);
     tcase_add_loop_test(tcase, does_not_overflow_at_65536_dimensions, 0, NAMES);
     tcase_add_loop_test(tcase, takes_the_set_that_the_environment_forces, 0, NAMES);
     tcase_add_loop_test(tcase, decimals_are_those_of_strtod, 0, NAMES);

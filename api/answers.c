@@ -65,8 +65,9 @@ const struct answer answers_collections = {
            "\"data_type\":" STRING ",\"params\":" ANY ",\"points\":" COUNT)
 /* clang-format off */ /* a property a line */
 #define VECTOR_INDEX_INFO                                                     \
-    OBJECT("\"profile\",\"hnsw_ef\",\"linked\",\"waiting\",\"memory_bytes\"", \
+    OBJECT("\"profile\",\"edge_bits\",\"hnsw_ef\",\"linked\",\"waiting\",\"memory_bytes\"", \
            "\"profile\":" ONE_OF_TEXTS("\"lean\",\"turbo\"")                  \
+           ",\"edge_bits\":" COUNT                                            \
            ",\"hnsw_ef\":" COUNT                                              \
            ",\"linked\":" COUNT                                               \
            ",\"waiting\":" COUNT                                              \

@@ -270,6 +270,12 @@ const struct json_shape collection_patch_shape =
 
 /* ---- For storage ----------------------------------------------------------------------------- */
 
+/* True if the graph is not to take memory that it can do without. `memory` goes before `on_disk`.
+ */
+static bool wants_disk(const struct hnsw_settings *settings) {
+    return settings->memory ? strcmp(settings->memory, "cold") == 0 : settings->on_disk;
+}
+
 /* A vector's own settings go before the collection's; what is default is left to the engine, which
  * knows better than the figures that are shown for compatibility. */
 static struct vector_config vector_config_of(const struct named_params *named,
@@ -289,6 +295,9 @@ static struct vector_config vector_config_of(const struct named_params *named,
         .profile =
             vector_params_profile(quantization ? quantization : document->quantization_config),
     };
+    bool is_own = own && (own->memory || own->has_on_disk);
+    if (config.profile == INDEX_PROFILE_AUTO && wants_disk(is_own ? own : shared))
+        config.profile = INDEX_PROFILE_LEAN;
     if (config.m == default_hnsw.m)
         config.m = 0;
     if (config.ef_construct == default_hnsw.ef_construct)

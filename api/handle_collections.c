@@ -98,6 +98,7 @@ static void write_vector_indexes(const struct call_snapshot *snapshot, struct js
         json_write_key(writer, vector->name);
         json_write_open(writer, '{');
         json_write_key_string(writer, "profile", index_profile_name(info.profile));
+        json_write_key_u64(writer, "edge_bits", info.edge_bits);
         json_write_key_u64(writer, "hnsw_ef", info.default_ef);
         json_write_key_u64(writer, "linked", info.linked_count);
         json_write_key_u64(writer, "waiting", info.waiting_count);

@@ -131,6 +131,9 @@ static enum status check_quantization(struct json_reader *reader,
         !is_one_of(settings->binary->encoding, "one_bit two_bits one_and_half_bits"))
         return json_reader_fail(reader,
                                 "binary.encoding: expected one_bit, two_bits or one_and_half_bits");
+    if (settings->turbo && !is_one_of(settings->turbo->bits, "bits1 bits1_5 bits2 bits4 bits8"))
+        return json_reader_fail(reader,
+                                "turbo.bits: expected bits1, bits1_5, bits2, bits4 or bits8");
     if (settings->binary &&
         !is_one_of(settings->binary->query_encoding, "default binary scalar4bits scalar8bits"))
         return json_reader_fail(
@@ -161,10 +164,29 @@ static void quantization_write(struct json_writer *writer, const void *member) {
     json_shape_write(writer, &quantization_shape, *settings);
 }
 
+/* What the words of `binary.encoding` and `turbo.bits` get: where a number of bits is not ours, the
+ * next one that is. 8 bits are what lean keeps. */
+static const struct {
+    const char *word;
+    enum index_profile profile;
+} sizes[] = {
+    {"one_bit", INDEX_PROFILE_TURBO_1_BIT},   {"one_and_half_bits", INDEX_PROFILE_TURBO_2_BITS},
+    {"two_bits", INDEX_PROFILE_TURBO_2_BITS}, {"bits1", INDEX_PROFILE_TURBO_1_BIT},
+    {"bits1_5", INDEX_PROFILE_TURBO_2_BITS},  {"bits2", INDEX_PROFILE_TURBO_2_BITS},
+    {"bits4", INDEX_PROFILE_TURBO_4_BITS},    {"bits8", INDEX_PROFILE_LEAN},
+};
+
 enum index_profile vector_params_profile(const struct quantization_settings *settings) {
     if (!settings)
         return INDEX_PROFILE_AUTO;
-    return settings->scalar || settings->product ? INDEX_PROFILE_LEAN : INDEX_PROFILE_TURBO;
+    if (settings->scalar || settings->product)
+        return INDEX_PROFILE_LEAN;
+    const char *word = settings->binary ? settings->binary->encoding : settings->turbo->bits;
+    for (size_t i = 0; word && i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        if (strcmp(sizes[i].word, word) == 0)
+            return sizes[i].profile;
+    }
+    return INDEX_PROFILE_TURBO;
 }
 
 const struct json_custom vector_params_quantization_json = {

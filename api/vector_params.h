@@ -15,9 +15,10 @@ extern const struct json_custom vector_params_patch_json;
 
 /* A struct quantization_settings *; "Disabled" makes it NULL. */
 extern const struct json_custom vector_params_quantization_json;
-/* What graph fits it best; NULL: no quantisation is asked for. One byte a number is the coarsest
- * code that the engine has, and it serves for `product`, too; `binary` and `turbo` get bits of
- * edges. */
+/* What graph fits it best; NULL: no quantisation is asked for. `scalar`, `product` and 8 bits of
+ * `turbo` get one byte a number, the coarsest code that the engine has by itself. `binary` and
+ * `turbo` get edges of as many bits as they name, 2 for one and a half, or as many as are fastest.
+ */
 enum index_profile vector_params_profile(const struct quantization_settings *settings);
 
 #endif

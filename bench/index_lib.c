@@ -166,40 +166,25 @@ double bench_build(struct bench_index *bench, int threads) {
     return seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
 }
 
-static enum status write_bytes(void *context, const void *bytes, size_t length,
-                               struct error *error) {
-    if (fwrite(bytes, 1, length, context) != length)
-        return error_set(error, STATUS_IO, "cannot write the image");
-    return STATUS_OK;
-}
-
 /* Writes the image to a file; 0, or -1 if it cannot be written. */
 int bench_save(struct bench_index *bench, const char *path) {
+    const struct index_stamp stamp = {.operation = 1, .incarnation = 1};
     struct error error = {0};
-    FILE *file = fopen(path, "wb");
-    if (!file)
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
         return -1;
-    enum status status = vector_index_save(bench->index, 1, 1, write_bytes, file, &error);
-    return fclose(file) == 0 && status == STATUS_OK ? 0 : -1;
+    enum status status = vector_index_save(bench->index, fd, &stamp, &error);
+    return close(fd) == 0 && status == STATUS_OK ? 0 : -1;
 }
 
 /* Fills a fresh index from such a file, all its slots alive; 0, or -1 if the file is refused. */
 int bench_load(struct bench_index *bench, const char *path) {
+    struct index_stamp stamp;
     struct error error = {0};
-    struct stat info;
-    uint64_t operation, incarnation;
-    enum status status = STATUS_IO;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    void *bytes = MAP_FAILED;
-    if (fstat(fd, &info) == 0 && info.st_size > 0)
-        bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes != MAP_FAILED) {
-        status = vector_index_load(bench->index, bytes, (size_t)info.st_size, &operation,
-                                   &incarnation, &error);
-        munmap(bytes, (size_t)info.st_size);
-    }
+    enum status status = vector_index_load(bench->index, fd, &stamp, &error);
     close(fd);
     if (status != STATUS_OK)
         return -1;
@@ -210,6 +195,8 @@ int bench_load(struct bench_index *bench, const char *path) {
 
 /* After a load: what builders do in the background until searches are at their fastest. */
 void bench_settle(struct bench_index *bench) {
+    while (vector_index_settle(bench->index)) {
+    }
     build(bench);
 }
 

@@ -32,7 +32,8 @@
  * A link may change at any time; its edge is written later, by a builder that has nothing else to
  * do (hnsw_edges.c). Until then the place is stale, and walks measure that neighbour by its code.
  * What is read in the moment of a change is a wrong estimate for one walk, never a wrong answer:
- * whatever is returned has been measured. Edges are not part of images.
+ * whatever is returned has been measured. Images hold edges: a change of what a block
+ * means raises IMAGE_VERSION.
  *
  * A block: b planes of 4 * width bytes as the kernels lay them, that of the lowest bit first | 32
  * offsets | 32 slopes, 2 bytes each.

@@ -32,6 +32,7 @@ enum {
     HNSW_EF_UNCALIBRATED = 128, /* until the graph is large enough to calibrate */
     HNSW_CALIBRATED_MIN = 4096, /* slots: smaller graphs keep the first default ef */
     HNSW_PLACES_MAX = 2 * VECTOR_INDEX_M_MAX, /* of the longest list */
+    HNSW_TWIN_LINKED = 2, /* place in a twin's list: of which slot it is one; hnsw_twins.c */
 };
 
 /* Slots so far from all others that links do not lead there for sure; see hnsw_seeds.c. */

@@ -82,8 +82,7 @@ static void add_estimated(struct walk *walk, const struct block *block,
 static inline struct block block_of(const struct store *store, uint32_t slot, uint32_t number) {
     return (struct block){.list = store_links(store, slot) + (size_t)number * EDGES_PER_BLOCK,
                           .edges = store_edges(store, slot, number),
-                          .stale = atomic_load_explicit(&store_head(store, slot)->stale[number],
-                                                        memory_order_acquire)};
+                          .stale = store_stale(store, slot, number)};
 }
 
 /* The node's neighbours with their distances, as far as known, make the batch. The edges of `next`,

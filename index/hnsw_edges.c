@@ -67,7 +67,7 @@ static void calibrate_if_grown(struct hnsw *hnsw, struct index_scratch *scratch)
 bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct store *store = hnsw->store;
     uint32_t end = store_end(store);
-    if (store->edge_blocks == 0)
+    if (store->edge_blocks == 0 || atomic_load(&store->is_unread))
         return false;
     if (atomic_load(&hnsw->edges_cursor) >= end) {
         if (!atomic_exchange(&store->has_stale, false))

@@ -14,7 +14,7 @@
 enum {
     NEXT,
     PREVIOUS,
-    LINKED
+    LINKED = HNSW_TWIN_LINKED
 };
 
 uint32_t hnsw_twins_first(const struct hnsw *hnsw, uint32_t slot) {

@@ -1,50 +1,47 @@
-/* Reading an image. Nothing in it is believed: lengths are checked before they are used, sums
- * before the content, and each number against its range. Links that lead nowhere are dropped, for a
- * slot may have been linked while its neighbours were being saved. */
+/* Filling an index from an image. Nothing in it is believed: lengths are checked before they are
+ * used, sums before the content, and each number against its range; all of that before the first
+ * search, so that no search ever needs to look twice.
+ *
+ * Codes and links are read by all cores, a piece at a time: its sum, and while it is in the cache
+ * the links of its records. Reading into huge pages costs a core 0.2 s a GB of the page cache, and
+ * unlike a map leaves nothing behind that a damaged disk could take away. */
 #include "index/hnsw_links.h"
 #include "index/image.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum {
-    SECTION_WORDS = IMAGE_SECTION_SLOTS / BITMAP_WORD_BITS,
-    PAD = 8,
+    THREADS_MAX = 8,
+    THREAD_PIECES = 16, /* fewer are not worth a thread */
 };
 
 struct reader {
     struct image *image;
     struct hnsw *hnsw;
     struct store *store;
-    const uint8_t *bytes;
-    size_t length, at;
-    uint32_t slot_end;
+    int fd;
+    struct image_layout layout;
+    uint64_t entry, table_sum;
+    uint64_t *sums;
+    uint64_t *present, *linked, *twin; /* bit per slot, whole chunks */
     struct error *error;
 };
 
-/* One section: where its arrays begin. Any alignment of the bytes will do. */
-struct section {
-    uint32_t start, count;
-    uint64_t present[SECTION_WORDS], linked[SECTION_WORDS], twin[SECTION_WORDS];
-    const uint8_t *levels, *metas, *errors, *twin_of, *lists, *codes, *upper;
-};
-
-static enum status corrupt(struct reader *reader, const char *what) {
-    return error_set(reader->error, STATUS_CORRUPT, "graph image: %s (byte %zu of %zu)", what,
-                     reader->at, reader->length);
+static enum status corrupt(struct reader *reader, const char *what, uint64_t at) {
+    return error_set(reader->error, STATUS_CORRUPT, "graph image: %s (at byte %" PRIu64 ")", what,
+                     at);
 }
 
-/* The next `length` bytes and their padding, or NULL beyond the end. */
-static const uint8_t *take(struct reader *reader, uint64_t length) {
-    uint64_t padded = (length + PAD - 1) / PAD * PAD;
-    if (padded > reader->length - reader->at)
-        return NULL;
-    const uint8_t *bytes = reader->bytes + reader->at;
-    reader->at += padded;
-    return bytes;
+static enum status no_memory(struct reader *reader) {
+    return error_set(reader->error, STATUS_NO_MEMORY, "out of memory for a graph");
 }
 
 static uint32_t get_u32(const uint8_t *bytes) {
@@ -59,282 +56,439 @@ static uint64_t get_u64(const uint8_t *bytes) {
     return value;
 }
 
-static enum status read_header(struct reader *reader) {
-    uint8_t expected[IMAGE_HEADER_BYTES];
-    const uint8_t *header = take(reader, IMAGE_HEADER_BYTES);
-    if (!header)
-        return corrupt(reader, "shorter than its header");
-    if (get_u64(header + 120) != XXH3_64bits(header, 120))
-        return corrupt(reader, "wrong checksum of the header");
+/* ---- The header and the table -----------------------------------------------------------------
+ */
+
+/* The numbers of a header whose sum is right. */
+static enum status take_header(struct reader *reader, const uint8_t *header) {
+    uint8_t expected[IMAGE_PAGE];
+    uint32_t ef = get_u32(header + 88);
     image_fill_header(reader->image, expected);
-    if (memcmp(header, expected, 48) != 0)
-        return corrupt(reader, "of another version, dimension, distance or m");
-    reader->slot_end = get_u32(header + 56);
-    /* At least a code meta a slot: so nothing is reserved that the file could not fill. */
-    if (reader->slot_end > SLOT_MAX ||
-        reader->slot_end > (reader->length - reader->at) / sizeof(struct code_meta))
-        return corrupt(reader, "names more slots than it can hold");
-    atomic_store_explicit(&reader->hnsw->entry, get_u64(header + 48), memory_order_relaxed);
-    uint32_t ef = get_u32(header + 60);
+    if (memcmp(header, expected, 56) != 0)
+        return corrupt(reader, "of another version, dimension, distance, m or profile", 0);
+    if (get_u32(header + 56) > SLOT_MAX)
+        return corrupt(reader, "names too many slots", 56);
     if (ef == 0 || ef > VECTOR_INDEX_EF_MAX)
-        return corrupt(reader, "a default ef out of range");
+        return corrupt(reader, "a default ef out of range", 88);
+    image_layout_init(&reader->layout, reader->hnsw, get_u32(header + 56), get_u32(header + 60));
+    reader->entry = get_u64(header + 64);
+    reader->table_sum = get_u64(header + 96);
+    reader->image->stamp = (struct index_stamp){.operation = get_u64(header + 72),
+                                                .incarnation = get_u64(header + 80)};
     atomic_store_explicit(&reader->hnsw->default_ef, ef, memory_order_relaxed);
-    atomic_store_explicit(&reader->hnsw->scored_per_ef, get_u32(header + 80), memory_order_relaxed);
-    reader->image->operation = get_u64(header + 64);
-    reader->image->incarnation = get_u64(header + 72);
+    atomic_store_explicit(&reader->hnsw->scored_per_ef, get_u32(header + 92), memory_order_relaxed);
     return STATUS_OK;
 }
 
-static uint64_t count_bits(const uint64_t *words, size_t count) {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < count; i++)
-        bits += (uint64_t)__builtin_popcountll(words[i]);
-    return bits;
+static enum status read_header(struct reader *reader) {
+    uint8_t header[IMAGE_PAGE];
+    struct stat info;
+    if (fstat(reader->fd, &info) < 0 || !S_ISREG(info.st_mode))
+        return error_set(reader->error, STATUS_IO, "graph image: not a file");
+    uint64_t length = (uint64_t)info.st_size;
+    if (length < IMAGE_PAGE)
+        return corrupt(reader, "shorter than its header", length);
+    enum status status = image_read_bytes(reader->fd, 0, header, IMAGE_PAGE, reader->error);
+    if (status == STATUS_OK && get_u64(header + IMAGE_SUM_AT) != XXH3_64bits(header, IMAGE_SUM_AT))
+        return corrupt(reader, "wrong checksum of the header", 0);
+    if (status == STATUS_OK)
+        status = take_header(reader, header);
+    if (status == STATUS_OK && length != reader->layout.file_bytes)
+        return corrupt(reader, "not as long as its header says", length);
+    return status;
 }
 
-/* Copies the three bitmaps; a slot is linked or a twin only if it is present, and not both. */
-static bool read_bits(struct reader *reader, struct section *section) {
-    size_t words = bitmap_words(section->count), bytes = words * sizeof(uint64_t);
-    uint64_t *const bitmaps[] = {section->present, section->linked, section->twin};
-    for (size_t i = 0; i < 3; i++) {
-        const uint8_t *from = take(reader, bytes);
-        if (!from)
-            return false;
-        memcpy(bitmaps[i], from, bytes);
+static enum status read_table(struct reader *reader) {
+    uint64_t length = image_part(&reader->layout, IMAGE_CODES, 0).at - IMAGE_PAGE;
+    size_t words = (size_t)reader->layout.chunks * STORE_CHUNK_WORDS;
+    reader->sums = malloc(length + 1);
+    reader->present = calloc(3 * words + 1, sizeof(uint64_t));
+    if (!reader->sums || !reader->present)
+        return no_memory(reader);
+    reader->linked = reader->present + words;
+    reader->twin = reader->linked + words;
+    enum status status =
+        image_read_bytes(reader->fd, IMAGE_PAGE, reader->sums, length, reader->error);
+    if (status == STATUS_OK && reader->table_sum != XXH3_64bits(reader->sums, length))
+        return corrupt(reader, "wrong checksum of the table of sums", IMAGE_PAGE);
+    return status;
+}
+
+/* Reads a part that is no array of the store; *bytes is the caller's to free, also on failure. */
+static enum status read_part(struct reader *reader, const struct image_part *part,
+                             uint8_t **bytes) {
+    *bytes = malloc(part->bytes + 1);
+    if (!*bytes)
+        return no_memory(reader);
+    enum status status = image_read_bytes(reader->fd, part->at, *bytes, part->bytes, reader->error);
+    for (uint32_t i = 0; i < part->pieces && status == STATUS_OK; i++) {
+        const struct image_piece piece = image_piece(part, i);
+        if (XXH3_64bits(*bytes + (piece.at - part->at), piece.bytes) !=
+            reader->sums[part->first_piece + i])
+            return corrupt(reader, "wrong checksum", piece.at);
     }
-    uint32_t rest = section->count % BITMAP_WORD_BITS;
-    if (rest != 0 && section->present[words - 1] >> rest != 0)
-        return false;
-    for (size_t i = 0; i < words; i++) {
-        if ((section->linked[i] & section->twin[i]) ||
-            ((section->linked[i] | section->twin[i]) & ~section->present[i]))
+    return status;
+}
+
+/* ---- Numbers ----------------------------------------------------------------------------------
+ */
+
+/* A slot is linked or a twin only if it is present, and not both; none lies beyond `rows`. */
+static bool are_bits_sound(const struct reader *reader, size_t first_word, uint32_t rows) {
+    for (uint32_t i = 0; i < STORE_CHUNK_WORDS; i++) {
+        uint64_t present = reader->present[first_word + i];
+        uint64_t linked = reader->linked[first_word + i], twin = reader->twin[first_word + i];
+        uint32_t start = i * BITMAP_WORD_BITS;
+        uint64_t within = rows >= start + BITMAP_WORD_BITS ? UINT64_MAX
+                          : rows > start                   ? (UINT64_C(1) << (rows - start)) - 1
+                                                           : 0;
+        if ((linked & twin) || ((linked | twin) & ~present) || (present & ~within))
             return false;
     }
     return true;
-}
-
-static uint8_t level_of(const struct section *section, uint32_t i) {
-    return section->levels[i] & (uint8_t)~IMAGE_SEED;
-}
-
-/* The sum of the levels of linked slots, or UINT64_MAX if one is out of range. */
-static uint64_t sum_levels(const struct section *section) {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < section->count; i++) {
-        if (level_of(section, i) > UPPER_LEVEL_MAX)
-            return UINT64_MAX;
-        if (bitmap_test(section->linked, i))
-            sum += level_of(section, i);
-    }
-    return sum;
-}
-
-/* Finds the arrays of the section at reader->at and checks its sum. */
-static enum status open_section(struct reader *reader, struct section *section) {
-    const struct store *store = reader->store;
-    const uint8_t *start = reader->bytes + reader->at, *hash;
-    size_t words = SECTION_WORDS;
-    memset(section->present, 0, sizeof(section->present));
-    memset(section->linked, 0, sizeof(section->linked));
-    memset(section->twin, 0, sizeof(section->twin));
-    if (!read_bits(reader, section))
-        return corrupt(reader, "the bits of a section contradict each other");
-    uint64_t present = count_bits(section->present, words);
-    uint64_t linked = count_bits(section->linked, words);
-    section->levels = take(reader, section->count);
-    section->metas = take(reader, section->count * sizeof(struct code_meta));
-    section->errors = take(reader, section->count * sizeof(float));
-    section->twin_of = take(reader, section->count * sizeof(uint32_t));
-    section->lists = take(reader, linked * store->link_count * sizeof(uint32_t));
-    section->codes = take(reader, present * store->code_bytes);
-    if (!section->levels || !section->metas || !section->errors || !section->twin_of ||
-        !section->lists || !section->codes)
-        return corrupt(reader, "ends within a section");
-    uint64_t upper = sum_levels(section);
-    if (upper == UINT64_MAX)
-        return corrupt(reader, "a slot has too high a level");
-    section->upper = take(reader, upper * reader->hnsw->m * sizeof(uint32_t));
-    size_t length = reader->at - (size_t)(start - reader->bytes);
-    hash = section->upper ? take(reader, sizeof(uint64_t)) : NULL;
-    if (!hash)
-        return corrupt(reader, "ends within a section");
-    if (get_u64(hash) != XXH3_64bits(start, length))
-        return corrupt(reader, "wrong checksum of a section");
-    return STATUS_OK;
 }
 
 static bool is_number(float value) {
     return value >= 0; /* false for NaN; errors may be infinite */
 }
 
-static void read_list(_Atomic uint32_t *list, const uint8_t **from, uint32_t places) {
-    for (uint32_t i = 0; i < places; i++, *from += sizeof(uint32_t))
-        hnsw_link_store(list, i, get_u32(*from));
+static bool are_numbers_sound(const struct code_meta *metas, const float *errors, uint32_t rows) {
+    bool is_sound = true;
+    for (uint32_t i = 0; i < rows; i++)
+        is_sound &= is_number(metas[i].scale) && is_number(metas[i].length) &&
+                    is_number(errors[i]) && !isinf(metas[i].scale) && !isinf(metas[i].length);
+    return is_sound;
 }
 
-static bool read_lists(struct reader *reader, struct section *section, uint32_t slot,
-                       uint8_t level) {
-    struct hnsw *hnsw = reader->hnsw;
-    struct store_node *node = store_node(reader->store, slot);
-    uint32_t block = 0;
-    if (level > 0) {
-        if (!upper_links_allocate(&hnsw->upper, level, &block))
+/* Takes the marks of seeds off the levels; false if a level is out of range. */
+static bool take_levels(struct reader *reader, uint32_t chunk, uint8_t *levels, uint32_t rows) {
+    for (uint32_t i = 0; i < rows; i++) {
+        if (levels[i] & IMAGE_SEED) /* measured when all are examined next */
+            hnsw_seeds_add(&reader->hnsw->seeds, chunk * (uint32_t)STORE_CHUNK + i, 0);
+        levels[i] &= (uint8_t)~IMAGE_SEED;
+        if (levels[i] > UPPER_LEVEL_MAX)
             return false;
-        atomic_store_explicit(&node->upper, block, memory_order_relaxed);
-        atomic_store_explicit(&node->level_limit, level, memory_order_relaxed);
     }
-    read_list(store_links(reader->store, slot), &section->lists, reader->store->link_count);
-    for (uint32_t at = 1; at <= level; at++)
-        read_list(hnsw_list(hnsw, slot, at), &section->upper, hnsw->m);
-    atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
-    store_unclaim(reader->store, slot, true);
-    atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed);
     return true;
 }
 
-/* Puts the slots of a section. Twins remember their linked slot until all are there. */
-static enum status fill_section(struct reader *reader, struct section *section) {
-    struct store *store = reader->store;
-    assert(section->metas && section->errors && section->levels && section->codes);
-    for (uint32_t i = 0; i < section->count; i++) {
-        uint32_t slot = section->start + i;
-        if (!bitmap_test(section->present, i))
+static enum status take_numbers(struct reader *reader, uint32_t chunk, uint8_t *bytes,
+                                const struct image_part *part) {
+    uint32_t rows = image_part(&reader->layout, IMAGE_CODES, chunk).rows;
+    const struct image_numbers at = image_numbers(rows);
+    struct store_chunk *to = &reader->store->chunks[chunk];
+    size_t word = (size_t)chunk * STORE_CHUNK_WORDS, size = STORE_CHUNK_WORDS * sizeof(uint64_t);
+    memcpy(reader->present + word, bytes + at.present, size);
+    memcpy(reader->linked + word, bytes + at.linked, size);
+    memcpy(reader->twin + word, bytes + at.twin, size);
+    memcpy(to->metas, bytes + at.metas, rows * sizeof(to->metas[0]));
+    memcpy(to->errors, bytes + at.errors, rows * sizeof(to->errors[0]));
+    if (!are_bits_sound(reader, word, rows))
+        return corrupt(reader, "the bits of a chunk contradict each other", part->at);
+    if (!are_numbers_sound(to->metas, to->errors, rows))
+        return corrupt(reader, "a slot has a number out of range", part->at + at.metas);
+    if (!take_levels(reader, chunk, bytes + at.levels, rows))
+        return corrupt(reader, "a slot has too high a level", part->at + at.levels);
+    store_restore(reader->store, chunk, reader->linked + word, bytes + at.levels);
+    /* Of slots that are not linked store_put sets the level, once their records are there. */
+    for (uint32_t i = 0; i < rows; i++)
+        if (!bitmap_test(reader->linked, chunk * (size_t)STORE_CHUNK + i))
+            atomic_store_explicit(&to->nodes[i].level, bytes[at.levels + i], memory_order_relaxed);
+    return STATUS_OK;
+}
+
+static enum status read_numbers(struct reader *reader, uint32_t chunk) {
+    const struct image_part numbers = image_part(&reader->layout, IMAGE_NUMBERS, chunk);
+    uint8_t *bytes;
+    enum status status = read_part(reader, &numbers, &bytes);
+    if (status == STATUS_OK)
+        status = take_numbers(reader, chunk, bytes, &numbers);
+    free(bytes);
+    return status;
+}
+
+/* ---- Codes and records ------------------------------------------------------------------------
+ */
+
+/* Of the chunks, the parts that are read by all cores. */
+static const enum image_part_kind shared[] = {IMAGE_CODES, IMAGE_LINKS};
+
+enum {
+    SHARED = sizeof(shared) / sizeof(shared[0])
+};
+
+struct check {
+    const struct reader *reader;
+    uint32_t chunk_pieces; /* of the shared parts of a full chunk */
+    uint64_t tasks;        /* a piece each */
+    atomic_uint_fast64_t next;
+    atomic_bool has_failed, has_stale;
+    pthread_mutex_t lock; /* of the two below */
+    enum status status;   /* the first failure */
+    struct error error;
+};
+
+static bool leads_somewhere(const struct reader *reader, uint32_t link) {
+    uint32_t to = hnsw_link_slot(link);
+    return link == SLOT_NONE || (to < reader->layout.slots && bitmap_test(reader->linked, to));
+}
+
+/* Takes heads and links of linked slots; false if a link leads nowhere. */
+static bool take_links(struct check *check, uint32_t first, uint32_t rows, const uint8_t *bytes) {
+    const struct reader *reader = check->reader;
+    const struct store *store = reader->store;
+    uint32_t stale = 0;
+    bool is_sound = true;
+    for (uint32_t slot = first; slot < first + rows; slot++, bytes += store->edges_at) {
+        memcpy(store_record(store, slot), bytes, store->edges_at);
+        if (!bitmap_test(reader->linked, slot))
             continue;
-        struct code_meta meta;
-        float row_error;
-        memcpy(&meta, section->metas + i * sizeof(meta), sizeof(meta));
-        memcpy(&row_error, section->errors + i * sizeof(row_error), sizeof(row_error));
-        if (!is_number(meta.scale) || !is_number(meta.length) || !is_number(row_error) ||
-            isinf(meta.scale) || isinf(meta.length))
-            return corrupt(reader, "a slot has a number out of range");
-        store_prepare(store, slot);
-        memcpy(store_code(store, slot), section->codes, store->code_bytes);
-        section->codes += store->code_bytes;
-        *store_meta(store, slot) = meta;
-        *store_error(store, slot) = row_error;
-        store_put(store, slot, level_of(section, i));
-        if (bitmap_test(section->linked, i) &&
-            !read_lists(reader, section, slot, level_of(section, i)))
-            return error_set(reader->error, STATUS_NO_MEMORY, "out of memory for a graph");
-        if (section->levels[i] & IMAGE_SEED) /* measured when all are examined next */
-            hnsw_seeds_add(&reader->hnsw->seeds, slot, 0);
-        if (bitmap_test(section->twin, i))
-            atomic_store_explicit(&store_node(store, slot)->twin,
-                                  get_u32(section->twin_of + i * sizeof(uint32_t)),
-                                  memory_order_relaxed);
+        const _Atomic uint32_t *links = store_links(store, slot);
+        for (uint32_t i = 0; i < store->link_room; i++)
+            is_sound &=
+                leads_somewhere(reader, atomic_load_explicit(&links[i], memory_order_relaxed));
+        if (store->edge_blocks == 0)
+            continue;
+        const struct store_head *head = store_head(store, slot);
+        const struct code_meta *meta = store_meta(store, slot); /* of which no number is a NaN */
+        is_sound &= head->meta.scale == meta->scale && head->meta.length == meta->length;
+        for (uint32_t i = 0; i < store->edge_blocks; i++)
+            stale |= atomic_load_explicit(&head->stale[i], memory_order_relaxed);
+    }
+    if (stale != 0)
+        atomic_store_explicit(&check->has_stale, true, memory_order_relaxed);
+    return is_sound;
+}
+
+static enum status check_piece(struct check *check, uint32_t chunk, enum image_part_kind kind,
+                               uint32_t number, uint8_t *buffer, struct error *error) {
+    const struct reader *reader = check->reader;
+    const struct image_part part = image_part(&reader->layout, kind, chunk);
+    if (number >= part.pieces) /* the last chunk has fewer */
+        return STATUS_OK;
+    const struct image_piece piece = image_piece(&part, number);
+    uint32_t first = chunk * (uint32_t)STORE_CHUNK + piece.first_row;
+    uint8_t *bytes = kind == IMAGE_CODES ? store_code(reader->store, first) : buffer;
+    enum status status = image_read_bytes(reader->fd, piece.at, bytes, piece.bytes, error);
+    if (status == STATUS_OK &&
+        XXH3_64bits(bytes, piece.bytes) != reader->sums[part.first_piece + number])
+        return error_set(error, STATUS_CORRUPT, "graph image: wrong checksum (at byte %" PRIu64 ")",
+                         piece.at);
+    if (status == STATUS_OK && kind == IMAGE_LINKS && !take_links(check, first, piece.rows, bytes))
+        return error_set(error, STATUS_CORRUPT,
+                         "graph image: links that lead nowhere (at byte %" PRIu64 ")", piece.at);
+    return status;
+}
+
+/* The task's piece, counted over the shared parts of all chunks. */
+static enum status run_task(struct check *check, uint64_t task, uint8_t *buffer,
+                            struct error *error) {
+    uint32_t chunk = (uint32_t)(task / check->chunk_pieces);
+    uint32_t number = (uint32_t)(task % check->chunk_pieces);
+    size_t i = 0;
+    for (; i + 1 < SHARED; i++) { /* the first chunk has as many pieces as any */
+        uint32_t pieces = image_part(&check->reader->layout, shared[i], 0).pieces;
+        if (number < pieces)
+            break;
+        number -= pieces;
+    }
+    return check_piece(check, chunk, shared[i], number, buffer, error);
+}
+
+static void fail(struct check *check, enum status status, const char *message) {
+    pthread_mutex_lock(&check->lock);
+    if (!atomic_exchange(&check->has_failed, true))
+        check->status = error_set(&check->error, status, "%s", message);
+    pthread_mutex_unlock(&check->lock);
+}
+
+static void *check_pieces(void *context) {
+    struct check *check = context;
+    const struct image_part links = image_part(&check->reader->layout, IMAGE_LINKS, 0);
+    uint8_t *buffer = malloc(links.piece_rows * links.row_bytes + IMAGE_PAGE);
+    struct error error;
+    uint64_t task;
+    if (!buffer)
+        fail(check, STATUS_NO_MEMORY, "out of memory for a graph");
+    while (!atomic_load(&check->has_failed) &&
+           (task = atomic_fetch_add(&check->next, 1)) < check->tasks) {
+        enum status status = run_task(check, task, buffer, &error);
+        if (status != STATUS_OK)
+            fail(check, status, error.message);
+    }
+    free(buffer);
+    return NULL;
+}
+
+static enum status check_arrays(struct reader *reader) {
+    struct check check = {.reader = reader, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t threads[THREADS_MAX];
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int others = 0;
+    for (size_t i = 0; i < SHARED && reader->layout.chunks > 0; i++)
+        check.chunk_pieces += image_part(&reader->layout, shared[i], 0).pieces;
+    check.tasks = (uint64_t)reader->layout.chunks * check.chunk_pieces;
+    while (others + 1 < THREADS_MAX && others + 1 < cores &&
+           (uint64_t)(others + 1) * THREAD_PIECES < check.tasks &&
+           pthread_create(&threads[others], NULL, check_pieces, &check) == 0)
+        others++; /* without a thread it takes longer */
+    check_pieces(&check);
+    while (others > 0)
+        pthread_join(threads[--others], NULL);
+    if (atomic_load(&check.has_stale))
+        atomic_store(&reader->store->has_stale, true);
+    if (check.status != STATUS_OK && reader->error)
+        *reader->error = check.error;
+    return check.status;
+}
+
+/* ---- Upper lists ------------------------------------------------------------------------------
+ */
+
+static uint32_t level_of(const struct reader *reader, uint32_t slot) {
+    return atomic_load_explicit(&store_node(reader->store, slot)->level, memory_order_relaxed);
+}
+
+/* The lists of one slot; false if memory ends, *is_sound false if a link leads nowhere. */
+static bool take_upper(struct reader *reader, uint32_t slot, const uint8_t *bytes, bool *is_sound) {
+    struct hnsw *hnsw = reader->hnsw;
+    struct store_node *node = store_node(reader->store, slot);
+    uint32_t level = level_of(reader, slot), block;
+    if (!upper_links_allocate(&hnsw->upper, level, &block))
+        return false;
+    atomic_store_explicit(&node->upper, block, memory_order_relaxed);
+    atomic_store_explicit(&node->level_limit, (uint8_t)level, memory_order_relaxed);
+    for (uint32_t at = 1; at <= level; at++) {
+        for (uint32_t i = 0; i < hnsw->m; i++, bytes += sizeof(uint32_t)) {
+            uint32_t to = get_u32(bytes);
+            *is_sound &=
+                to == SLOT_NONE || (to < reader->layout.slots && /* a slot, no flags */
+                                    bitmap_test(reader->linked, to) && level_of(reader, to) >= at);
+            hnsw_link_store(hnsw_list(hnsw, slot, at), i, to);
+        }
+    }
+    return true;
+}
+
+static enum status take_all_upper(struct reader *reader, const struct image_part *part,
+                                  const uint8_t *bytes) {
+    uint64_t blocks = 0;
+    bool is_sound = true;
+    for (uint32_t slot = 0; slot < reader->layout.slots; slot++) {
+        uint32_t level = bitmap_test(reader->linked, slot) ? level_of(reader, slot) : 0;
+        if (level == 0)
+            continue;
+        if (blocks + level > part->rows)
+            return corrupt(reader, "lacks upper lists", part->at);
+        if (!take_upper(reader, slot, bytes + blocks * part->row_bytes, &is_sound))
+            return no_memory(reader);
+        blocks += level;
+    }
+    return is_sound && blocks == part->rows
+               ? STATUS_OK
+               : corrupt(reader, "an upper list leads nowhere", part->at);
+}
+
+static enum status read_upper(struct reader *reader) {
+    const struct image_part part = image_part(&reader->layout, IMAGE_UPPER, 0);
+    uint8_t *bytes;
+    enum status status = read_part(reader, &part, &bytes);
+    if (status == STATUS_OK)
+        status = take_all_upper(reader, &part, bytes);
+    free(bytes);
+    return status;
+}
+
+/* ---- The rest ---------------------------------------------------------------------------------
+ */
+
+/* Hangs a twin on its linked slot; false if that is not one. */
+static bool take_twin(struct reader *reader, uint32_t slot, uint32_t of) {
+    struct store *store = reader->store;
+    if (of >= reader->layout.slots || !bitmap_test(reader->linked, of) ||
+        memcmp(store_code(store, slot), store_code(store, of), store->code_bytes) != 0)
+        return false;
+    hnsw_twins_add(reader->hnsw, of, slot);
+    store_unclaim(store, slot, true);
+    return true;
+}
+
+/* Twins, and slots that wait. */
+static enum status take_unlinked(struct reader *reader) {
+    for (uint32_t slot = 0; slot < reader->layout.slots; slot++) {
+        if (!bitmap_test(reader->present, slot) || bitmap_test(reader->linked, slot))
+            continue;
+        uint32_t of = atomic_load_explicit(&store_links(reader->store, slot)[HNSW_TWIN_LINKED],
+                                           memory_order_relaxed);
+        store_put(reader->store, slot, (uint8_t)level_of(reader, slot));
+        if (bitmap_test(reader->twin, slot) && !take_twin(reader, slot, of))
+            return corrupt(reader, "a twin of nothing", slot);
     }
     return STATUS_OK;
 }
 
-static bool leads_somewhere(const struct reader *reader, uint32_t to, uint32_t level) {
-    return to < reader->slot_end && store_is_present(reader->store, to) &&
-           store_kind(reader->store, to) == STORE_LINKED &&
-           atomic_load_explicit(&store_node(reader->store, to)->level, memory_order_relaxed) >=
-               level;
-}
-
-/* Drops what leads nowhere, to the owner or twice to the same slot. */
-static void clean_list(struct reader *reader, uint32_t owner, uint32_t level) {
-    _Atomic uint32_t *list = hnsw_list(reader->hnsw, owner, level);
-    for (uint32_t i = 0; i < hnsw_places(reader->hnsw, level); i++) {
-        uint32_t link = hnsw_link_load(list, i), to = hnsw_link_slot(link);
-        bool is_good = link != SLOT_NONE && (level == 0 || link == to) && to != owner &&
-                       leads_somewhere(reader, to, level);
-        for (uint32_t j = 0; is_good && j < i; j++)
-            is_good = hnsw_link_load(list, j) == SLOT_NONE ||
-                      hnsw_link_slot(hnsw_link_load(list, j)) != to;
-        if (!is_good)
-            hnsw_link_store(list, i, SLOT_NONE);
+static enum status take_entry(struct reader *reader) {
+    uint64_t linked = 0, twins = 0;
+    for (size_t i = 0; i < (size_t)reader->layout.chunks * STORE_CHUNK_WORDS; i++) {
+        linked += (uint64_t)__builtin_popcountll(reader->linked[i]);
+        twins += (uint64_t)__builtin_popcountll(reader->twin[i]);
     }
+    uint32_t slot = hnsw_entry_slot(reader->entry);
+    bool is_sound = reader->entry == HNSW_NO_ENTRY
+                        ? linked == 0
+                        : slot < reader->layout.slots && bitmap_test(reader->linked, slot) &&
+                              level_of(reader, slot) == hnsw_entry_level(reader->entry);
+    if (!is_sound)
+        return corrupt(reader, "its entry is no linked slot", 64);
+    atomic_store_explicit(&reader->hnsw->entry, reader->entry, memory_order_release);
+    atomic_store_explicit(&reader->hnsw->linked, linked + twins, memory_order_relaxed);
+    hnsw_seeds_drop_unlinked(reader->hnsw);
+    return STATUS_OK;
 }
 
-static void clean_lists(struct reader *reader) {
+static enum status load_all(struct reader *reader) {
+    enum status status = read_header(reader);
+    if (status == STATUS_OK)
+        status = read_table(reader);
+    if (status == STATUS_OK && !store_reserve(reader->store, reader->layout.slots))
+        status = no_memory(reader);
+    for (uint32_t chunk = 0; chunk < reader->layout.chunks && status == STATUS_OK; chunk++) {
+        store_expect(reader->store, chunk, image_part(&reader->layout, IMAGE_CODES, chunk).rows);
+        status = read_numbers(reader, chunk);
+    }
+    if (status == STATUS_OK)
+        status = check_arrays(reader);
+    if (status == STATUS_OK)
+        status = read_upper(reader);
+    if (status == STATUS_OK)
+        status = take_unlinked(reader);
+    return status == STATUS_OK ? take_entry(reader) : status;
+}
+
+/* Leaves the edges to image_read_edges; without memory for that they are written anew. */
+static void leave_edges(struct reader *reader, struct image_rest *rest) {
     struct store *store = reader->store;
-    for (uint32_t slot = 0; slot < reader->slot_end; slot++) {
-        if (!leads_somewhere(reader, slot, 0))
-            continue;
-        uint32_t level =
-            atomic_load_explicit(&store_node(store, slot)->level, memory_order_relaxed);
-        for (uint32_t at = 0; at <= level; at++)
-            clean_list(reader, slot, at);
-    }
+    if (store->edge_blocks == 0 || reader->layout.chunks == 0)
+        return;
+    const struct image_part edges = image_part(&reader->layout, IMAGE_EDGES, 0);
+    *rest = (struct image_rest){.fd = fcntl(reader->fd, F_DUPFD_CLOEXEC, 0),
+                                .sums = reader->sums,
+                                .buffer = malloc(edges.piece_rows * edges.row_bytes + IMAGE_PAGE),
+                                .layout = reader->layout};
+    reader->sums = NULL;
+    for (uint32_t chunk = 0; chunk < reader->layout.chunks; chunk++)
+        atomic_store(&store->chunks[chunk].unread, UINT32_MAX);
+    atomic_store(&store->is_unread, true);
 }
 
-/* Slots that keep no link hang in the air: they wait to be linked anew. Returns whether there were
- * such. */
-static bool release_untied(struct reader *reader) {
-    struct store *store = reader->store;
-    uint32_t entry =
-        hnsw_entry_slot(atomic_load_explicit(&reader->hnsw->entry, memory_order_relaxed));
-    bool any = false;
-    for (uint32_t slot = 0; slot < reader->slot_end; slot++) {
-        if (slot == entry || !leads_somewhere(reader, slot, 0) ||
-            hnsw_links_count_kept(reader->hnsw, slot) > 0)
-            continue;
-        atomic_store_explicit(&store_node(store, slot)->kind, STORE_UNLINKED, memory_order_release);
-        atomic_fetch_sub_explicit(&reader->hnsw->linked, 1, memory_order_relaxed);
-        store_wait_again(store, slot);
-        any = true;
-    }
-    return any;
-}
-
-static void hang_twins(struct reader *reader) {
-    struct store *store = reader->store;
-    for (uint32_t slot = 0; slot < reader->slot_end; slot++) {
-        struct store_node *node = store_node(store, slot);
-        if (!store_is_present(store, slot) || store_kind(store, slot) != STORE_UNLINKED)
-            continue;
-        uint32_t of = atomic_load_explicit(&node->twin, memory_order_relaxed);
-        atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
-        if (!leads_somewhere(reader, of, 0) ||
-            memcmp(store_code(store, slot), store_code(store, of), store->code_bytes) != 0)
-            continue; /* waits to be linked */
-        hnsw_twins_add(reader->hnsw, of, slot);
-        store_unclaim(store, slot, true);
-        atomic_fetch_add_explicit(&reader->hnsw->linked, 1, memory_order_relaxed);
-    }
-}
-
-static void check_entry(struct reader *reader) {
-    uint64_t entry = atomic_load_explicit(&reader->hnsw->entry, memory_order_relaxed);
-    uint32_t slot = hnsw_entry_slot(entry);
-    if (entry == HNSW_NO_ENTRY || !leads_somewhere(reader, slot, 0) ||
-        atomic_load(&store_node(reader->store, slot)->level) != hnsw_entry_level(entry))
-        atomic_store_explicit(&reader->hnsw->entry, hnsw_find_entry(reader->hnsw),
-                              memory_order_relaxed);
-}
-
-enum status image_load(struct image *image, const void *bytes, size_t length, struct error *error) {
-    struct reader reader = {.image = image,
-                            .hnsw = image->hnsw,
-                            .store = image->hnsw->store,
-                            .bytes = bytes,
-                            .length = length,
-                            .error = error};
-    struct section section = {0};
+enum status image_load(struct image *image, int fd, struct image_rest *rest, struct error *error) {
+    struct reader reader = {
+        .image = image, .hnsw = image->hnsw, .store = image->hnsw->store, .fd = fd, .error = error};
     assert(atomic_load(&image->hnsw->store->present_count) == 0);
-    enum status status = read_header(&reader);
-    if (status == STATUS_OK && !store_reserve(reader.store, reader.slot_end))
-        status = error_set(error, STATUS_NO_MEMORY, "out of memory for a graph");
-    for (uint32_t start = 0; start < reader.slot_end && status == STATUS_OK;
-         start += IMAGE_SECTION_SLOTS) {
-        uint32_t left = reader.slot_end - start;
-        section.start = start;
-        section.count = left < IMAGE_SECTION_SLOTS ? left : IMAGE_SECTION_SLOTS;
-        status = open_section(&reader, &section);
-        if (status == STATUS_OK)
-            status = fill_section(&reader, &section);
-    }
-    if (status == STATUS_OK && reader.at != reader.length)
-        status = corrupt(&reader, "longer than its sections");
-    if (status != STATUS_OK)
-        return status;
-    check_entry(&reader);
-    clean_lists(&reader);
-    if (release_untied(&reader))
-        clean_lists(&reader);
-    hnsw_seeds_drop_unlinked(reader.hnsw);
-    hang_twins(&reader);
-    return STATUS_OK;
+    enum status status = load_all(&reader);
+    if (status == STATUS_OK)
+        leave_edges(&reader, rest);
+    free(reader.sums);
+    free(reader.present);
+    return status;
 }

@@ -42,3 +42,8 @@ void memory_use_huge_pages(void *memory, size_t bytes) {
     if (madvise(memory, length, MADV_HUGEPAGE) == 0)
         madvise(memory, length, MADV_COLLAPSE);
 }
+
+void memory_expect(void *memory, size_t bytes) {
+    assert(((uintptr_t)memory & (MEMORY_HUGE_PAGE - 1)) == 0);
+    madvise(memory, round_up(bytes), MADV_HUGEPAGE);
+}

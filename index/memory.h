@@ -20,4 +20,7 @@ void memory_unmap(void *memory, size_t bytes);
  * written already are moved into huge ones. A refusal by the kernel is no error. */
 void memory_use_huge_pages(void *memory, size_t bytes);
 
+/* The same for pages that were not written yet: whoever writes gets huge ones. */
+void memory_expect(void *memory, size_t bytes);
+
 #endif

@@ -98,6 +98,11 @@ void slots_prefetch(const struct slots *slots, uint32_t slot) {
     __builtin_prefetch(find(slots, slot));
 }
 
+uint64_t slots_born_at(const struct slots *slots, uint32_t slot) {
+    const struct slot *life = find(slots, slot);
+    return life ? atomic_load_explicit(&life->born, memory_order_acquire) : 0;
+}
+
 uint64_t slots_died_at(const struct slots *slots, uint32_t slot) {
     const struct slot *life = find(slots, slot);
     return life ? atomic_load_explicit(&life->died, memory_order_acquire) : 0;

@@ -48,6 +48,9 @@ bool slots_visible(const struct slots *slots, uint32_t slot, uint64_t operation)
 /* Asks for what slots_visible will read. Any thread; slot may be any number. */
 void slots_prefetch(const struct slots *slots, uint32_t slot);
 
+/* The operation that gave birth to the slot last; 0 if none did. Any thread. */
+uint64_t slots_born_at(const struct slots *slots, uint32_t slot);
+
 /* The operation that killed the slot; 0 if it lives or was never born. Any thread. */
 uint64_t slots_died_at(const struct slots *slots, uint32_t slot);
 

@@ -94,8 +94,39 @@ static void extend_huge(uint8_t *memory, size_t used, size_t *huge) {
 void store_prepare(struct store *store, uint32_t slot) {
     struct store_chunk *chunk = store_chunk(store, slot);
     size_t rows = (slot & (STORE_CHUNK - 1)) + 1;
-    extend_huge(chunk->codes, rows * store->code_bytes, &chunk->huge_codes);
-    extend_huge(chunk->records, rows * store->record_bytes, &chunk->huge_records);
+    extend_huge(chunk->codes, rows * store->code_bytes, &chunk->huge[STORE_CODES]);
+    extend_huge(chunk->records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
+}
+
+static void expect_huge(uint8_t *memory, size_t used, size_t *huge) {
+    size_t end = (used + MEMORY_HUGE_PAGE - 1) / MEMORY_HUGE_PAGE * MEMORY_HUGE_PAGE;
+    if (used <= MEMORY_HUGE_PAGE || end <= *huge)
+        return;
+    memory_expect(memory, end);
+    *huge = end;
+}
+
+void store_expect(struct store *store, uint32_t chunk_number, uint32_t rows) {
+    struct store_chunk *chunk = &store->chunks[chunk_number];
+    expect_huge(chunk->codes, rows * store->code_bytes, &chunk->huge[STORE_CODES]);
+    expect_huge(chunk->records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
+}
+
+void store_restore(struct store *store, uint32_t chunk_number, const uint64_t *linked,
+                   const uint8_t *levels) {
+    struct store_chunk *chunk = &store->chunks[chunk_number];
+    uint64_t count = 0;
+    for (uint32_t word = 0; word < STORE_CHUNK_WORDS; word++) {
+        for (uint64_t bits = linked[word]; bits != 0; count++) {
+            uint32_t i = word * BITMAP_WORD_BITS + bitmap_take_lowest(&bits);
+            struct store_node *node = &chunk->nodes[i];
+            atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_relaxed);
+            atomic_store_explicit(&node->level, levels[i], memory_order_relaxed);
+            atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
+        }
+        atomic_store_explicit(&chunk->present[word], linked[word], memory_order_release);
+    }
+    atomic_fetch_add_explicit(&store->present_count, count, memory_order_relaxed);
 }
 
 uint64_t store_memory_bytes(const struct store *store) {

@@ -40,6 +40,13 @@ struct store_node {
     _Atomic uint32_t twin;    /* first of its twins, or SLOT_NONE */
 };
 
+/* The arrays of a chunk that walks read. */
+enum store_array {
+    STORE_CODES,
+    STORE_RECORDS,
+    STORE_ARRAYS,
+};
+
 /* What a walk by edges (edges.h) reads first of a node. */
 struct store_head {
     _Atomic uint32_t stale[STORE_EDGE_BLOCKS_MAX]; /* bit per place whose edge is not written */
@@ -58,7 +65,8 @@ struct store_chunk {
     _Atomic uint64_t *leaving; /* ... that is being unlinked: no new links to it */
     _Atomic uint64_t *leading; /* ... that has twins */
     _Atomic uint32_t waiting_count;
-    size_t huge_codes, huge_records; /* bytes in huge pages so far; writer only */
+    _Atomic uint32_t unread;   /* all ones while the chunk's edges still lie in a file, else 0 */
+    size_t huge[STORE_ARRAYS]; /* bytes in huge pages so far; writer only */
 };
 
 struct store {
@@ -76,6 +84,7 @@ struct store {
     _Atomic uint64_t present_count; /* slots that have a vector */
     _Atomic uint64_t waiting_count;
     atomic_bool has_stale; /* a link changed since builders last looked for stale edges */
+    atomic_bool is_unread; /* edges of some chunk still lie in a file: nobody writes any */
 };
 
 /* What a slot takes. */
@@ -92,6 +101,14 @@ bool store_reserve(struct store *store, uint32_t slot_end);
 
 /* Bytes that the slots in use take. */
 uint64_t store_memory_bytes(const struct store *store);
+
+/* Marks slots of a fresh chunk, whose rows were filled, as present and linked up to their levels:
+ * bit and byte per slot of the chunk. Upper links are the caller's to set. */
+void store_restore(struct store *store, uint32_t chunk, const uint64_t *linked,
+                   const uint8_t *levels);
+
+/* Asks for huge pages for the first rows of a chunk, which are going to be filled. Writer. */
+void store_expect(struct store *store, uint32_t chunk, uint32_t rows);
 
 /* Before the row of a slot is written: asks for huge pages where they pay. Writer. */
 void store_prepare(struct store *store, uint32_t slot);
@@ -137,6 +154,13 @@ static inline uint8_t *store_edges(const struct store *store, uint32_t slot, uin
 
 static inline struct store_head *store_head(const struct store *store, uint32_t slot) {
     return (struct store_head *)(void *)store_record(store, slot);
+}
+
+/* Bit per place of a block whose edge is not to be used: the link changed, or the edge is not there
+ * yet. Only where the profile keeps edges. */
+static inline uint32_t store_stale(const struct store *store, uint32_t slot, uint32_t block) {
+    return atomic_load_explicit(&store_head(store, slot)->stale[block], memory_order_acquire) |
+           atomic_load_explicit(&store_chunk(store, slot)->unread, memory_order_acquire);
 }
 
 /* Puts another link into a place of a level-0 list. Whoever holds the slot's lock. */

@@ -25,6 +25,7 @@ struct vector_index {
     struct store store;
     struct hnsw hnsw;
     struct epoch epoch;
+    struct image_rest rest;     /* one builder at a time */
     struct code_query encoding; /* the writer's memory for encoding */
 };
 
@@ -96,6 +97,7 @@ enum status vector_index_create(const struct vector_index_options *options, stru
 void vector_index_free(struct vector_index *index) {
     if (!index)
         return;
+    image_rest_free(&index->rest);
     hnsw_free(&index->hnsw);
     store_free(&index->store);
     codes_space_free(&index->space);
@@ -373,22 +375,25 @@ void vector_index_info(const struct vector_index *index, struct vector_index_inf
 /* ---- Image ------------------------------------------------------------------------------------
  */
 
-enum status vector_index_save(struct vector_index *index, uint64_t operation, uint64_t incarnation,
-                              vector_index_write_fn *write, void *context, struct error *error) {
-    struct image image = {.hnsw = &index->hnsw,
-                          .distance = index->options.distance,
-                          .operation = operation,
-                          .incarnation = incarnation};
-    return image_save(&image, write, context, error);
+enum status vector_index_save(struct vector_index *index, int fd, const struct index_stamp *stamp,
+                              struct error *error) {
+    const struct image image = {
+        .hnsw = &index->hnsw, .distance = index->options.distance, .stamp = *stamp};
+    while (image_read_edges(&index->rest, &index->hnsw)) {
+    }
+    return image_save(&image, fd, error);
 }
 
-enum status vector_index_load(struct vector_index *index, const void *bytes, size_t length,
-                              uint64_t *operation, uint64_t *incarnation, struct error *error) {
+enum status vector_index_load(struct vector_index *index, int fd, struct index_stamp *stamp,
+                              struct error *error) {
     struct image image = {.hnsw = &index->hnsw, .distance = index->options.distance};
-    enum status status = image_load(&image, bytes, length, error);
-    *operation = image.operation;
-    *incarnation = image.incarnation;
+    enum status status = image_load(&image, fd, &index->rest, error);
+    *stamp = image.stamp;
     return status;
+}
+
+bool vector_index_settle(struct vector_index *index) {
+    return image_read_edges(&index->rest, &index->hnsw);
 }
 
 enum status vector_index_check(const struct vector_index *index, struct error *error) {

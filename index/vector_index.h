@@ -50,7 +50,7 @@ const char *index_profile_name(enum index_profile profile);
 
 struct vector_index_options {
     uint32_t dimension;         /* 1 .. VECTOR_DIMENSION_MAX */
-    enum index_profile profile; /* fixed for life; images suit any */
+    enum index_profile profile; /* fixed for life */
     enum distance distance;     /* fixed for life */
     uint32_t m; /* links a node makes on the upper levels; level 0 holds 2 m. 0: 16; at least 4 */
     uint32_t ef_construct;   /* candidates looked at when a node is linked; at least 200 is used */
@@ -185,24 +185,33 @@ struct vector_index_info {
 };
 void vector_index_info(const struct vector_index *index, struct vector_index_info *info);
 
-/* The image: everything but the original vectors, so that a start need not build again. Written
- * through `write` in order; read from one mapped range. The owner stores it as graph.bin, which is
- * a cache: whatever is wrong with it, it is refused and the graph is built anew.
- * `operation` and `incarnation` are the owner's and come back from _load. Searches and links may
- * go on during _save; repairs may not. Builder. */
-typedef enum status vector_index_write_fn(void *context, const void *bytes, size_t length,
-                                          struct error *error);
-MUST_CHECK enum status vector_index_save(struct vector_index *index, uint64_t operation,
-                                         uint64_t incarnation, vector_index_write_fn *write,
-                                         void *context, struct error *error);
+/* What the owner writes into an image and gets back from it. */
+struct index_stamp {
+    uint64_t operation;   /* up to which the image knows the owner's slots */
+    uint64_t incarnation; /* of the owner */
+};
 
-/* Fills a fresh index from an image. Every byte is untrusted. Which of its slots live is the
- * owner's to say: it calls vector_index_repair for those whose point died or changed since
- * `operation`, and vector_index_put for what came later, before the first search. On failure
- * (STATUS_CORRUPT) the index is to be freed. */
-MUST_CHECK enum status vector_index_load(struct vector_index *index, const void *bytes,
-                                         size_t length, uint64_t *operation, uint64_t *incarnation,
-                                         struct error *error);
+/* The image: everything but the original vectors, edges included, so that a start need not build
+ * again. A file of its own, which the owner opens, syncs and names (graph.bin); it is a cache:
+ * whatever is wrong with it, it is refused and the graph is built anew. fd is empty, open for
+ * writing, and stays the caller's. STATUS_NO_SPACE, _IO, _NO_MEMORY.
+ * Searches, puts and links may go on during _save; repairs may not. Builder. */
+MUST_CHECK enum status vector_index_save(struct vector_index *index, int fd,
+                                         const struct index_stamp *stamp, struct error *error);
+
+/* Fills a fresh index from an image. Every byte is untrusted, and checked before this returns; but
+ * for edges, which only make searches faster: they are left to vector_index_settle. fd may be
+ * closed afterwards; the file may be replaced, not changed. Which of its slots live is the owner's
+ * to say: it calls vector_index_repair for those whose point died or changed since `operation`, and
+ * vector_index_put for what came later, before the first search. On failure (STATUS_CORRUPT, _IO,
+ * _NO_MEMORY) the index is to be freed. */
+MUST_CHECK enum status vector_index_load(struct vector_index *index, int fd,
+                                         struct index_stamp *stamp, struct error *error);
+
+/* Reads a piece (about 1 MiB) of what _load left in the file, while searches, puts and links go on.
+ * False: nothing is left. What turns out to be damaged is written anew by vector_index_refresh. One
+ * builder at a time, and none in _save. */
+bool vector_index_settle(struct vector_index *index);
 
 /* Checks the graph's invariants (ids in range, degrees in bounds, every live linked slot reachable,
  * no freed slot referenced). Quiet index only. For tests and `nigh verify`. */

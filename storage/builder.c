@@ -97,6 +97,20 @@ static enum remains link_piece(struct collection *collection, struct index_scrat
     return remains;
 }
 
+/* Reads what a start has left in the graph files. */
+static enum remains settle_piece(struct collection *collection) {
+    enum remains remains = REMAINS_NOTHING;
+    for (size_t i = 0; i < collection->vectors_count; i++) {
+        for (unsigned piece = 0; piece < BUILDER_SETTLE_PIECES; piece++) {
+            if (!vector_index_settle(collection->vectors[i].index))
+                break;
+            remains = REMAINS_NOW;
+            offer_core(collection->storage);
+        }
+    }
+    return remains;
+}
+
 /* ---- Repairing and freeing --------------------------------------------------------------------
  */
 
@@ -226,6 +240,7 @@ static enum remains work_on(struct collection *collection, struct index_scratch 
     enum remains remains = link_piece(collection, scratch);
     if (atomic_flag_test_and_set(&collection->is_maintained))
         return more_urgent(remains, REMAINS_LATER); /* another builder is at the rest, or past it */
+    remains = more_urgent(remains, settle_piece(collection));
     remains = more_urgent(remains, repair_piece(collection, scratch));
     if (remains != REMAINS_NOW)
         remains = more_urgent(remains, save_if_due(collection));

@@ -27,6 +27,7 @@ enum {
     BUILDER_NICE = 10,
     BUILDER_LINK_SLOTS = 64,     /* linked at a time: about 10 ms */
     BUILDER_REFRESH_PIECES = 16, /* of vector_index_refresh, at a time: about as long */
+    BUILDER_SETTLE_PIECES = 64,  /* of vector_index_settle, at a time: about as long */
     BUILDER_READS_MS = 20,       /* after the last read they count as going on */
     BUILDER_PAUSE_MS = 100,
     BUILDER_QUIET_MS = 2000,     /* no write for so long: time to save the graphs */

@@ -2,28 +2,19 @@
 #include "storage/fault.h"
 #include "storage/file.h"
 #include "storage/log.h"
+#include "storage/slot_file.h"
 #include "storage/storage_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static bool file_name(const struct collection *collection, uint16_t number, const char *suffix,
                       char path[PATH_MAX]) {
     int n = snprintf(path, PATH_MAX, "%s/graph-%u.bin%s", collection->path, number, suffix);
     return n > 0 && n < PATH_MAX;
-}
-
-static enum status write_bytes(void *context, const void *bytes, size_t length,
-                               struct error *error) {
-    const int *fd = context;
-    if (file_write_all(*fd, bytes, length) < 0)
-        return error_set(error, STATUS_IO, "write a graph file: %s", strerror(errno));
-    return STATUS_OK;
 }
 
 static enum status save_vector(struct collection *collection, struct collection_vector *vector,
@@ -35,8 +26,9 @@ static enum status save_vector(struct collection *collection, struct collection_
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return error_set(error, STATUS_IO, "create a graph file: %s", strerror(errno));
-    enum status status = vector_index_save(vector->index, operation, collection->incarnation,
-                                           write_bytes, &fd, error);
+    const struct index_stamp stamp = {.operation = operation,
+                                      .incarnation = collection->incarnation};
+    enum status status = vector_index_save(vector->index, fd, &stamp, error);
     if (status == STATUS_OK && fsync(fd) < 0)
         status = error_set(error, STATUS_IO, "sync a graph file: %s", strerror(errno));
     close(fd);
@@ -64,23 +56,13 @@ enum status checkpoint_save(struct collection *collection, struct error *error) 
         waiting += info.waiting_count; /* to be linked, and then to be saved again */
         status = save_vector(collection, &collection->vectors[i], operation, error);
     }
+    if (status == STATUS_OK && collection->vectors_count > 0)
+        status = slot_file_save(collection->path, collection->slots, operation,
+                                collection->incarnation, error);
     if (status == STATUS_OK)
         atomic_store(&collection->saved_operation, operation);
     atomic_fetch_add(&collection->unsaved_changes, status == STATUS_OK ? waiting : changes);
     return status;
-}
-
-static enum status load_bytes(struct collection *collection, struct collection_vector *vector,
-                              const void *bytes, size_t length, uint64_t *operation,
-                              struct error *error) {
-    uint64_t incarnation;
-    enum status status =
-        vector_index_load(vector->index, bytes, length, operation, &incarnation, error);
-    if (status != STATUS_OK)
-        return status;
-    if (incarnation != collection->incarnation)
-        return error_set(error, STATUS_CORRUPT, "it belongs to another collection");
-    return STATUS_OK;
 }
 
 /* An index that a bad file half filled is to be made again. */
@@ -91,10 +73,22 @@ static enum status start_over(struct collection *collection, struct collection_v
     return collection_create_index(collection, vector, error);
 }
 
-enum status checkpoint_load(struct collection *collection, struct collection_vector *vector,
-                            uint64_t *operation, struct error *error) {
+static enum status load_file(struct collection *collection, struct collection_vector *vector,
+                             int fd, uint64_t *operation, struct error *error) {
+    struct index_stamp stamp;
+    enum status status = vector_index_load(vector->index, fd, &stamp, error);
+    if (status != STATUS_OK)
+        return status;
+    if (stamp.incarnation != collection->incarnation)
+        return error_set(error, STATUS_CORRUPT, "it belongs to another collection");
+    *operation = stamp.operation;
+    return STATUS_OK;
+}
+
+/* Fills one index; one whose file is of no use is made anew. */
+static enum status load_vector(struct collection *collection, struct collection_vector *vector,
+                               uint64_t *operation, struct error *error) {
     char path[PATH_MAX];
-    struct stat info;
     struct error reason = {0};
     *operation = 0;
     if (!file_name(collection, vector->layout.number, ".tmp", path))
@@ -104,22 +98,38 @@ enum status checkpoint_load(struct collection *collection, struct collection_vec
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return STATUS_OK;
-    enum status status = STATUS_CORRUPT;
-    void *bytes = MAP_FAILED;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0)
-        bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes != MAP_FAILED) {
-        status = load_bytes(collection, vector, bytes, (size_t)info.st_size, operation, &reason);
-        munmap(bytes, (size_t)info.st_size);
-    }
+    enum status status = load_file(collection, vector, fd, operation, &reason);
     close(fd);
-    if (status == STATUS_OK && *operation > collection->state.operation)
-        return error_set(error, STATUS_CORRUPT,
-                         "the data file is older than its graph file: it is not the latest copy");
     if (status == STATUS_OK)
         return STATUS_OK;
     *operation = 0;
     log_event(LOG_LEVEL_WARN, "graph file %s is not usable and is built again: %s", path,
               reason.message);
     return start_over(collection, vector, error);
+}
+
+static void *load_all(void *context) {
+    struct checkpoint_load *load = context;
+    struct collection *collection = load->collection;
+    for (size_t i = 0; i < collection->vectors_count && load->status == STATUS_OK; i++)
+        load->status =
+            load_vector(collection, &collection->vectors[i], &load->operations[i], &load->error);
+    return NULL;
+}
+
+void checkpoint_load_begin(struct checkpoint_load *load, struct collection *collection) {
+    *load = (struct checkpoint_load){.collection = collection};
+    load->has_thread =
+        collection->vectors_count > 0 && pthread_create(&load->thread, NULL, load_all, load) == 0;
+    if (!load->has_thread)
+        load_all(load);
+}
+
+enum status checkpoint_load_end(struct checkpoint_load *load, struct error *error) {
+    if (load->has_thread)
+        pthread_join(load->thread, NULL);
+    load->has_thread = false;
+    if (load->status != STATUS_OK && error)
+        *error = load->error;
+    return load->status;
 }

@@ -1,8 +1,10 @@
 /* checkpoint.h -- the graph files of a collection: caches, written by builders and at the end.
  *
- * One file a vector, graph-<number>.bin; its content is index/'s (vector_index_save), and it says
- * up to which operation of which incarnation it knows the collection. A file that is missing, torn
- * or of another life is ignored: the graph is built again while exact search answers.
+ * slots.bin beside them says which slots live, so that a start need not read all rows
+ * (slot_file.h). One file a vector, graph-<number>.bin; its content is index/'s
+ * (vector_index_save), and it says up to which operation of which incarnation it knows the
+ * collection. A file that is missing, torn or of another life is ignored: the graph is built again
+ * while exact search answers.
  */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
@@ -13,11 +15,20 @@
  * is_maintained. */
 MUST_CHECK enum status checkpoint_save(struct collection *collection, struct error *error);
 
-/* Fills the (fresh) index from its file. *operation is what it covers, 0 if there was no usable
- * file; the index is then as it was, or has been made anew. STATUS_CORRUPT if the file is ahead of
- * the collection: then the data file is an old copy, and must not be served as current. */
-MUST_CHECK enum status checkpoint_load(struct collection *collection,
-                                       struct collection_vector *vector, uint64_t *operation,
-                                       struct error *error);
+/* Filling the fresh indexes of a collection that nobody shares yet, while the data file is opened.
+ */
+struct checkpoint_load {
+    struct collection *collection;
+    uint64_t
+        operations[COLLECTION_VECTORS_MAX]; /* what each file covers; 0: there was none of use */
+    pthread_t thread;
+    bool has_thread;
+    enum status status;
+    struct error error;
+};
+
+void checkpoint_load_begin(struct checkpoint_load *load, struct collection *collection);
+/* Waits for the end. An index whose file was of no use is empty. */
+MUST_CHECK enum status checkpoint_load_end(struct checkpoint_load *load, struct error *error);
 
 #endif

@@ -1,3 +1,4 @@
+#include "storage/checkpoint.h"
 #include "storage/collection_internal.h"
 #include "storage/file.h"
 #include "storage/storage_internal.h"
@@ -198,6 +199,19 @@ static enum status create_empty(const struct collection_source *source, struct c
     return status;
 }
 
+/* The graphs are read while the data file is checked: a start has all cores to itself. */
+static enum status open_files(struct collection *collection, const struct collection_source *source,
+                              struct error *error) {
+    struct checkpoint_load graphs;
+    struct error reason = {0};
+    checkpoint_load_begin(&graphs, collection);
+    enum status status = open_env(&collection->env, source, collection->path, error);
+    enum status of_graphs = checkpoint_load_end(&graphs, &reason);
+    if (status == STATUS_OK && of_graphs != STATUS_OK)
+        return error_set(error, of_graphs, "%s", reason.message);
+    return status == STATUS_OK ? collection_load(collection, graphs.operations, error) : status;
+}
+
 enum status collection_open(const struct collection_source *source, struct collection **opened,
                             struct error *error) {
     struct collection *collection = NULL;
@@ -211,9 +225,7 @@ enum status collection_open(const struct collection_source *source, struct colle
     if (status == STATUS_OK)
         status = create_vectors(collection, error);
     if (status == STATUS_OK)
-        status = open_env(&collection->env, source, collection->path, error);
-    if (status == STATUS_OK)
-        status = collection_load(collection, error);
+        status = open_files(collection, source, error);
     if (status != STATUS_OK) {
         collection_free(collection);
         return status;

@@ -119,8 +119,9 @@ struct collection *collection_acquire(struct collection *collection);
 void collection_release(struct collection *collection); /* closes at the last one */
 
 /* Reads the folder's content into memory: the second half of collection_open (collection_load.c).
- */
-MUST_CHECK enum status collection_load(struct collection *collection, struct error *error);
+ * operations: what the graph file of each vector covers. */
+MUST_CHECK enum status collection_load(struct collection *collection, const uint64_t *operations,
+                                       struct error *error);
 
 /* Makes an empty index for a vector whose layout is known. Before the collection is shared. */
 MUST_CHECK enum status collection_create_index(struct collection *collection,

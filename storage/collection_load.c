@@ -1,14 +1,14 @@
 /* collection_load.c -- from the folder to memory when a collection is opened.
  *
- * Rows say which slots live. A graph file, if it fits, saves encoding and linking; what it does not
- * cover is put into the index and linked by builders, while searches scan it (invariant 3). A slot
- * that the graph knows and no row names is marked as dead and left to the builders to repair; only
- * one that was born again since must be repaired here, before it can be put.
+ * Rows say which slots live; slots.bin does as well, in less time, if it is as of now. A graph
+ * file, if it fits, saves encoding and linking; what it does not cover is put into the index and
+ * linked by builders, while searches scan it (invariant 3). A slot that the graph knows and no row
+ * names is marked as dead and left to the builders to repair; only one that was born again since
+ * must be repaired here, before it can be put.
  */
-#include "storage/checkpoint.h"
 #include "storage/collection_internal.h"
 #include "storage/field_table.h"
-#include "storage/log.h"
+#include "storage/slot_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,7 @@ struct load {
     struct collection *collection;
     struct point_rows rows;
     struct index_scratch *scratch;
-    uint64_t operations[COLLECTION_VECTORS_MAX]; /* what each graph file covers */
+    const uint64_t *operations; /* what each graph file covers */
     uint64_t points;
 };
 
@@ -121,6 +121,26 @@ static enum status load_rows(struct load *load, struct error *error) {
     return status;
 }
 
+/* The slots as slots.bin knows them; *is_done false if it, or a graph file, is not as of now. */
+static enum status load_slots(struct load *load, bool *is_done, struct error *error) {
+    struct collection *collection = load->collection;
+    *is_done = collection->vectors_count > 0;
+    for (size_t i = 0; i < collection->vectors_count; i++)
+        *is_done &= load->operations[i] == collection->state.operation;
+    uint64_t *born = *is_done ? slot_file_load(collection->path, &collection->state) : NULL;
+    *is_done = born != NULL;
+    enum status status = STATUS_OK;
+    for (uint32_t slot = 0; born && slot < collection->state.next_slot && status == STATUS_OK;
+         slot++) {
+        if (born[slot] > 0)
+            slots_born(collection->slots, slot, born[slot]);
+        else
+            status = load_hole(load, slot, error);
+    }
+    free(born);
+    return status;
+}
+
 static enum status read_state(struct load *load, struct error *error) {
     struct collection *collection = load->collection;
     struct collection_state *state = &collection->state;
@@ -144,22 +164,37 @@ static enum status read_state(struct load *load, struct error *error) {
     return status;
 }
 
+/* Memory for all slots, and whether the graph files are of the past that the data file knows. */
+static enum status prepare(struct load *load, uint64_t *saved, struct error *error) {
+    struct collection *collection = load->collection;
+    uint32_t slot_end = collection->state.next_slot;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++) {
+        uint64_t operation = load->operations[i];
+        *saved = operation < *saved ? operation : *saved;
+        status = operation <= collection->state.operation
+                     ? vector_index_reserve(collection->vectors[i].index, slot_end, error)
+                     : error_set(error, STATUS_CORRUPT,
+                                 "the data file is older than its graph file: it is not the "
+                                 "latest copy");
+    }
+    if (status == STATUS_OK)
+        status = slots_reserve(collection->slots, slot_end, error);
+    if (status == STATUS_OK)
+        status = slot_pool_reserve(&collection->pool, slot_end, 0, error);
+    return status;
+}
+
 static enum status load_all(struct load *load, struct error *error) {
     struct collection *collection = load->collection;
     uint64_t saved = UINT64_MAX;
+    bool is_done = false;
     enum status status = read_state(load, error);
-    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++) {
-        status = checkpoint_load(collection, &collection->vectors[i], &load->operations[i], error);
-        saved = load->operations[i] < saved ? load->operations[i] : saved;
-        if (status == STATUS_OK)
-            status = vector_index_reserve(collection->vectors[i].index, collection->state.next_slot,
-                                          error);
-    }
     if (status == STATUS_OK)
-        status = slots_reserve(collection->slots, collection->state.next_slot, error);
+        status = prepare(load, &saved, error);
     if (status == STATUS_OK)
-        status = slot_pool_reserve(&collection->pool, collection->state.next_slot, 0, error);
-    if (status == STATUS_OK)
+        status = load_slots(load, &is_done, error);
+    if (status == STATUS_OK && !is_done)
         status = load_rows(load, error);
     if (status != STATUS_OK)
         return status;
@@ -174,8 +209,9 @@ static enum status load_all(struct load *load, struct error *error) {
     return STATUS_OK;
 }
 
-enum status collection_load(struct collection *collection, struct error *error) {
-    struct load load = {.collection = collection};
+enum status collection_load(struct collection *collection, const uint64_t *operations,
+                            struct error *error) {
+    struct load load = {.collection = collection, .operations = operations};
     enum status status = index_scratch_create(&load.scratch, error);
     if (status != STATUS_OK)
         return status;

@@ -1,5 +1,5 @@
 /* The graph: recall against the exact scan, what is found when, and what must not hide. */
-#include "tests/support/index_fixture.h"
+#include "tests/support/image_file.h"
 #include "tests/support/run_suite.h"
 
 #include <stdlib.h>
@@ -240,38 +240,15 @@ START_TEST(outliers_are_found_after_repairs) {
 }
 END_TEST
 
-struct bytes {
-    unsigned char *data;
-    size_t length, capacity;
-};
-
-static enum status append(void *context, const void *bytes, size_t length, struct error *error) {
-    struct bytes *to = context;
-    (void)error;
-    if (to->length + length > to->capacity) {
-        to->capacity = (to->length + length) * 2;
-        to->data = realloc(to->data, to->capacity);
-        ck_assert_ptr_nonnull(to->data);
-    }
-    memcpy(to->data + to->length, bytes, length);
-    to->length += length;
-    return STATUS_OK;
-}
-
 START_TEST(outliers_are_found_after_loading) {
     struct fixture fixture;
-    struct bytes image = {0};
-    uint64_t operation, incarnation;
     build_outliers(&fixture, DISTANCE_EUCLID, 0.001, 2, false);
-    ck_assert_int_eq(vector_index_save(fixture.index, 1, 2, append, &image, &fixture.error),
-                     STATUS_OK);
+    struct image_bytes image = image_file_save(fixture.index);
     vector_index_free(fixture.index);
     ck_assert_int_eq(
         vector_index_create(&fixture.options, fixture.slots, &fixture.index, &fixture.error),
         STATUS_OK);
-    ck_assert_int_eq(vector_index_load(fixture.index, image.data, image.length, &operation,
-                                       &incarnation, &fixture.error),
-                     STATUS_OK);
+    ck_assert_int_eq(image_file_load(fixture.index, &image, &fixture.error), STATUS_OK);
     fixture_check(&fixture);
     must_find_outliers(&fixture, 1);
     free(image.data);
@@ -281,11 +258,9 @@ END_TEST
 
 START_TEST(one_builder_builds_the_same_graph_twice) {
     struct fixture a, b;
-    struct bytes first = {0}, second = {0};
     build(&a, DISTANCE_COSINE, 1);
     build(&b, DISTANCE_COSINE, 1);
-    ck_assert_int_eq(vector_index_save(a.index, 1, 2, append, &first, &a.error), STATUS_OK);
-    ck_assert_int_eq(vector_index_save(b.index, 1, 2, append, &second, &b.error), STATUS_OK);
+    struct image_bytes first = image_file_save(a.index), second = image_file_save(b.index);
     ck_assert_uint_eq(first.length, second.length);
     ck_assert(memcmp(first.data, second.data, first.length) == 0);
     free(first.data);

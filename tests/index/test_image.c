@@ -1,54 +1,38 @@
 /* Saving and loading an index; and every way in which an image can be wrong. */
 #include "index/image.h"
 
-#include "tests/support/index_fixture.h"
+#include "tests/support/image_file.h"
 #include "tests/support/run_suite.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum {
     ROWS = 5000,
-    DIMENSION = 48,
+    DIMENSION = 48, /* lean */
+    TURBO_DIMENSION = 64,
 };
 
-struct bytes {
-    unsigned char *data;
-    size_t length, capacity;
-    size_t fails_at; /* the length at which writing fails; 0: never */
+static const struct vector_index_options kinds[] = {
+    {.dimension = DIMENSION, .distance = DISTANCE_COSINE},
+    {.dimension = DIMENSION, .distance = DISTANCE_EUCLID},
+    {.dimension = DIMENSION, .distance = DISTANCE_DOT},
+    {.dimension = DIMENSION, .distance = DISTANCE_MANHATTAN},
+    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_COSINE, .profile = INDEX_PROFILE_TURBO},
+    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_EUCLID, .profile = INDEX_PROFILE_TURBO},
+    {.dimension = TURBO_DIMENSION, .m = 24, .profile = INDEX_PROFILE_TURBO},
 };
 
-static enum status append(void *context, const void *bytes, size_t length, struct error *error) {
-    struct bytes *to = context;
-    if (to->fails_at && to->length + length > to->fails_at)
-        return error_set(error, STATUS_NO_SPACE, "full");
-    if (to->length + length > to->capacity) {
-        to->capacity = (to->length + length) * 2;
-        to->data = realloc(to->data, to->capacity);
-        ck_assert_ptr_nonnull(to->data);
-    }
-    memcpy(to->data + to->length, bytes, length);
-    to->length += length;
-    return STATUS_OK;
-}
-
-/* Linked rows, twins, waiting rows, dead rows and a hole. */
-static void build(struct fixture *fixture, enum distance distance, uint32_t rows) {
-    const struct vector_index_options options = {.dimension = DIMENSION, .distance = distance};
-    fixture_create(fixture, &options, rows + 10);
-    fixture_fill_clusters(fixture, 0, rows + 10, 3);
-    for (uint32_t row = 10; row < 40 && row < rows; row++)
-        memcpy(fixture_row(fixture, row), fixture_row(fixture, 9), DIMENSION * sizeof(float));
-    fixture_put(fixture, 0, rows - rows / 10, 1);
-    fixture_link(fixture, 2);
-    fixture_put(fixture, rows - rows / 10, rows / 10 - 5, 1);
-}
-
-static void save(struct fixture *fixture, struct bytes *image) {
-    ck_assert_int_eq(vector_index_save(fixture->index, 77, 99, append, image, &fixture->error),
-                     STATUS_OK);
-}
+enum {
+    KINDS = sizeof(kinds) / sizeof(kinds[0]),
+    LEAN_EUCLID = 1,
+    TURBO_EUCLID = 5,
+};
 
 /* An empty index over the same slots and rows. */
 static struct vector_index *fresh_index(struct fixture *fixture,
@@ -59,98 +43,237 @@ static struct vector_index *fresh_index(struct fixture *fixture,
     return index;
 }
 
-static enum status load(struct fixture *fixture, const struct bytes *image,
+static enum status load(struct fixture *fixture, const struct image_bytes *image,
                         struct vector_index **index) {
-    uint64_t operation = 0, incarnation = 0;
     *index = fresh_index(fixture, &fixture->options);
-    enum status status = vector_index_load(*index, image->data, image->length, &operation,
-                                           &incarnation, &fixture->error);
-    if (status == STATUS_OK) {
-        ck_assert_uint_eq(operation, 77);
-        ck_assert_uint_eq(incarnation, 99);
-    }
-    return status;
+    return image_file_load(*index, image, &fixture->error);
 }
+
+/* The image is refused, in whatever way the bytes came to be. */
+static void must_refuse(struct fixture *fixture, const struct image_bytes *image, const char *what,
+                        size_t at) {
+    struct vector_index *index;
+    ck_assert_msg(load(fixture, image, &index) == STATUS_CORRUPT, "%s at %zu was taken", what, at);
+    vector_index_free(index);
+}
+
+/* Both give the same answers, in the same order; in the same way, too, once all edges are there. */
+static void must_agree(struct fixture *fixture, struct vector_index *original,
+                       struct vector_index *loaded, bool is_settled) {
+    struct hit before[20];
+    for (uint32_t row = 0; row < 200; row++) {
+        struct index_query query = {.vector = fixture_row(fixture, row * (ROWS / 250)),
+                                    .k = 20,
+                                    .ef = is_settled ? 64 : 400,
+                                    .operation = 1};
+        fixture->index = original;
+        struct index_answer answer = fixture_search(fixture, &query);
+        uint64_t scored = answer.scored;
+        memcpy(before, answer.hits, sizeof(before));
+        fixture->index = loaded;
+        answer = fixture_search(fixture, &query);
+        ck_assert(!is_settled || answer.scored == scored);
+        for (size_t i = 0; i < 20; i++)
+            ck_assert_float_eq(before[i].distance, answer.hits[i].distance);
+    }
+}
+
+static void settle(struct vector_index *index) {
+    while (vector_index_settle(index)) {
+    }
+}
+
+/* ---- What is right ----------------------------------------------------------------------------
+ */
 
 START_TEST(gives_the_same_answers_after_loading) {
     struct fixture fixture;
-    struct bytes image = {0}, again = {0};
-    struct vector_index *loaded, *original;
-    struct hit before[20];
-    build(&fixture, (enum distance)_i, ROWS);
-    save(&fixture, &image);
+    struct vector_index *loaded;
+    image_file_build(&fixture, &kinds[_i], ROWS);
+    struct vector_index *original = fixture.index;
+    struct image_bytes image = image_file_save(original);
     ck_assert_msg(load(&fixture, &image, &loaded) == STATUS_OK, "%s", fixture.error.message);
     ck_assert_msg(vector_index_check(loaded, &fixture.error) == STATUS_OK, "%s",
                   fixture.error.message);
     struct vector_index_info a, b;
-    vector_index_info(fixture.index, &a);
+    vector_index_info(original, &a);
     vector_index_info(loaded, &b);
+    must_agree(&fixture, original, loaded, false);
     ck_assert_uint_eq(a.linked_count, b.linked_count);
     ck_assert_uint_eq(a.waiting_count, b.waiting_count);
     ck_assert_uint_eq(a.default_ef, b.default_ef);
-    original = fixture.index;
-    for (uint32_t row = 0; row < 200; row++) {
-        struct index_query query = {
-            .vector = fixture_row(&fixture, row * 20), .k = 20, .ef = 64, .operation = 1};
-        fixture.index = original;
-        memcpy(before, fixture_search(&fixture, &query).hits, sizeof(before));
-        fixture.index = loaded;
-        struct index_answer answer = fixture_search(&fixture, &query);
-        for (size_t i = 0; i < 20; i++)
-            ck_assert_float_eq(before[i].distance, answer.hits[i].distance);
-    }
-    /* A loaded index is as good to build on, and to save. */
-    save(&fixture, &again);
+    if (_i % 2 == 0)
+        settle(loaded); /* else saving does */
+    struct image_bytes again = image_file_save(loaded);
     ck_assert_uint_eq(again.length, image.length);
-    ck_assert_int_eq(vector_index_reserve(loaded, ROWS + 10, &fixture.error), STATUS_OK);
-    fixture_put(&fixture, ROWS, 10, 1);
-    fixture_link(&fixture, 1);
-    ck_assert_msg(vector_index_check(loaded, &fixture.error) == STATUS_OK, "%s",
-                  fixture.error.message);
+    ck_assert(memcmp(again.data, image.data, image.length) == 0);
+    free(again.data);
+    must_agree(&fixture, original, loaded, true);
     vector_index_free(original);
     free(image.data);
-    free(again.data);
     fixture_free(&fixture);
 }
 END_TEST
 
-START_TEST(refuses_another_index) {
+START_TEST(a_loaded_index_is_as_good_to_build_on) {
     struct fixture fixture;
-    struct bytes image = {0};
-    uint64_t operation, incarnation;
-    build(&fixture, DISTANCE_COSINE, 300);
-    save(&fixture, &image);
-    const struct vector_index_options others[] = {
-        {.dimension = DIMENSION + 1, .distance = DISTANCE_COSINE},
-        {.dimension = DIMENSION, .distance = DISTANCE_DOT},
-        {.dimension = DIMENSION, .distance = DISTANCE_COSINE, .m = 8},
-    };
-    struct vector_index *index = fresh_index(&fixture, &others[_i]);
-    ck_assert_int_eq(vector_index_load(index, image.data, image.length, &operation, &incarnation,
-                                       &fixture.error),
-                     STATUS_CORRUPT);
+    struct vector_index *loaded;
+    image_file_build(&fixture, &kinds[_i / 2], ROWS);
+    struct image_bytes image = image_file_save(fixture.index);
+    ck_assert_int_eq(load(&fixture, &image, &loaded), STATUS_OK);
+    vector_index_free(fixture.index);
+    fixture.index = loaded;
+    if (_i % 2 == 1) /* before or after all is read */
+        settle(loaded);
+    ck_assert_int_eq(vector_index_reserve(loaded, ROWS + 10, &fixture.error), STATUS_OK);
+    fixture_put(&fixture, ROWS, 10, 1);
+    fixture_link(&fixture, 2);
+    uint32_t dead[100];
+    for (uint32_t i = 0; i < 100; i++)
+        slots_died(fixture.slots, dead[i] = i * 7, 2);
+    ck_assert_int_eq(vector_index_repair(loaded, dead, 100, fixture.scratch, &fixture.error),
+                     STATUS_OK);
+    settle(loaded);
+    fixture_link(&fixture, 1);
+    fixture_check(&fixture);
+    const struct index_query query = {.operation = 2, .ef = 200};
+    ck_assert_double_ge(fixture_mean_recall(&fixture, &query, 5, 50, 10), 0.95);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(saves_and_loads_nothing) {
+    struct fixture fixture;
+    struct vector_index *index;
+    const struct vector_index_options options = {.dimension = 3};
+    fixture_create(&fixture, &options, 1);
+    struct image_bytes image = image_file_save(fixture.index);
+    ck_assert_uint_eq(image.length, IMAGE_PAGE);
+    ck_assert_int_eq(load(&fixture, &image, &index), STATUS_OK);
     vector_index_free(index);
     free(image.data);
     fixture_free(&fixture);
 }
 END_TEST
 
+/* True for bytes of edges, which may be damaged. */
+static bool is_edge(const struct image_layout *layout, size_t at) {
+    const struct image_part part = image_part(layout, IMAGE_EDGES, 0);
+    ck_assert_uint_eq(layout->chunks, 1);
+    return at >= part.at && at < part.at + part.bytes;
+}
+
+/* ---- What is damaged --------------------------------------------------------------------------
+ */
+
+START_TEST(refuses_another_index) {
+    struct fixture fixture;
+    image_file_build(&fixture, &kinds[0], 300);
+    struct image_bytes image = image_file_save(fixture.index);
+    const struct vector_index_options others[] = {
+        {.dimension = DIMENSION + 1, .distance = DISTANCE_COSINE},
+        {.dimension = DIMENSION, .distance = DISTANCE_DOT},
+        {.dimension = DIMENSION, .distance = DISTANCE_COSINE, .m = 8},
+        kinds[4],
+    };
+    struct vector_index *index = fresh_index(&fixture, &others[_i]);
+    ck_assert_int_eq(image_file_load(index, &image, &fixture.error), STATUS_CORRUPT);
+    vector_index_free(index);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(refuses_the_other_profile) {
+    struct fixture fixture;
+    image_file_build(&fixture, &kinds[TURBO_EUCLID], 300);
+    struct image_bytes image = image_file_save(fixture.index);
+    struct vector_index_options lean = kinds[TURBO_EUCLID];
+    lean.profile = INDEX_PROFILE_LEAN;
+    struct vector_index *index = fresh_index(&fixture, &lean);
+    ck_assert_int_eq(image_file_load(index, &image, &fixture.error), STATUS_CORRUPT);
+    vector_index_free(index);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(refuses_images_of_older_versions) {
+    struct fixture fixture;
+    image_file_build(&fixture, &kinds[0], 300);
+    struct image_bytes image = image_file_save(fixture.index);
+    for (uint32_t version = 0; version < 6; version++) {
+        if (version == IMAGE_VERSION)
+            continue;
+        memcpy(image.data + 8, &version, sizeof(version));
+        uint64_t sum = XXH3_64bits(image.data, IMAGE_SUM_AT);
+        memcpy(image.data + IMAGE_SUM_AT, &sum, sizeof(sum));
+        must_refuse(&fixture, &image, "version", version);
+    }
+    /* As version 2 began: a header of 128 bytes with its sum. */
+    struct image_bytes second = {.data = calloc(1, 8192), .length = 8192};
+    memcpy(second.data, "nighgrph\2", 9);
+    uint64_t sum = XXH3_64bits(second.data, 120);
+    memcpy(second.data + 120, &sum, sizeof(sum));
+    must_refuse(&fixture, &second, "version", 2);
+    free(second.data);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+static void flip(struct image_bytes *image, size_t bit) {
+    image->data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+}
+
 START_TEST(refuses_every_flipped_bit) {
     struct fixture fixture;
-    struct bytes image = {0};
-    struct vector_index *index;
     uint64_t state = 1;
-    build(&fixture, DISTANCE_EUCLID, 300);
-    save(&fixture, &image);
-    for (int i = 0; i < 1500; i++) {
-        /* All of the header, then anywhere. */
-        size_t bit =
-            i < 1024 ? (size_t)i : (size_t)(fixture_random(&state) * 8 * (double)image.length);
-        image.data[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        ck_assert_msg(load(&fixture, &image, &index) == STATUS_CORRUPT, "bit %zu", bit);
-        vector_index_free(index);
-        image.data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    image_file_build(&fixture, &kinds[_i == 0 ? LEAN_EUCLID : TURBO_EUCLID], 300);
+    struct image_bytes image = image_file_save(fixture.index);
+    const struct image_layout layout = image_file_layout(&image);
+    for (int i = 0; i < 2500; i++) {
+        /* What of the header has a meaning, then all pages in turn, each at a random place. */
+        size_t page = (size_t)(i % (int)(image.length / IMAGE_PAGE)) * IMAGE_PAGE;
+        size_t bit = i < 104 * 8 ? (size_t)i
+                                 : 8 * (page + (size_t)(fixture_random(&state) * IMAGE_PAGE)) + 3;
+        if (is_edge(&layout, bit / 8))
+            continue;
+        flip(&image, bit);
+        must_refuse(&fixture, &image, "bit", bit);
+        flip(&image, bit);
     }
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Edges are an aid: those of a damaged file are written anew, and until then do without. */
+START_TEST(writes_damaged_edges_anew) {
+    struct fixture fixture;
+    struct vector_index *loaded;
+    image_file_build(&fixture, &kinds[TURBO_EUCLID], ROWS);
+    struct vector_index *original = fixture.index;
+    struct image_bytes image = image_file_save(original);
+    const struct image_layout layout = image_file_layout(&image);
+    const struct image_part edges = image_part(&layout, IMAGE_EDGES, 0);
+    ck_assert_uint_gt(edges.pieces, 1);
+    image.data[edges.at + (size_t)_i * (edges.bytes / 4) + 77] ^= 1;
+    ck_assert_int_eq(load(&fixture, &image, &loaded), STATUS_OK);
+    must_agree(&fixture, original, loaded, false);
+    settle(loaded);
+    must_agree(&fixture, original, loaded, false);
+    fixture.index = loaded;
+    fixture_link(&fixture, 1);
+    free(image.data);
+    image = image_file_save(loaded);
+    fixture.index = original;
+    fixture_link(&fixture, 1);
+    struct image_bytes again = image_file_save(original);
+    ck_assert(memcmp(image.data + edges.at, again.data + edges.at, edges.bytes) == 0);
+    vector_index_free(loaded);
+    free(again.data);
     free(image.data);
     fixture_free(&fixture);
 }
@@ -158,91 +281,88 @@ END_TEST
 
 START_TEST(refuses_every_length_but_its_own) {
     struct fixture fixture;
-    struct bytes image = {0};
-    struct vector_index *index;
-    build(&fixture, DISTANCE_EUCLID, 60);
-    save(&fixture, &image);
-    size_t whole = image.length;
-    image.data = realloc(image.data, whole + 8);
-    for (image.length = 0; image.length < whole + 8; image.length += image.length < 300 ? 1 : 8) {
-        if (image.length == whole)
-            continue;
-        ck_assert_int_eq(load(&fixture, &image, &index), STATUS_CORRUPT);
-        vector_index_free(index);
+    image_file_build(&fixture, &kinds[_i == 0 ? LEAN_EUCLID : TURBO_EUCLID], _i == 0 ? 60 : ROWS);
+    struct image_bytes image = image_file_save(fixture.index);
+    size_t whole = image.length, step = _i == 0 ? 89 : 37 * IMAGE_PAGE;
+    image.data = realloc(image.data, whole + 2 * IMAGE_PAGE);
+    memset(image.data + whole, 0, 2 * IMAGE_PAGE);
+    for (image.length = 0; image.length <= whole + 2 * IMAGE_PAGE; image.length += step)
+        if (image.length != whole)
+            must_refuse(&fixture, &image, "length", image.length);
+    for (image.length = whole - 1; image.length <= whole + 1; image.length += 2)
+        must_refuse(&fixture, &image, "length", image.length);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* A write that a crash cut short leaves zeros where pages did not reach the disk. */
+START_TEST(refuses_pages_that_were_never_written) {
+    struct fixture fixture;
+    unsigned char page[IMAGE_PAGE];
+    image_file_build(&fixture, &kinds[_i == 0 ? LEAN_EUCLID : TURBO_EUCLID], 400);
+    struct image_bytes image = image_file_save(fixture.index);
+    const struct image_layout layout = image_file_layout(&image);
+    for (size_t at = 0; at < image.length; at += IMAGE_PAGE) {
+        memcpy(page, image.data + at, IMAGE_PAGE);
+        memset(image.data + at, 0, IMAGE_PAGE);
+        if (!is_edge(&layout, at) && memcmp(page, image.data + at, IMAGE_PAGE) != 0)
+            must_refuse(&fixture, &image, "page", at);
+        memcpy(image.data + at, page, IMAGE_PAGE);
     }
     free(image.data);
     fixture_free(&fixture);
 }
 END_TEST
 
-/* Sums can be right and the content still wrong: a writer with a fault, or a forger. */
-START_TEST(survives_content_that_makes_no_sense) {
-    struct fixture fixture;
-    struct bytes image = {0};
-    struct vector_index *index, *original;
-    uint64_t state = 9 + (uint64_t)_i;
-    int loaded = 0;
-    build(&fixture, (enum distance)_i, 400);
-    save(&fixture, &image);
-    unsigned char *broken = malloc(image.length), *whole = image.data;
-    original = fixture.index;
-    for (int round = 0; round < 60; round++) {
-        size_t section = IMAGE_HEADER_BYTES, end = image.length - sizeof(uint64_t);
-        memcpy(broken, whole, image.length);
-        for (int i = 0; i < 1 << round % 10; i++) {
-            size_t at = section + (size_t)(fixture_random(&state) * (double)(end - section));
-            broken[at] = (unsigned char)(fixture_random(&state) * 256);
-        }
-        uint64_t sum = XXH3_64bits(broken + section, end - section);
-        memcpy(broken + end, &sum, sizeof(sum));
-        image.data = broken;
-        if (load(&fixture, &image, &index) == STATUS_OK) {
-            loaded++;
-            fixture.index = index;
-            fixture_link(&fixture, 1);
-            for (uint32_t row = 0; row < 20; row++) {
-                struct index_query query = {.vector = fixture_row(&fixture, row),
-                                            .k = 5,
-                                            .ef = 20 + row * 20,
-                                            .exact = row % 5 == 0,
-                                            .operation = 1};
-                fixture_search(&fixture, &query);
-            }
-        }
-        vector_index_free(index);
-    }
-    ck_assert_int_gt(loaded, 5);
-    fixture.index = original;
-    free(broken);
-    free(whole);
-    fixture_free(&fixture);
-}
-END_TEST
+/* ---- Writing and reading fail -----------------------------------------------------------------
+ */
 
 START_TEST(passes_on_that_writing_failed) {
     struct fixture fixture;
-    build(&fixture, DISTANCE_COSINE, ROWS);
-    for (size_t at = 1; at < 1000000; at = at * 5 + 1) {
-        struct bytes image = {.fails_at = at};
-        ck_assert_int_eq(vector_index_save(fixture.index, 1, 1, append, &image, &fixture.error),
+    const struct index_stamp stamp = {.operation = 1, .incarnation = 1};
+    image_file_build(&fixture, &kinds[0], ROWS);
+    int fd = open("/dev/full", O_WRONLY);
+    ck_assert_int_eq(vector_index_save(fixture.index, fd, &stamp, &fixture.error), STATUS_NO_SPACE);
+    close(fd);
+    fd = open("/dev/null", O_RDONLY);
+    ck_assert_int_eq(vector_index_save(fixture.index, fd, &stamp, &fixture.error), STATUS_IO);
+    close(fd);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* In its own process: files can be as long as the case says. */
+START_TEST(passes_on_that_the_disk_is_full) {
+    struct fixture fixture;
+    const struct index_stamp stamp = {.operation = 1, .incarnation = 1};
+    image_file_build(&fixture, &kinds[0], ROWS);
+    struct image_bytes none = {0};
+    for (size_t at = 4096; at < 1000000; at *= 5) {
+        int fd = image_file_open(&none);
+        const struct rlimit limit = {.rlim_cur = at, .rlim_max = RLIM_INFINITY};
+        signal(SIGXFSZ, SIG_IGN);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        ck_assert_int_eq(vector_index_save(fixture.index, fd, &stamp, &fixture.error),
                          STATUS_NO_SPACE);
-        free(image.data);
+        close(fd);
     }
     fixture_free(&fixture);
 }
 END_TEST
 
-START_TEST(saves_and_loads_nothing) {
+START_TEST(refuses_what_is_no_file) {
     struct fixture fixture;
-    struct bytes image = {0};
-    struct vector_index *index;
-    const struct vector_index_options options = {.dimension = 3};
-    fixture_create(&fixture, &options, 1);
-    save(&fixture, &image);
-    ck_assert_uint_eq(image.length, IMAGE_HEADER_BYTES);
-    ck_assert_int_eq(load(&fixture, &image, &index), STATUS_OK);
-    vector_index_free(index);
-    free(image.data);
+    struct index_stamp stamp;
+    fixture_create(&fixture, &kinds[0], 10);
+    const char *const paths[] = {"/", "/dev/zero", "/dev/null"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct vector_index *index = fresh_index(&fixture, &kinds[0]);
+        int fd = open(paths[i], O_RDONLY);
+        ck_assert_int_eq(vector_index_load(index, fd, &stamp, &fixture.error), STATUS_IO);
+        close(fd);
+        vector_index_free(index);
+    }
     fixture_free(&fixture);
 }
 END_TEST
@@ -251,13 +371,19 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("image");
     TCase *tcase = tcase_create("image");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, gives_the_same_answers_after_loading, 0, DISTANCE_COUNT);
-    tcase_add_loop_test(tcase, refuses_another_index, 0, 3);
-    tcase_add_test(tcase, refuses_every_flipped_bit);
-    tcase_add_test(tcase, refuses_every_length_but_its_own);
-    tcase_add_loop_test(tcase, survives_content_that_makes_no_sense, 0, DISTANCE_COUNT);
-    tcase_add_test(tcase, passes_on_that_writing_failed);
+    tcase_add_loop_test(tcase, gives_the_same_answers_after_loading, 0, KINDS);
+    tcase_add_loop_test(tcase, a_loaded_index_is_as_good_to_build_on, 0, 2 * KINDS);
     tcase_add_test(tcase, saves_and_loads_nothing);
+    tcase_add_loop_test(tcase, refuses_another_index, 0, 4);
+    tcase_add_test(tcase, refuses_the_other_profile);
+    tcase_add_test(tcase, refuses_images_of_older_versions);
+    tcase_add_loop_test(tcase, refuses_every_flipped_bit, 0, 2);
+    tcase_add_loop_test(tcase, writes_damaged_edges_anew, 0, 4);
+    tcase_add_loop_test(tcase, refuses_every_length_but_its_own, 0, 2);
+    tcase_add_loop_test(tcase, refuses_pages_that_were_never_written, 0, 2);
+    tcase_add_test(tcase, passes_on_that_writing_failed);
+    tcase_add_test(tcase, passes_on_that_the_disk_is_full);
+    tcase_add_test(tcase, refuses_what_is_no_file);
     suite_add_tcase(suite, tcase);
     return suite;
 }

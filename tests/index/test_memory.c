@@ -65,7 +65,6 @@ void *mmap(void *address, size_t length, int protection, int flags, int fd, off_
 enum {
     ROWS = 1200,
     DIMENSION = 64,
-    IMAGE_MAX = 1 << 20,
 };
 
 static struct session {
@@ -74,8 +73,7 @@ static struct session {
     struct index_scratch *scratch;
     float rows[ROWS][DIMENSION];
     uint64_t words[ROWS / 64 + 1];
-    unsigned char image[IMAGE_MAX];
-    size_t image_length;
+    int fd; /* of the image */
     struct error error;
 } session;
 
@@ -180,30 +178,38 @@ static enum status search_filtered(void) {
     return search((struct index_query){.k = 20, .filter = &filter});
 }
 
-static enum status append(void *context, const void *bytes, size_t length, struct error *error) {
-    (void)context;
-    if (session.image_length + length > IMAGE_MAX)
-        return error_set(error, STATUS_NO_SPACE, "the test has too little room");
-    memcpy(session.image + session.image_length, bytes, length);
-    session.image_length += length;
-    return STATUS_OK;
-}
+static const struct index_stamp stamp = {.operation = 1, .incarnation = 2};
 
 static enum status save(void) {
-    session.image_length = 0;
-    return vector_index_save(session.index, 1, 2, append, NULL, &session.error);
+    if (session.fd > 0)
+        close(session.fd);
+    session.fd = memfd_create("image", MFD_CLOEXEC);
+    return vector_index_save(session.index, session.fd, &stamp, &session.error);
 }
 
 static enum status load(void) {
-    uint64_t operation, incarnation;
+    struct index_stamp read;
     vector_index_free(session.loaded);
     session.loaded = NULL;
     enum status status =
         vector_index_create(&options, session.slots, &session.loaded, &session.error);
     return status != STATUS_OK
                ? status
-               : vector_index_load(session.loaded, session.image, session.image_length, &operation,
-                                   &incarnation, &session.error);
+               : vector_index_load(session.loaded, session.fd, &read, &session.error);
+}
+
+static enum status settle(void) {
+    while (vector_index_settle(session.loaded)) {
+    }
+    return STATUS_OK;
+}
+
+static enum status search_loaded(void) {
+    struct vector_index *index = session.index;
+    session.index = session.loaded;
+    enum status status = search_exactly();
+    session.index = index;
+    return status;
 }
 
 static enum status repair(void) {
@@ -227,7 +233,8 @@ static enum status (*const steps[])(void) = {
     link_all,       search_graph,
     search_exactly, search_filtered,
     scan_together,  save,
-    load,           repair,
+    load,           settle,
+    search_loaded,  repair,
     check,
 };
 
@@ -251,6 +258,7 @@ static bool run_session(long failing) {
     vector_index_free(session.index);
     vector_index_free(session.loaded);
     slots_free(session.slots);
+    close(session.fd);
     return has_failed;
 }
 

@@ -193,16 +193,17 @@ static void begin(struct fixture *fixture) {
     fixture_close(fixture);
 }
 
-/* _i: the file (0: data, 1: graph). */
+/* _i: the file (0: data, 1: graph, 2: table of slots). */
 START_TEST(a_damaged_file_never_gives_a_wrong_answer) {
     struct fixture fixture;
-    struct file files[2];
+    struct file files[3];
     char marks[512];
     unsigned reported = 0, served = 0;
     begin(&fixture);
     random_state = 88172645463325252ULL + (unsigned)_i;
     read_file(&files[0], fixture.path, 1, "data.mdb");
     read_file(&files[1], fixture.path, 1, "graph-0.bin");
+    read_file(&files[2], fixture.path, 1, "slots.bin");
     snprintf(marks, sizeof(marks), "%s/damaged", fixture.path);
     for (unsigned kind = 0; kind < DAMAGES; kind++) {
         damage(&files[_i], kind);
@@ -214,16 +215,17 @@ START_TEST(a_damaged_file_never_gives_a_wrong_answer) {
         reported += result != EXIT_SERVED;
         served += result == EXIT_SERVED;
         unlink(marks);
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 3; i++)
             write_file(&files[i], files[i].bytes, files[i].length);
     }
     ck_assert_int_eq(run_child(&fixture), EXIT_SERVED);
     if (_i == 0)
         ck_assert_uint_gt(reported, DAMAGES / 2);
     else
-        ck_assert_uint_eq(served, DAMAGES); /* a graph file is a cache */
+        ck_assert_uint_eq(served, DAMAGES); /* these are caches */
     free(files[0].bytes);
     free(files[1].bytes);
+    free(files[2].bytes);
     fixture_remove(fixture.path);
 }
 END_TEST
@@ -308,7 +310,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("damage");
     TCase *tests = tcase_create("tests");
     tcase_set_timeout(tests, 200);
-    tcase_add_loop_test(tests, a_damaged_file_never_gives_a_wrong_answer, 0, 2);
+    tcase_add_loop_test(tests, a_damaged_file_never_gives_a_wrong_answer, 0, 3);
     tcase_add_test(tests, an_older_copy_of_a_data_file_is_reported);
     tcase_add_test(tests, a_file_of_another_collection_is_reported);
     tcase_add_test(tests, a_folder_of_a_newer_format_or_in_use_is_refused_with_one_line);

@@ -1,0 +1,36 @@
+/* image_file.h -- images of an index in files without a name, to be saved, changed and loaded.
+ *
+ * Each function fails the test on an error that is not the index's.
+ */
+#ifndef IMAGE_FILE_H
+#define IMAGE_FILE_H
+
+#include "index/image.h"
+#include "tests/support/index_fixture.h"
+
+struct image_bytes {
+    unsigned char *data; /* the caller's to free */
+    size_t length;
+};
+
+/* The image of an index that must be saved, stamped with operation 77 of incarnation 99. */
+struct image_bytes image_file_save(struct vector_index *index);
+
+/* Opens a file of these bytes for reading and writing. */
+int image_file_open(const struct image_bytes *image);
+
+/* Fills a fresh index, and checks the stamp of one that is taken. */
+enum status image_file_load(struct vector_index *index, const struct image_bytes *image,
+                            struct error *error);
+
+/* The layout of an image, by its own words. */
+struct image_layout image_file_layout(const struct image_bytes *image);
+
+/* Puts right the sums of all pieces, of the table and of the header. */
+void image_file_seal(struct image_bytes *image, const struct image_layout *layout);
+
+/* A fixture with linked rows, twins (rows 9 to 39), waiting rows (the last tenth) and a hole. */
+void image_file_build(struct fixture *fixture, const struct vector_index_options *options,
+                      uint32_t rows);
+
+#endif

@@ -22,7 +22,8 @@ import numpy as np
 
 from sets import ROOT
 
-DISTANCES = {"dot": "Dot", "l2": "Euclid"}  # of sets, as index/distance.h names them
+# As index/distance.h names them; sets have the first two.
+DISTANCES = {"dot": "Dot", "l2": "Euclid", "cosine": "Cosine", "l1": "Manhattan"}
 LINE = 64  # bytes that memory is read in
 PLACES = 32  # of a level-0 list
 
@@ -36,6 +37,7 @@ class Engine:
     profiles = ()
     extra_bytes_a_vector = 0  # beside what lies in the process's own memory
     saves_folder = False  # else a file
+    is_exact = False  # scans: no match for graphs on large sets
 
     def __init__(self, profile, bench_set):
         self.profile, self.set = profile, bench_set
@@ -96,6 +98,12 @@ def open_library():
             ("bench_settle", None, [pointer]),
             ("bench_search", ctypes.c_double,
              [pointer, pointer, u32, u32, u32, ctypes.c_int, pointer]),
+            ("bench_put", None, [pointer]),
+            ("bench_scan", ctypes.c_double, [pointer, pointer, u32, u32, u32, pointer]),
+            ("bench_free", None, [pointer]),
+            ("scan_f32", ctypes.c_double, [pointer, pointer, u32, u32, pointer]),
+            ("scan_double", None, [pointer, pointer, u32, u32, pointer, pointer]),
+            ("scan_read_ns", ctypes.c_double, [ctypes.c_size_t]),
             ("bench_filtered", ctypes.c_double,
              [pointer, pointer, pointer, u32, pointer, pointer]),
             ("bench_search_threads", ctypes.c_double, [pointer, pointer, u32, ctypes.c_int]),

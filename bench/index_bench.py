@@ -28,7 +28,7 @@ from runner import KS, Journal, Progress, SetRun  # noqa: E402
 from sets import CACHE, ROOT, SetMissing, open_set, sum_of  # noqa: E402
 from worker import ENGINES  # noqa: E402
 
-ALL = tuple(ENGINES)
+ALL = tuple(name for name, kind in ENGINES.items() if not kind.is_exact)
 
 
 @dataclasses.dataclass(frozen=True)

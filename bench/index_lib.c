@@ -61,7 +61,7 @@ void bench_settle(struct bench_index *bench);
 void bench_work(const struct bench_index *bench, struct bench_work *work);
 double bench_row_ns(size_t row_bytes, size_t region_bytes);
 double bench_search(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
-                    uint32_t ef, int exact, int32_t *ids);
+                    uint32_t ef, int plan, int32_t *ids);
 double bench_scan(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
                   uint32_t together, int32_t *ids);
 double bench_filtered(struct bench_index *bench, const struct bench_filter *filter,
@@ -220,9 +220,10 @@ static double search_all(struct bench_index *bench, struct index_query *query, c
     return seconds(CLOCK_THREAD_CPUTIME_ID) - start;
 }
 
+/* plan: an enum index_plan. */
 double bench_search(struct bench_index *bench, const float *queries, uint32_t count, uint32_t k,
-                    uint32_t ef, int exact, int32_t *ids) {
-    struct index_query query = {.k = k, .ef = ef, .exact = exact != 0, .operation = 1};
+                    uint32_t ef, int plan, int32_t *ids) {
+    struct index_query query = {.k = k, .ef = ef, .plan = (enum index_plan)plan, .operation = 1};
     return search_all(bench, &query, queries, count, ids, NULL);
 }
 

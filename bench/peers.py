@@ -98,6 +98,25 @@ class Faiss(Engine):
         self.index = self.faiss.read_index(path)
 
 
+class FaissFlat(Faiss):
+    """The exact scan of f32. One query after the other: many at once it multiplies as matrices."""
+
+    name = "faiss-flat"
+    profiles = ("Flat",)
+    is_exact = True
+
+    def build(self, threads):
+        metric = {"dot": self.faiss.METRIC_INNER_PRODUCT, "l2": self.faiss.METRIC_L2}
+        self.faiss.omp_set_num_threads(1)
+        self.faiss.cvar.distance_compute_blas_threshold = 1 << 30
+        self.index = self.faiss.index_factory(self.set.dimension, self.profile,
+                                              metric[self.set.metric])
+        self.index.add(np.asarray(self.set.rows))
+
+    def searcher(self, queries, k, ef):
+        return lambda: self.index.search(queries, k)[1]
+
+
 class Usearch(Engine):
     """It never measures again what it found on shorter numbers, so few bits bound its recall."""
 
@@ -339,4 +358,4 @@ class Glass(Engine):
         self.make_searcher(np.asarray(self.set.rows))
 
 
-PEERS = (Hnswlib, Faiss, Usearch, Svs, Rabitq, QdrantEdge, Glass)
+PEERS = (Hnswlib, Faiss, FaissFlat, Usearch, Svs, Rabitq, QdrantEdge, Glass)

@@ -11,7 +11,8 @@ Lines of bench/results/latest.jsonl, one object each, told apart by "kind":
 - point: what was measured, the median of the rounds, at one width of search;
 - build, start; cost: what a query of nigh's touches and how near the memory's own price that is;
 - left_out: an engine or profile that does not run here, and why;
-- http, http-fresh: queries over HTTP, and how soon an upsert is in the graph (http_bench.py).
+- http, http-fresh: queries over HTTP, and how soon an upsert is in the graph (http_bench.py);
+- flat, identity, small: exact scans and small sets (flat_report.py).
 """
 import json
 import math
@@ -29,11 +30,13 @@ PAGE = os.path.join(ROOT, "docs", "BENCHMARKS.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
 BEGIN, END = "<!-- bench/report.py begins -->", "<!-- bench/report.py ends -->"
 HTTP_BEGIN, HTTP_END = "<!-- bench/http_bench.py begins -->", "<!-- bench/http_bench.py ends -->"
+EXACT_BEGIN, EXACT_END = "<!-- exact scans begin -->", "<!-- exact scans end -->"
 HTTP_PARTS = {"cpu_us": "CPU", "loop_us": "loop", "worker_us": "worker", "parse": "parse", "snapshot": "snapshot", "search": "search",
               "rows": "rows", "encode": "encode", "send": "send", "beyond_us": "beyond search", "bare_us": "bare"}
 RECALLS = (0.90, 0.95, 0.99, 0.999)
 COST_RECALLS = (0.95, 0.99)
 REFERENCE = ("hnswlib", "M16")
+EXACT_KINDS = ("flat", "identity", "small")
 
 
 # ---- From measurements to lines ------------------------------------------------------------------
@@ -169,8 +172,11 @@ def read():
 
 
 def family(line):
-    """Which program a line is of: "http", or "" for races in process."""
-    return "http" if line["kind"].startswith("http") else ""
+    """Which program a line is of: "http", "exact" for scans and small sets, or "" for races in
+    process."""
+    if line["kind"].startswith("http"):
+        return "http"
+    return "exact" if line["kind"] in EXACT_KINDS else ""
 
 
 def merge(lines):
@@ -394,6 +400,7 @@ def between(page, begin, end, text):
 
 
 def write_page():
+    import flat_report  # which needs what is above
     lines = read()
     names = list(dict.fromkeys(line["set"] for line in of(lines, "run")))
     sections = [section([line for line in lines if line["set"] == name]) for name in names]
@@ -402,6 +409,8 @@ def write_page():
     page = between(page, BEGIN, END, "\n".join(sections))
     if of(lines, "http"):
         page = between(page, HTTP_BEGIN, HTTP_END, http_section(lines))
+    if any(line["kind"] in EXACT_KINDS for line in lines):
+        page = between(page, EXACT_BEGIN, EXACT_END, flat_report.section(lines))
     with open(PAGE, "w") as file:
         file.write(page)
 

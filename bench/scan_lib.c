@@ -23,6 +23,7 @@
 enum {
     GROUP = 4, /* rows summed together: the query is loaded once for them */
     LINE = 64,
+    READS = 9,
 };
 
 struct scan_rows {
@@ -250,24 +251,67 @@ void scan_double(const struct scan_rows *set, const float *queries, uint32_t cou
 /* ---- Memory -----------------------------------------------------------------------------------
  */
 
-/* Nanoseconds of CPU to read so many bytes (a multiple of 512) once from end to end, in huge pages
- * and after others were read: from whatever holds them, cache or memory. The fastest of a few. */
+typedef void read_all(const void *memory, size_t bytes);
+
+static void read_plain(const void *memory, size_t bytes) {
+    const uint64_t *words = memory;
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i + 8 <= bytes / sizeof(*words); i += 8)
+        for (size_t j = 0; j < 8; j++)
+            sums[j] ^= words[i + j];
+    __asm__ volatile("" : : "m"(sums)); /* or the loop may go */
+}
+
+#if defined(__x86_64__)
+AVX512 static void read_avx512(const void *memory, size_t bytes) {
+    const char *line = memory;
+    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+    for (size_t i = 0; i + 4 * LINE <= bytes; i += 4 * LINE) {
+        a = _mm512_xor_si512(a, _mm512_load_si512(line + i));
+        b = _mm512_xor_si512(b, _mm512_load_si512(line + i + LINE));
+        c = _mm512_xor_si512(c, _mm512_load_si512(line + i + 2 * LINE));
+        d = _mm512_xor_si512(d, _mm512_load_si512(line + i + 3 * LINE));
+    }
+    a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+    __asm__ volatile("" : : "v"(a));
+}
+
+AVX2 static void read_avx2(const void *memory, size_t bytes) {
+    const char *line = memory;
+    __m256i a = _mm256_setzero_si256(), b = a;
+    for (size_t i = 0; i + LINE <= bytes; i += LINE) {
+        a = _mm256_xor_si256(a, _mm256_load_si256((const __m256i *)(const void *)(line + i)));
+        b = _mm256_xor_si256(b, _mm256_load_si256((const __m256i *)(const void *)(line + i + 32)));
+    }
+    a = _mm256_xor_si256(a, b);
+    __asm__ volatile("" : : "x"(a));
+}
+#endif
+
+static read_all *best_read(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        return read_avx512;
+    if (__builtin_cpu_supports("avx2"))
+        return read_avx2;
+#endif
+    return read_plain;
+}
+
+/* Nanoseconds of CPU to read so many bytes once from end to end, in huge pages, from whatever holds
+ * them after a reading before, cache or memory. The fastest of a few. */
 double scan_read_ns(size_t bytes) {
-    typedef long long lanes __attribute__((vector_size(LINE)));
-    lanes *memory = memory_map(bytes), sums[8] = {{0}};
+    void *memory = memory_map(bytes);
     double best = INFINITY;
     if (!memory)
         exit(EXIT_FAILURE);
     memory_use_huge_pages(memory, bytes);
     memset(memory, 1, bytes);
-    for (int run = 0; run < 9; run++) {
+    for (int run = 0; run < READS; run++) {
         double start = cpu_seconds();
-        for (size_t i = 0; i + 8 <= bytes / LINE; i += 8)
-            for (size_t j = 0; j < 8; j++)
-                sums[j] ^= memory[i + j];
+        best_read()(memory, bytes);
         double took = cpu_seconds() - start;
         best = took < best ? took : best;
-        __asm__ volatile("" : : "m"(sums)); /* or the loop may go */
     }
     memory_unmap(memory, bytes);
     return best * 1e9;

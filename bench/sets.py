@@ -46,6 +46,7 @@ class Set:
         self.rows, self.queries, self.truth = (
             np.load(os.path.join(folder, name), mmap_mode="r") for name in FILES)
         self.count, self.dimension = self.rows.shape
+        self.of = facts.get("of")  # fingerprint of the set that it is cut from
 
     @property
     def fingerprint(self):
@@ -241,6 +242,14 @@ def is_whole(folder):
         return False
 
 
+def seal(folder, name, metric, **more):
+    """Writes set.json, last of all: without it a set is not whole."""
+    facts = {"version": VERSION, "name": name, "metric": metric, **more,
+             "sums": {part: sum_of(os.path.join(folder, part)) for part in FILES}}
+    with open(os.path.join(folder, "set.json"), "w") as file:
+        json.dump(facts, file)
+
+
 def open_set(name, data=None, say=print):
     """The set of that name, made if it is not in the cache. Raises SetMissing."""
     folder = os.path.join(CACHE, "sets", name)
@@ -255,8 +264,19 @@ def open_set(name, data=None, say=print):
             rows, queries = (np.load(os.path.join(folder, part), mmap_mode="r")
                              for part in FILES[:2])
             np.save(os.path.join(folder, "truth.npy"), exact_nearest(rows, queries, metric))
-        facts = {"version": VERSION, "name": name, "metric": metric,
-                 "sums": {part: sum_of(os.path.join(folder, part)) for part in FILES}}
-        with open(os.path.join(folder, "set.json"), "w") as file:  # last: without it, not whole
-            json.dump(facts, file)
+        seal(folder, name, metric)
+    return Set(folder)
+
+
+def open_cut(whole, count):
+    """The first `count` rows of a set as a set of its own, with its own truth."""
+    if count == whole.count:
+        return whole
+    folder = os.path.join(CACHE, "sets", f"{whole.name}-first-{count}")
+    if not is_whole(folder) or Set(folder).of != whole.fingerprint:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        rows, queries = np.asarray(whole.rows[:count]), np.asarray(whole.queries)
+        save(folder, rows, queries, exact_nearest(rows, queries, whole.metric))
+        seal(folder, os.path.basename(folder), whole.metric, of=whole.fingerprint)
     return Set(folder)

@@ -114,6 +114,9 @@ class Host:
         return {"recall": found / truth.size, "cpu": clock.cpu / count,
                 "wall": clock.wall / count, "work": self.engine.work()}
 
+    def use_huge_pages(self):
+        use_huge_pages()
+
     def default_ef(self):
         return self.engine.default_ef()
 

@@ -13,8 +13,8 @@ void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *
     upper_links_init(&hnsw->upper, hnsw->m);
     atomic_init(&hnsw->entry, HNSW_NO_ENTRY);
     atomic_init(&hnsw->default_ef, HNSW_EF_UNCALIBRATED);
-    atomic_init(&hnsw->edges_per_ef, 0);
-    atomic_init(&hnsw->edges_ns, 0);
+    atomic_init(&hnsw->walk_per_ef, 0);
+    atomic_init(&hnsw->walk_ns, 0);
     atomic_init(&hnsw->scored_per_ef, hnsw->m * 256); /* until walks have told */
     pthread_mutex_init(&hnsw->entry_lock, NULL);
     /* A repair that waits goes first: builders who take turns would never let it in. */
@@ -78,11 +78,11 @@ void hnsw_learn_cost(struct hnsw *hnsw, const struct walk *walk) {
 }
 
 struct walk_price hnsw_walk_price(const struct hnsw *hnsw) {
-    double ns = (double)atomic_load_explicit(&hnsw->edges_ns, memory_order_acquire);
+    double ns = (double)atomic_load_explicit(&hnsw->walk_ns, memory_order_acquire);
     if (ns > 0)
-        return (struct walk_price){.scored_per_ef = (double)atomic_load_explicit(
-                                       &hnsw->edges_per_ef, memory_order_relaxed),
-                                   .scored_ns = ns};
+        return (struct walk_price){
+            .scored_per_ef = (double)atomic_load_explicit(&hnsw->walk_per_ef, memory_order_relaxed),
+            .scored_ns = ns};
     return (struct walk_price){
         .scored_per_ef = atomic_load_explicit(&hnsw->scored_per_ef, memory_order_relaxed) / 256.0};
 }

@@ -53,8 +53,8 @@ struct hnsw {
     _Atomic uint64_t entry;         /* level << 32 | slot; HNSW_NO_ENTRY while empty */
     _Atomic uint64_t linked;        /* slots in the graph, twins included */
     _Atomic uint32_t scored_per_ef; /* x 256: distances a walk takes for each entry of its pool */
-    _Atomic float edges_per_ef;     /* nodes a walk by edges expands for each entry of its pool */
-    _Atomic float edges_ns;         /* what one of them takes; 0: not measured yet */
+    _Atomic float walk_per_ef;      /* the same for searches, by edges where there are: of trials */
+    _Atomic float walk_ns;          /* what one of those takes, all included; 0: not measured yet */
     _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
     _Atomic uint64_t calibrated_at; /* slots that were linked when it was set with edges */
     pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */

@@ -36,8 +36,6 @@ static void make_query(const struct hnsw *hnsw, const struct sample *sample,
     const struct code_row second = {.code = store_code(store, sample->other),
                                     .meta = store_meta(store, sample->other)};
     codes_query_mixture(hnsw->space, &first, &second, other_share, query);
-    if (hnsw->store->edge_blocks > 0)
-        codes_query_edges(hnsw->space, query);
 }
 
 static bool is_linked(const struct store *store, uint32_t slot) {
@@ -108,6 +106,8 @@ static double measure_recall(struct walk *walk, uint64_t entry, const struct sam
         const struct top_k *truth = &samples[i].truth;
         make_query(walk->hnsw, &samples[i], &walk->scratch->query);
         *ns -= cpu_ns();
+        if (walk->hnsw->store->edge_blocks > 0)
+            codes_query_edges(walk->hnsw->space, &walk->scratch->query);
         hnsw_walk_nearest(walk, entry);
         *ns += cpu_ns();
         for (size_t j = 0; j < walk->count && j < truth->count; j++)
@@ -130,10 +130,8 @@ struct finding {
 
 static void publish(struct hnsw *hnsw, const struct finding *found) {
     atomic_store_explicit(&hnsw->default_ef, found->ef, memory_order_relaxed);
-    if (hnsw->store->edge_blocks == 0)
-        return;
-    atomic_store_explicit(&hnsw->edges_per_ef, found->scored_per_ef, memory_order_relaxed);
-    atomic_store_explicit(&hnsw->edges_ns, found->scored_ns, memory_order_release);
+    atomic_store_explicit(&hnsw->walk_per_ef, found->scored_per_ef, memory_order_relaxed);
+    atomic_store_explicit(&hnsw->walk_ns, found->scored_ns, memory_order_release);
 }
 
 void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {

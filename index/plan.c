@@ -2,6 +2,7 @@
 
 #include "index/codes.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 enum {
     TRIAL_BYTES = 24 << 20, /* rows that no cache near the core holds */
+    NEAR_BYTES = 1 << 20,   /* rows that stay near it from scan to scan */
     NARROW = 128,           /* the widths that are measured; others lie on a line through them */
     WIDE = 1024,
     TRIAL_ROWS = 6144, /* random rows a measurement takes */
@@ -25,9 +27,15 @@ struct price {
     double base, per_byte; /* nanoseconds a row */
 };
 
-/* Rows in order, for one query and for each of several; rows at random. */
-static struct price scan = {1, 0}, shared_scan = {1, 0}, fetch = {1, 0};
-static double look_ns; /* at two bytes of a slot at random */
+/* Rows in order, from near and from far. */
+struct scan_price {
+    struct price near, far;
+};
+
+static struct scan_price scan = {{1, 0}, {1, 0}};        /* for one query */
+static struct scan_price shared_scan = {{1, 0}, {1, 0}}; /* for each of several */
+static struct price fetch = {1, 0};                      /* rows at random */
+static double look_ns;                                   /* at two bytes of a slot at random */
 
 static double now_ns(void) {
     struct timespec now;
@@ -40,9 +48,14 @@ struct trial {
     struct code_space space;
     struct code_query query;
     const uint8_t *memory; /* TRIAL_BYTES */
+    size_t region;         /* of which so many are read */
     struct code_batch batch;
     struct code_block block;
 };
+
+static const uint8_t *row_at(const struct trial *trial, uint32_t number) {
+    return trial->memory + number % (trial->region / trial->space.width) * trial->space.width;
+}
 
 /* Measures the next rows from *at on, as walks do: some 16 at a time. Returns their number. */
 static uint32_t take_scattered(struct trial *trial, uint32_t *at) {
@@ -50,8 +63,7 @@ static uint32_t take_scattered(struct trial *trial, uint32_t *at) {
     struct code_batch *batch = &trial->batch;
     for (batch->count = 0; batch->count < 16; batch->count++) {
         *at = *at * 1664525u + 1013904223u;
-        batch->rows[batch->count] =
-            trial->memory + *at % (TRIAL_BYTES / trial->space.width) * trial->space.width;
+        batch->rows[batch->count] = row_at(trial, *at);
         batch->metas[batch->count] = &meta;
     }
     codes_distances(&trial->space, &trial->query, batch);
@@ -66,8 +78,7 @@ static uint32_t take_block(struct trial *trial, uint32_t *at, size_t together) {
     struct code_block *block = &trial->block;
     for (block->count = 0; block->count < CODES_BATCH_MAX; block->count++, ++*at) {
         block->slots[block->count] = *at;
-        block->rows[block->count] =
-            trial->memory + *at % (TRIAL_BYTES / trial->space.width) * trial->space.width;
+        block->rows[block->count] = row_at(trial, *at);
         block->scales[block->count] = 0.01f;
         block->lengths[block->count] = 1;
         block->errors[block->count] = 0;
@@ -84,10 +95,12 @@ static uint32_t take_shared(struct trial *trial, uint32_t *at) {
     return take_block(trial, at, KERNELS_QUERIES);
 }
 
-/* Nanoseconds a row takes. */
-static double measure(struct trial *trial, uint32_t (*take)(struct trial *, uint32_t *)) {
+/* Nanoseconds a row of a region takes. */
+static double measure(struct trial *trial, size_t region,
+                      uint32_t (*take)(struct trial *, uint32_t *)) {
     uint32_t at = 0;
     double best = 0;
+    trial->region = region;
     for (int run = 0; run < TRIAL_RUNS; run++) {
         double start = now_ns();
         for (uint32_t done = 0; done < TRIAL_ROWS;)
@@ -121,7 +134,7 @@ static struct price line_through(double narrow, double wide) {
 
 /* Nanoseconds a row at a width. */
 struct measured {
-    double scan, shared_scan, fetch;
+    double near, far, shared_near, shared_far, fetch;
 };
 
 /* False when memory ends. */
@@ -135,9 +148,11 @@ static bool measure_width(const uint8_t *memory, size_t width, struct measured *
         vector[0] = 1;
         codes_query_vector(&trial->space, vector, &trial->query);
         codes_query_bound(&trial->space, &trial->query);
-        ns->scan = measure(trial, take_in_order);
-        ns->shared_scan = measure(trial, take_shared) / KERNELS_QUERIES;
-        ns->fetch = measure(trial, take_scattered);
+        ns->near = measure(trial, NEAR_BYTES, take_in_order);
+        ns->far = measure(trial, TRIAL_BYTES, take_in_order);
+        ns->shared_near = measure(trial, NEAR_BYTES, take_shared) / KERNELS_QUERIES;
+        ns->shared_far = measure(trial, TRIAL_BYTES, take_shared) / KERNELS_QUERIES;
+        ns->fetch = measure(trial, TRIAL_BYTES, take_scattered);
     }
     if (trial) {
         codes_query_free(&trial->query);
@@ -156,8 +171,10 @@ static void measure_prices(void) {
         return;
     memset(memory, 100, TRIAL_BYTES);
     if (measure_width(memory, NARROW, &narrow) && measure_width(memory, WIDE, &wide)) {
-        scan = line_through(narrow.scan, wide.scan);
-        shared_scan = line_through(narrow.shared_scan, wide.shared_scan);
+        scan.near = line_through(narrow.near, wide.near);
+        scan.far = line_through(narrow.far, wide.far);
+        shared_scan.near = line_through(narrow.shared_near, wide.shared_near);
+        shared_scan.far = line_through(narrow.shared_far, wide.shared_far);
         fetch = line_through(narrow.fetch, wide.fetch);
     }
     look_ns = measure_look(memory);
@@ -166,6 +183,16 @@ static void measure_prices(void) {
 
 static double price_of(struct price price, size_t bytes) {
     return price.base + price.per_byte * (double)bytes;
+}
+
+/* Nanoseconds of an exact scan: between near and far by the bytes that it reads. */
+static double scan_ns(const struct plan_question *question) {
+    const struct scan_price *price = question->together >= KERNELS_QUERIES ? &shared_scan : &scan;
+    double rows = (double)question->candidates, bytes = rows * (double)question->width;
+    double share = log2(bytes / NEAR_BYTES) / log2((double)TRIAL_BYTES / NEAR_BYTES);
+    share = share < 0 ? 0 : share > 1 ? 1 : share;
+    return rows * ((1 - share) * price_of(price->near, question->width) +
+                   share * price_of(price->far, question->width));
 }
 
 /* Nanoseconds of a walk that looks through failing slots: it measures up to 64 rows a step, and
@@ -226,8 +253,7 @@ struct plan_answer plan_choose(const struct plan_question *question) {
     plan_prepare();
     double rows = (double)(question->rows > 0 ? question->rows : 1);
     double fetch_ns = price_of(fetch, question->width);
-    const struct price *row = question->together >= KERNELS_QUERIES ? &shared_scan : &scan;
-    double exact_ns = (double)question->candidates * price_of(*row, question->width);
+    double exact_ns = scan_ns(question);
     struct choice choice = {
         .question = question,
         .best = {.plan = INDEX_PLAN_EXACT,

@@ -140,6 +140,17 @@ struct query_hits {
 MUST_CHECK enum status reader_query(struct reader *reader, const struct query *query,
                                     struct query_hits *hits, struct error *error);
 
+enum {
+    READER_TOGETHER_MAX = 16 /* queries of one reader_query_batch */
+};
+
+/* Several queries at once: hits[i] are those of reader_query for queries[i], or the call fails as
+ * one of them would. Those for which a scan of the same slots is the way share it, so that together
+ * they take less than one after the other. */
+MUST_CHECK enum status reader_query_batch(struct reader *reader, const struct query *queries,
+                                          size_t count, struct query_hits *hits,
+                                          struct error *error);
+
 /* ---- Description ------------------------------------------------------------------------------
  */
 

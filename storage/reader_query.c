@@ -1,4 +1,5 @@
 /* reader_query.c -- nearest neighbours as of one snapshot: plan the filter, search, fetch rows.
+ * Queries of a batch that are to be scanned for among the same slots share one scan.
  *
  * The index proposes slots that are visible as of the snapshot's operation; the transaction has the
  * rows (invariant 2). The index asks back for vectors and for the order of ids, both answered from
@@ -8,6 +9,7 @@
 #include "storage/reader_internal.h"
 #include "storage/storage_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -15,6 +17,8 @@ enum {
     SAMPLE_ROWS = 64,           /* looked at to guess how many candidates match */
     FEW_ROWS = 1024,            /* so few are scanned whatever the guess */
     ROWS_TOGETHER = 16,         /* of hits, looked for before one is read */
+    SHARED_HITS_MAX = 1024,     /* a query that wants more hits shares its scan with no other: each
+                                   keeps its own until all have theirs */
 };
 
 /* What the index's questions need; failures are kept here, since answers cannot carry them. */
@@ -217,67 +221,190 @@ static enum status fetch_rows(struct query_run *run, const struct index_answer *
     return status == STATUS_OK ? fetch_together(run, found, count, hits) : status;
 }
 
-static enum status search(struct query_run *run, const float *values, uint32_t own,
-                          const struct slot_filter *filter, struct query_hits *hits) {
-    struct reader *reader = run->reader;
+/* A query that is ready to be searched for. */
+struct target {
+    struct query_run run;
+    const float *values;
+    uint32_t own;              /* the slot of the point that the query names, or SLOT_NONE */
+    struct slot_filter filter; /* if the query has one */
+    bool is_void;              /* nothing can be found */
+    bool is_done;              /* of a batch: its hits are there */
+};
+
+/* Plans the filter of the target's query. */
+static enum status plan_filter(struct target *target) {
+    struct query_run *run = &target->run;
+    const struct query *query = run->query;
+    struct filter_plan plan;
+    enum status status = reader_plan(run->reader, query->filter,
+                                     query->exact ? 0 : QUERY_VERIFICATIONS, &plan, run->error);
+    if (status != STATUS_OK)
+        return status;
+    target->is_void = plan.count == 0;
+    if (target->is_void)
+        return STATUS_OK;
+    target->filter = (struct slot_filter){
+        .words = plan.words,
+        .slot_end = plan.slot_end,
+        .count = plan.count,
+        .matches = plan.is_exact ? NULL : filter_slot,
+        .context = run,
+        .estimate = estimate_matches(run, &plan),
+    };
+    return run->status;
+}
+
+/* The target stays where it is: its filter points at its run. */
+static enum status make_target(struct reader *reader, const struct query *query,
+                               struct target *target, struct error *error) {
+    *target = (struct target){.run = {.reader = reader, .query = query, .error = error}};
+    target->run.vector = collection_vector_of(reader->collection, query->vector->number);
+    if (!target->run.vector)
+        return error_set(error, STATUS_INVALID, "Not existing vector name error: %s",
+                         query->vector->name);
+    reader_enter_stage(reader, STAGE_search);
+    enum status status = resolve_vector(&target->run, &target->values, &target->own);
+    target->is_void = reader->state.points == 0;
+    if (status == STATUS_OK && !target->is_void && query->filter)
+        status = plan_filter(target);
+    return status;
+}
+
+static struct index_query index_query_of(const struct target *target) {
+    const struct reader *reader = target->run.reader;
+    const struct query *query = target->run.query;
+    return (struct index_query){
+        .vector = target->values,
+        .k = wanted_count(query, target->own != SLOT_NONE),
+        .ef = query->ef,
+        .exact = query->exact,
+        .indexed_only = query->indexed_only,
+        .operation = reader->state.operation,
+        .filter = query->filter ? &target->filter : NULL,
+        .cancelled = reader->options.cancelled,
+        .deadline_ns = reader->options.deadline_ns,
+    };
+}
+
+static enum status search(struct target *target, struct query_hits *hits) {
+    struct query_run *run = &target->run;
     struct index_scratch *scratch;
     struct index_answer answer = {0};
     const struct vector_owner owner = {
         .vector = owner_vector, .compare = owner_compare, .context = run};
-    const struct index_query query = {
-        .vector = values,
-        .k = wanted_count(run->query, own != SLOT_NONE),
-        .ef = run->query->ef,
-        .exact = run->query->exact,
-        .indexed_only = run->query->indexed_only,
-        .operation = reader->state.operation,
-        .filter = filter,
-        .cancelled = reader->options.cancelled,
-        .deadline_ns = reader->options.deadline_ns,
-    };
-    enum status status = storage_take_scratch(reader->collection->storage, &scratch, run->error);
+    const struct index_query query = index_query_of(target);
+    if (target->is_void)
+        return STATUS_OK;
+    reader_enter_stage(run->reader, STAGE_search);
+    enum status status =
+        storage_take_scratch(run->reader->collection->storage, &scratch, run->error);
     if (status != STATUS_OK)
         return status;
     status = vector_index_search(run->vector->index, &query, &owner, scratch, &answer, run->error);
     if (run->status != STATUS_OK)
         status = run->status; /* an answer without a damaged vector would be a wrong one */
     if (status == STATUS_OK)
-        status = fetch_rows(run, &answer, own, hits);
-    storage_give_scratch(reader->collection->storage, scratch);
+        status = fetch_rows(run, &answer, target->own, hits);
+    storage_give_scratch(run->reader->collection->storage, scratch);
     return status;
 }
 
 enum status reader_query(struct reader *reader, const struct query *query, struct query_hits *hits,
                          struct error *error) {
-    struct query_run run = {.reader = reader, .query = query, .error = error};
-    run.vector = collection_vector_of(reader->collection, query->vector->number);
+    struct target target;
     *hits = (struct query_hits){0};
-    if (!run.vector)
-        return error_set(error, STATUS_INVALID, "Not existing vector name error: %s",
-                         query->vector->name);
-    reader_enter_stage(reader, STAGE_search);
-    const float *values;
-    uint32_t own;
-    enum status status = resolve_vector(&run, &values, &own);
-    if (status != STATUS_OK || reader->state.points == 0)
-        return status;
-    if (!query->filter)
-        return search(&run, values, own, NULL, hits);
+    enum status status = make_target(reader, query, &target, error);
+    return status == STATUS_OK ? search(&target, hits) : status;
+}
 
-    struct filter_plan plan;
-    status =
-        reader_plan(reader, query->filter, query->exact ? 0 : QUERY_VERIFICATIONS, &plan, error);
-    if (status != STATUS_OK || plan.count == 0)
+/* ---- Batches ----------------------------------------------------------------------------------
+ */
+
+/* True if a scan for one would look at the same slots as one for the other. */
+static bool is_alike(const struct target *a, const struct target *b) {
+    if (a->run.vector != b->run.vector || a->run.query->indexed_only != b->run.query->indexed_only)
+        return false;
+    if (!a->run.query->filter || !b->run.query->filter)
+        return a->run.query->filter == b->run.query->filter;
+    /* Filters are compared by what passes, which is known where the plan is exact. */
+    return !a->filter.matches && !b->filter.matches && a->filter.count == b->filter.count &&
+           a->filter.slot_end == b->filter.slot_end &&
+           memcmp(a->filter.words, b->filter.words,
+                  ((size_t)a->filter.slot_end + 63) / 64 * sizeof(uint64_t)) == 0;
+}
+
+/* The targets from the first one on that can share its scan; their number. */
+static size_t find_alike(struct target *targets, size_t count, struct target **alike) {
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct target *target = &targets[i];
+        if (!target->is_done && !target->is_void &&
+            wanted_count(target->run.query, true) <= SHARED_HITS_MAX &&
+            (found == 0 || is_alike(alike[0], target)))
+            alike[found++] = target;
+    }
+    return found;
+}
+
+/* Keeps those that are best scanned for if so many are; their number. */
+static size_t keep_scans(struct target **alike, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct index_query query = index_query_of(alike[i]);
+        if (vector_index_plan(alike[i]->run.vector->index, &query, count) == INDEX_PLAN_EXACT)
+            alike[kept++] = alike[i];
+    }
+    return kept;
+}
+
+/* One scan for all; hits are those of all targets, from the first of the batch on. */
+static enum status scan_together(struct target *targets, struct target **alike, size_t count,
+                                 struct query_hits *hits) {
+    struct query_run *run = &alike[0]->run;
+    struct storage *storage = run->reader->collection->storage;
+    struct index_scratch *scratch;
+    struct index_query queries[READER_TOGETHER_MAX];
+    struct index_answer answers[READER_TOGETHER_MAX];
+    const struct vector_owner owner = {
+        .vector = owner_vector, .compare = owner_compare, .context = run};
+    reader_enter_stage(run->reader, STAGE_search);
+    for (size_t i = 0; i < count; i++) {
+        queries[i] = index_query_of(alike[i]);
+        queries[i].filter = queries[0].filter;
+    }
+    enum status status = storage_take_scratch(storage, &scratch, run->error);
+    if (status != STATUS_OK)
         return status;
-    const struct slot_filter filter = {
-        .words = plan.words,
-        .slot_end = plan.slot_end,
-        .count = plan.count,
-        .matches = plan.is_exact ? NULL : filter_slot,
-        .context = &run,
-        .estimate = estimate_matches(&run, &plan),
-    };
-    if (run.status != STATUS_OK)
-        return run.status;
-    return search(&run, values, own, &filter, hits);
+    status =
+        vector_index_scan(run->vector->index, queries, count, &owner, scratch, answers, run->error);
+    if (run->status != STATUS_OK)
+        status = run->status;
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        status = fetch_rows(&alike[i]->run, &answers[i], alike[i]->own, &hits[alike[i] - targets]);
+        alike[i]->is_done = true;
+    }
+    storage_give_scratch(storage, scratch);
+    return status;
+}
+
+enum status reader_query_batch(struct reader *reader, const struct query *queries, size_t count,
+                               struct query_hits *hits, struct error *error) {
+    struct target targets[READER_TOGETHER_MAX], *alike[READER_TOGETHER_MAX];
+    enum status status = STATUS_OK;
+    assert(count <= READER_TOGETHER_MAX);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        hits[i] = (struct query_hits){0};
+        status = make_target(reader, &queries[i], &targets[i], error);
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (targets[i].is_done)
+            continue;
+        size_t sharing = keep_scans(alike, find_alike(targets + i, count - i, alike));
+        if (sharing > 1 && alike[0] == &targets[i])
+            status = scan_together(targets, alike, sharing, hits);
+        else
+            status = search(&targets[i], &hits[i]);
+        targets[i].is_done = true;
+    }
+    return status;
 }

@@ -17,6 +17,8 @@ static float vectors[POINTS][DIMENSION];
 #define QUERY      "POST /collections/x/points/query"
 #define SEARCH     "POST /collections/x/points/search"
 
+#define COUNT_OF(list) ((int)(sizeof(list) / sizeof((list)[0])))
+
 /* Point i has the id i, a payload that says whether i is even, and whole coordinates, so that sums
  * are exact and many points tie. */
 static size_t write_points(char *body) {
@@ -202,6 +204,94 @@ START_TEST(a_batch_answers_each_of_its_queries) {
 }
 END_TEST
 
+enum {
+    FORMS = 9,  /* ways in which one search of a batch differs from the next */
+    BATCH = 60, /* several times what shares a scan */
+    FORM_MAX = 256,
+};
+
+/* Search q of a batch: by vector and by id, of different sizes, with filters that an index answers,
+ * that none does and that are alike, with more hits than share a scan, and in the order of ids. */
+static void write_form(char *form, int q) {
+    static const char *const rests[FORMS] = {
+        "\"limit\":3",
+        "\"limit\":10,\"params\":{\"exact\":true}",
+        "\"limit\":4,\"filter\":{\"must\":{\"key\":\"even\",\"match\":{\"value\":true}}}",
+        "\"limit\":2,\"offset\":5,\"with_payload\":true",
+        "\"limit\":7,\"filter\":{\"must\":{\"key\":\"n\",\"range\":{\"lt\":100}}}",
+        "\"limit\":5,\"filter\":{\"must_not\":{\"key\":\"even\",\"match\":{\"value\":false}}}",
+        "\"limit\":2000,\"with_vector\":true",
+        "\"limit\":300,\"score_threshold\":1.5,\"params\":{\"indexed_only\":false}",
+        "\"limit\":3,\"filter\":{\"must\":{\"has_id\":[]}}",
+    };
+    size_t used = (size_t)sprintf(form, "{");
+    if (q % 11 != 10) /* else points in order */
+        used += (size_t)sprintf(form + used, "\"query\":");
+    if (q % 11 != 10 && q % 4 == 3)
+        used += (size_t)sprintf(form + used, "%d,", q);
+    for (int d = 0; q % 11 != 10 && q % 4 != 3 && d < DIMENSION; d++)
+        used += (size_t)sprintf(form + used, "%c%g%s", d ? ',' : '[', (double)vectors[q][d],
+                                d == DIMENSION - 1 ? "]," : "");
+    sprintf(form + used, "%s}", rests[q % FORMS]);
+}
+
+/* Where the value after "result": begins, and its length up to ,"status". */
+static const char *result_of(const struct reply *reply, size_t *length) {
+    static const char begin[] = "{\"result\":";
+    ck_assert_msg(reply->status == 200 && strncmp(reply->body, begin, strlen(begin)) == 0, "%s",
+                  reply->body);
+    const char *result = reply->body + strlen(begin);
+    *length = (size_t)(strstr(result, ",\"status\"") - result);
+    return result;
+}
+
+START_TEST(a_batch_answers_as_its_queries_would_be_one_by_one) {
+    static char body[BATCH * FORM_MAX], form[FORM_MAX];
+    session_close(&session);
+    setup_with(_i < COUNT_OF(distances) ? distances[_i] : "Cosine");
+    RUN(((const struct step[]){{"PUT /collections/x/index?wait=true",
+                                "{\"field_name\":\"even\",\"field_schema\":\"bool\"}", 200,
+                                "completed"}}));
+    size_t used = (size_t)sprintf(body, "{\"searches\":[");
+    for (int q = 0; q < BATCH; q++) {
+        write_form(form, q);
+        used += (size_t)sprintf(body + used, "%s%s", q ? "," : "", form);
+    }
+    sprintf(body + used, "]}");
+    struct reply batch = session_call(&session, QUERY "/batch", body);
+    size_t left, length;
+    const char *answer = result_of(&batch, &left);
+    for (int q = 0; q < BATCH; q++) {
+        write_form(form, q);
+        struct reply single = session_call(&session, QUERY, form);
+        const char *expected = result_of(&single, &length);
+        ck_assert_int_eq(*answer++, q ? ',' : '[');
+        ck_assert_msg(strncmp(answer, expected, length) == 0, "%s is answered %.300s, not %.300s",
+                      form, answer, expected);
+        answer += length;
+        free(single.body);
+    }
+    ck_assert_int_eq(*answer, ']');
+    free(batch.body);
+}
+END_TEST
+
+/* As if the queries were asked one after the other. */
+START_TEST(a_batch_tells_the_first_of_its_errors) {
+    static const struct step steps[] = {
+        {QUERY "/batch", "{\"searches\":[{\"query\":12345},{\"query\":[1]}]}", 404,
+         "No point with id 12345 found"},
+        {QUERY "/batch", "{\"searches\":[{\"query\":[1]},{\"query\":12345}]}", 400,
+         "Vector dimension error: expected dim: 8, got 1"},
+        {QUERY "/batch", "{\"searches\":[{},{\"query\":" ONES "},{\"query\":12345}]}", 404,
+         "No point with id 12345 found"},
+        {QUERY "/batch", "{\"searches\":[{\"query\":" ONES "},{},{\"query\":1,\"using\":\"q\"}]}",
+         400, "Not existing vector name error: q"},
+    };
+    RUN(steps);
+}
+END_TEST
+
 START_TEST(parts_of_a_point_are_shown_as_asked) {
     static const struct step steps[] = {
         {QUERY,
@@ -369,8 +459,6 @@ START_TEST(a_long_text_is_a_vector_or_nothing) {
 }
 END_TEST
 
-#define COUNT_OF(list) ((int)(sizeof(list) / sizeof((list)[0])))
-
 Suite *test_suite(void) {
     Suite *suite = suite_create("handle_query");
     TCase *tcase = tcase_create("handle_query");
@@ -379,6 +467,9 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, hits_are_those_of_a_scan_equal_scores_by_id, 0, COUNT_OF(distances));
     tcase_add_test(tcase, a_vector_is_asked_for_in_many_forms);
     tcase_add_test(tcase, the_legacy_search_answers_a_bare_list);
+    tcase_add_loop_test(tcase, a_batch_answers_as_its_queries_would_be_one_by_one, 0,
+                        COUNT_OF(distances) + 1);
+    tcase_add_test(tcase, a_batch_tells_the_first_of_its_errors);
     tcase_add_test(tcase, a_batch_answers_each_of_its_queries);
     tcase_add_test(tcase, parts_of_a_point_are_shown_as_asked);
     tcase_add_test(tcase, thresholds_offsets_and_limits_hold_at_their_edges);

@@ -20,6 +20,7 @@ from report import check, equal, finish, test  # noqa: E402
 
 sys.path.append(os.path.join(ROOT, "bench"))
 import runner  # noqa: E402
+import sets  # noqa: E402
 from hard_set import BLOCK, HardSet  # noqa: E402
 from sets import (OUTLIER_SIZE, OUTLIERS, exact_nearest, make_hard, make_outlier, make_packages,  # noqa: E402
                   make_projected)
@@ -28,6 +29,9 @@ from sets import (OUTLIER_SIZE, OUTLIERS, exact_nearest, make_hard, make_outlier
 spec = importlib.util.spec_from_file_location("bench_report", os.path.join(ROOT, "bench", "report.py"))
 bench_report = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bench_report)
+ours, sys.modules["report"] = sys.modules["report"], bench_report
+import flat_report  # noqa: E402
+sys.modules["report"] = ours
 
 
 @test
@@ -193,6 +197,57 @@ def tables_over_http_have_a_row_a_line_and_the_columns_that_were_measured():
 def a_page_changes_between_its_marks_only():
     page = "before <b> old <e> after"
     equal(bench_report.between(page, "<b>", "<e>", "new\n"), "before <b>\n\nnew\n<e> after", "the page")
+
+
+@test
+def a_cut_of_a_set_has_its_own_neighbours_and_is_made_once():
+    with tempfile.TemporaryDirectory() as folder:
+        kept, sets.CACHE = sets.CACHE, folder
+        try:
+            whole_folder = os.path.join(folder, "whole")
+            os.makedirs(whole_folder)
+            source, rows = HardSet(32, 9), np.empty((500, 32), np.float32)
+            source.fill(rows)
+            queries = source.queries(20)
+            sets.save(whole_folder, rows, queries, exact_nearest(rows, queries, "dot"))
+            sets.seal(whole_folder, "whole", "dot")
+            whole = sets.Set(whole_folder)
+            cut = sets.open_cut(whole, 200)
+            check((cut.truth == exact_nearest(rows[:200], queries, "dot")).all(), "neighbours beyond the cut")
+            equal((cut.count, cut.name, cut.of), (200, "whole-first-200", whole.fingerprint), "the cut")
+            made = os.stat(os.path.join(cut.folder, "set.json")).st_mtime_ns
+            equal(os.stat(os.path.join(sets.open_cut(whole, 200).folder, "set.json")).st_mtime_ns, made, "made at")
+            check(sets.open_cut(whole, 500) is whole, "a cut of all rows is another set")
+        finally:
+            sets.CACHE = kept
+
+
+def small_line(engine, us, by_itself=False, count=1000):
+    return {"kind": "small", "set": f"hard-first-{count}", "n": count, "dim": 8, "engine": engine,
+            "profile": "x", "by_itself": by_itself, "us": us}
+
+
+@test
+def the_fastest_of_a_small_set_is_named_and_what_never_gets_there_is_not():
+    rows = flat_report.small_rows([small_line("nigh", 2.0, True), small_line("peer", 1.5), small_line("other", None),
+                                   small_line("nigh", 3.0, count=20), small_line("peer", 4.0, count=20)])
+    equal(rows[1:], [["hard", "20", "3.0 *", "4.0", "-", "nigh x"], ["hard", "1,000", "2.0", "1.5", "-", "peer x"]],
+          "rows")
+
+
+@test
+def lines_of_small_sets_replace_those_of_the_same_size_and_leave_races_alone():
+    with tempfile.TemporaryDirectory() as folder:
+        kept, bench_report.RESULTS = bench_report.RESULTS, os.path.join(folder, "lines.jsonl")
+        try:
+            flat_report.merge([small_line("nigh", 2.0), small_line("nigh", 3.0, count=20)], "short")
+            bench_report.merge([{"kind": "run", "set": "hard-first-20"}, {"kind": "search", "set": "hard-first-20"}])
+            flat_report.merge([small_line("nigh", 1.0)], "short")
+            found = [(line["kind"], line.get("n"), line.get("us")) for line in bench_report.read()]
+            equal(sorted(found, key=str), [("run", None, None), ("search", None, None), ("small", 1000, 1.0),
+                                           ("small", 20, 3.0)], "lines")
+        finally:
+            bench_report.RESULTS = kept
 
 
 finish()

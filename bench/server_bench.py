@@ -161,6 +161,18 @@ class Bench:
             show(f"    a query over HTTP at {name}, k = 10, CPU us", f"{answer['server_cpu_us']:.1f}", "<= 150 at recall 0.99" if "recall" in name else "")
             print(f"        {answer['rate']:.0f} a second on 2 connections, p50 {answer['p50_ms']} p99 {answer['p99_ms']} ms; by thread: {tell(cpu_difference(before, cpu_by_thread(server.pid), count))}")
             os.unlink(file)
+        self.exact_batches(server, queries)
+
+    def exact_batches(self, server, queries):
+        """Queries of a batch that are scanned for share their scans."""
+        searches = [query[:-1] + b', "params": {"exact": true}}' for query in queries]
+        for together in (16, 64):
+            batches = [searches[at:at + together] for at in range(0, len(searches) - together + 1, together)]
+            file = write_bodies([b'{"searches": [' + b",".join(batch) + b"]}" for batch in batches])
+            answer = self.load(server, mode="file", path="/collections/real/points/query/batch", bodies=file, connections=2,
+                               requests=self.size["queries"] // together)
+            show(f"    an exact query of a batch of {together}, CPU us", f"{answer['server_cpu_us'] / together:.1f}")
+            os.unlink(file)
 
     def under_stream(self, server, queries):
         """p99 of searches, quiet and while 5,000 points a second come in on one other connection."""

@@ -326,6 +326,7 @@ static bool is_alike(const struct target *a, const struct target *b) {
         return false;
     if (!a->run.query->filter || !b->run.query->filter)
         return a->run.query->filter == b->run.query->filter;
+    assert(a->filter.words && b->filter.words);
     /* Filters are compared by what passes, which is known where the plan is exact. */
     return !a->filter.matches && !b->filter.matches && a->filter.count == b->filter.count &&
            a->filter.slot_end == b->filter.slot_end &&

@@ -237,7 +237,7 @@ START_TEST(keeps_to_filters_and_lives_also_for_several_queries) {
                 words[i] |= (uint64_t)(fixture_random(&state) < 0.7) << bit;
         }
         for (uint32_t slot = 0; slot < filter.slot_end; slot++)
-            filter.count += words[slot / 64] >> (slot % 64) & 1;
+            filter.count += (uint32_t)(words[slot / 64] >> (slot % 64) & 1);
         filter.estimate = filter.count;
         const struct index_query like = {.operation = 2, .exact = true, .filter = &filter};
         make_together(&fixture, &like, 16 - (size_t)round * 3, 7, &together);

@@ -6,8 +6,8 @@ and who answers fastest where there are only some thousand rows.
     flat_bench.py --build build --size short|middle|full [--data FOLDER] [--only scans|small]
 
 Scans: in turns, one thread, CPU time, the median of 5 rounds. Small sets: each engine in a process of
-its own, in turns; nigh as it chooses by itself, its peers at the width at which their recall@10 is
-0.99 (interpolated). --data: a folder with the full set of tests/data/README.md; without it the
+its own, in turns, at the width at which its recall@10 is 0.99 (interpolated); nigh also as it chooses
+by itself. --data: a folder with the full set of tests/data/README.md; without it the
 384-dimensional scans are of a synthetic set. Results go to bench/results/latest.jsonl, where
 lines of other sizes stay. It asserts nothing.
 """
@@ -195,12 +195,9 @@ def climb(worker):
 
 
 def settings_of(worker, entrant):
-    """What is raced: {ef: recall}; 0 is what nigh does by itself, if that is good enough."""
-    if entrant[0] == "nigh":
-        default = worker.call("measure", K, 0, SMALL_QUERIES)
-        if default["recall"] >= RECALL:
-            return {0: default["recall"]}
-    return climb(worker)
+    """What is raced: {ef: recall}; 0 is what nigh does by itself."""
+    default = {0: worker.call("measure", K, 0, SMALL_QUERIES)["recall"]} if entrant[0] == "nigh" else {}
+    return {**default, **climb(worker)}
 
 
 def race(cut, versions, progress):
@@ -225,11 +222,12 @@ def race(cut, versions, progress):
         for worker in workers.values():
             worker.stop()
     for entrant, found in settings.items():
-        points = [(recall, 1 / statistics.median(times[entrant, ef])) for ef, recall in found.items()]
-        qps, _ = report.qps_at(points, RECALL)
+        us = {ef: 1e6 * statistics.median(times[entrant, ef]) for ef in found}
+        qps, _ = report.qps_at([(recall, 1 / us[ef]) for ef, recall in found.items() if ef > 0], RECALL)
         lines.append({**head, "engine": entrant[0], "version": versions[entrant], "profile": entrant[1],
-                      "by_itself": 0 in found, "recall": round(max(found.values()), 5),
-                      "us": qps and round(1e6 / qps, 1)})
+                      "us": qps and round(1 / qps, 1)})
+        if 0 in found:
+            lines[-1].update(default_us=round(us[0], 1), default_recall=round(found[0], 4))
     return lines
 
 

@@ -4,7 +4,8 @@ Lines of bench/results/latest.jsonl:
 - flat: an exact scan of n rows beside one of the vectors in f32, microseconds a query; what share of
   the speed it has at which as many bytes can be read at all; the same for queries that share a pass;
 - identity: how many of `queries` got, for each distance, just what double precision says;
-- small: the CPU time of a query in a set of n rows, at recall@10 of 0.99 or as nigh does by itself.
+- small: the CPU time of a query in a set of n rows at recall@10 of 0.99, null where that is never
+  reached; of nigh also by itself, with the recall that it has then.
 """
 import json
 import os
@@ -65,6 +66,13 @@ def entrants(lines):
     return list(dict.fromkeys((line["engine"], line["profile"]) for line in report.of(lines, "small")))
 
 
+def show(line):
+    text = f"{line['us']:.1f}" if line and line["us"] else "-"
+    if line and "default_us" in line:
+        text += f" / {line['default_us']:.1f} ({line['default_recall']:.3f})"
+    return text
+
+
 def small_rows(lines):
     who = entrants(lines)
     rows = [["set", "rows", *(f"{engine} {profile}" for engine, profile in who), "fastest"]]
@@ -75,14 +83,11 @@ def small_rows(lines):
     for (name, _, count), found in cells.items():
         reached = {entrant: line["us"] for entrant, line in found.items() if line["us"]}
         fastest = min(reached, key=reached.get)
-        shown = [f"{found[entrant]['us']:.1f}{'' if found[entrant]['by_itself'] or entrant[0] != 'nigh' else ' *'}"
-                 if entrant in reached else "-" for entrant in who]
-        rows.append([name, f"{count:,}", *shown, " ".join(fastest)])
+        rows.append([name, f"{count:,}", *(show(found.get(entrant)) for entrant in who), " ".join(fastest)])
     return rows
 
 
-NOTE = ("Microseconds of CPU a query, recall@10 >= 0.99; nigh by itself, or (*) at the width at which it reaches "
-        "that; peers at theirs; -: never reached.")
+NOTE = ("Microseconds of CPU a query at recall@10 of 0.99 (-: never reached); nigh also / by itself (and its recall).")
 
 
 def text_of(lines):

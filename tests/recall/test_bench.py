@@ -222,17 +222,17 @@ def a_cut_of_a_set_has_its_own_neighbours_and_is_made_once():
             sets.CACHE = kept
 
 
-def small_line(engine, us, by_itself=False, count=1000):
+def small_line(engine, us, count=1000, **more):
     return {"kind": "small", "set": f"hard-first-{count}", "n": count, "dim": 8, "engine": engine,
-            "profile": "x", "by_itself": by_itself, "us": us}
+            "profile": "x", "us": us, **more}
 
 
 @test
 def the_fastest_of_a_small_set_is_named_and_what_never_gets_there_is_not():
-    rows = flat_report.small_rows([small_line("nigh", 2.0, True), small_line("peer", 1.5), small_line("other", None),
-                                   small_line("nigh", 3.0, count=20), small_line("peer", 4.0, count=20)])
-    equal(rows[1:], [["hard", "20", "3.0 *", "4.0", "-", "nigh x"], ["hard", "1,000", "2.0", "1.5", "-", "peer x"]],
-          "rows")
+    rows = flat_report.small_rows([small_line("nigh", 2.0, default_us=3.0, default_recall=0.998), small_line("peer", 1.5),
+                                   small_line("other", None), small_line("nigh", 3.0, 20), small_line("peer", 4.0, 20)])
+    equal(rows[1:], [["hard", "20", "3.0", "4.0", "-", "nigh x"],
+                     ["hard", "1,000", "2.0 / 3.0 (0.998)", "1.5", "-", "peer x"]], "rows")
 
 
 @test

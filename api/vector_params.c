@@ -193,10 +193,16 @@ const struct json_custom vector_params_quantization_json = {
     .name = "QuantizationConfig",
     .read = quantization_read,
     .write = quantization_write,
-    .schema = "{\"nullable\":true,\"oneOf\":[{\"type\":\"object\",\"minProperties\":1,"
-              "\"maxProperties\":1,\"properties\":{\"scalar\":{\"type\":\"object\"},"
-              "\"product\":{\"type\":\"object\"},\"binary\":{\"type\":\"object\"},"
-              "\"turbo\":{\"type\":\"object\"}}},{\"type\":\"string\",\"enum\":[\"Disabled\"]}]}",
+    .schema =
+        "{\"nullable\":true,\"oneOf\":[{\"type\":\"object\",\"minProperties\":1,"
+        "\"maxProperties\":1,\"properties\":{"
+        "\"scalar\":{\"type\":\"object\",\"description\":\"the graph keeps a byte a number\"},"
+        "\"product\":{\"type\":\"object\",\"description\":\"the same as scalar\"},"
+        "\"binary\":{\"type\":\"object\",\"description\":\"and 1 or 2 bits a number of each "
+        "link: encoding is one_bit, one_and_half_bits (kept as 2) or two_bits\"},"
+        "\"turbo\":{\"type\":\"object\",\"description\":\"and 1, 2 or 4 bits: bits is bits1, "
+        "bits1_5 (kept as 2), bits2, bits4 or bits8 (the same as scalar)\"}}},"
+        "{\"type\":\"string\",\"enum\":[\"Disabled\"]}]}",
 };
 
 /* ---- One vector ------------------------------------------------------------------------------ */

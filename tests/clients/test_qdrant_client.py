@@ -38,6 +38,25 @@ def a_collection_is_created_described_and_found():
 
 
 @test
+def every_quantisation_is_taken_and_described_as_it_was_sent():
+    scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+    forms = [models.ScalarQuantization(scalar=scalar),
+             models.ProductQuantization(product=models.ProductQuantizationConfig(
+                 compression=models.CompressionRatio.X16)),
+             models.BinaryQuantization(binary=models.BinaryQuantizationConfig(
+                 query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS))]
+    forms += [models.BinaryQuantization(binary=models.BinaryQuantizationConfig(encoding=encoding))
+              for encoding in models.BinaryQuantizationEncoding]
+    forms += [models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits=bits, always_ram=False))
+              for bits in models.TurboQuantBitSize]
+    for form in forms:
+        client.create_collection("quantised", quantization_config=form, vectors_config=models.VectorParams(
+            size=64, distance=models.Distance.COSINE))
+        equal(client.get_collection("quantised").config.quantization_config, form)
+        client.delete_collection("quantised")
+
+
+@test
 def creating_it_twice_is_a_conflict():
     try:
         client.create_collection("cities", vectors_config=models.VectorParams(size=4, distance=models.Distance.DOT))

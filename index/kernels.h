@@ -34,8 +34,8 @@ struct kernel_edge_query {
 };
 
 /* A look at a block of edges. The planes of the block that comes next are asked for between those
- * of this one: a core waits for some two dozen lines at once, and more asked for in a row make it
- * stand still. */
+ * of this one, and its numbers last: a core waits for some two dozen lines at once, and more asked
+ * for in a row make it stand still. */
 struct kernel_edge_look {
     const uint8_t *block;
     const uint8_t *next; /* or the same */

@@ -398,6 +398,9 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
     uint32_t below = 0;
     for (size_t bit = 0; bit < query->bits; bit++)
         add_plane(query, look, bit, &totals);
+    const uint8_t *next = look->next + 4 * query->bits * query->width;
+    _mm_prefetch((const char *)next, _MM_HINT_T1); /* its offsets and slopes */
+    _mm_prefetch((const char *)next + LINE, _MM_HINT_T1);
     for (size_t i = 0; i < 4; i++) {
         __m256 slope =
             _mm256_mul_ps(load_halves(slopes + 2 * LANES * i), _mm256_set1_ps(query->step));

@@ -380,6 +380,8 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
         block += 4 * query->width;
         next += 4 * query->width;
     }
+    _mm_prefetch((const char *)next, _MM_HINT_T1); /* its offsets and slopes */
+    _mm_prefetch((const char *)next + LINE, _MM_HINT_T1);
     const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
     const __m512 base = _mm512_set1_ps(look->distance), step = _mm512_set1_ps(query->step);
     __m512 x = _mm512_mul_ps(load_halves(slopes), step);

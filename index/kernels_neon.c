@@ -290,6 +290,9 @@ static uint32_t edge_estimates(const struct kernel_edge_query *query,
         totals[i] = vdupq_n_s32(0);
     for (size_t bit = 0; bit < query->bits; bit++)
         add_plane(query, look, bit, totals);
+    const uint8_t *next = look->next + 4 * query->bits * query->width;
+    __builtin_prefetch(next, 0, 2); /* its offsets and slopes */
+    __builtin_prefetch(next + LINE, 0, 2);
     for (size_t i = 0; i < KERNELS_EDGES; i += LANES) {
         float32x4_t slope = vmulq_n_f32(load_halves(slopes + 2 * i), query->step);
         float32x4_t base = vaddq_f32(vdupq_n_f32(look->distance), load_halves(offsets + 2 * i));

@@ -202,6 +202,8 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
         block += GROUP * query->width;
         next += GROUP * query->width;
     }
+    __builtin_prefetch(next); /* its offsets and slopes */
+    __builtin_prefetch(next + 2 * KERNELS_EDGES);
     const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
     for (size_t i = 0; i < KERNELS_EDGES; i++) {
         float slope = upper_half(slopes + 2 * i) * query->step;

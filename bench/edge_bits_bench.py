@@ -4,7 +4,7 @@ and 4 bits.
 
     edge_bits_bench.py [--build FOLDER] [--size short|middle|full] [--data FOLDER] [--sets NAME,...]
 
-Each set's graph is built once and loaded in every profile, so that nothing differs but the edges.
+One builder makes the same graph of a set in every profile, so that nothing differs but the edges.
 Profiles take turns at each width of search; medians of the CPU time of one thread. Printed are
 queries a second at a recall, interpolated, of the best as such and of the others as a share of it.
 """
@@ -12,7 +12,7 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -33,20 +33,12 @@ SETS = {
 }
 
 
-def load_all(bench_set):
-    """{profile: the set's one graph, walked that way}"""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "image")
-        builder = engines.Nigh("lean", bench_set)
-        builder.build(os.cpu_count())
-        builder.save(path)
-        builder.free()
-        loaded = {}
-        for profile in PROFILES:
-            loaded[profile] = engines.Nigh(profile, bench_set)
-            loaded[profile].load(path)
-            loaded[profile].settle()
-    return loaded
+def build_all(bench_set):
+    """{profile: the set's graph, walked that way}"""
+    built = {profile: engines.Nigh(profile, bench_set) for profile in PROFILES}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # building leaves Python's lock alone
+        list(pool.map(lambda engine: engine.build(1), built.values()))
+    return built
 
 
 def measure(engine, queries, truth, ef):
@@ -59,7 +51,7 @@ def measure(engine, queries, truth, ef):
 
 def race(bench_set):
     """{profile: [(recall, queries a second)]}"""
-    loaded = load_all(bench_set)
+    built = build_all(bench_set)
     queries = np.ascontiguousarray(bench_set.queries[:QUERIES])
     truth = bench_set.truth[:QUERIES, :K]
     points = {profile: [] for profile in PROFILES}
@@ -68,11 +60,11 @@ def race(bench_set):
         times, recalls = {profile: [] for profile in running}, {}
         for _ in range(ROUNDS):
             for profile in running:
-                took, recalls[profile] = measure(loaded[profile], queries, truth, ef)
+                took, recalls[profile] = measure(built[profile], queries, truth, ef)
                 times[profile].append(took)
         for profile in running:
             points[profile].append((recalls[profile], 1 / statistics.median(times[profile])))
-    for engine in loaded.values():
+    for engine in built.values():
         engine.free()
     return points
 

@@ -185,13 +185,15 @@ START_TEST(refuses_another_index) {
 }
 END_TEST
 
-START_TEST(refuses_the_other_profile) {
+START_TEST(refuses_other_profiles) {
+    static const enum index_profile others[] = {INDEX_PROFILE_LEAN, INDEX_PROFILE_TURBO_1_BIT,
+                                                INDEX_PROFILE_TURBO_4_BITS};
     struct fixture fixture;
     image_file_build(&fixture, &kinds[TURBO_EUCLID], 300);
     struct image_bytes image = image_file_save(fixture.index);
-    struct vector_index_options lean = kinds[TURBO_EUCLID];
-    lean.profile = INDEX_PROFILE_LEAN;
-    struct vector_index *index = fresh_index(&fixture, &lean);
+    struct vector_index_options other = kinds[TURBO_EUCLID];
+    other.profile = others[_i];
+    struct vector_index *index = fresh_index(&fixture, &other);
     ck_assert_int_eq(image_file_load(index, &image, &fixture.error), STATUS_CORRUPT);
     vector_index_free(index);
     free(image.data);
@@ -375,7 +377,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, a_loaded_index_is_as_good_to_build_on, 0, 2 * KINDS);
     tcase_add_test(tcase, saves_and_loads_nothing);
     tcase_add_loop_test(tcase, refuses_another_index, 0, 4);
-    tcase_add_test(tcase, refuses_the_other_profile);
+    tcase_add_loop_test(tcase, refuses_other_profiles, 0, 3);
     tcase_add_test(tcase, refuses_images_of_older_versions);
     tcase_add_loop_test(tcase, refuses_every_flipped_bit, 0, 2);
     tcase_add_loop_test(tcase, writes_damaged_edges_anew, 0, 4);

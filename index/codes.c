@@ -225,15 +225,19 @@ void codes_query_bound(const struct code_space *space, struct code_query *query)
     set_floors(space, query);
 }
 
+static void decode_values(const struct code_space *space, const uint8_t *code, float scale,
+                          float *values) {
+    for (size_t i = 0; i < space->width; i++)
+        values[i] = scale * (float)(code[i] - 128);
+}
+
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query) {
     int8_t *codes = codes_of(query);
     assert(query->width_max >= space->width);
     query->kernel.bytes = space->width;
     if (space->metric == CODE_METRIC_L1) {
-        float *values = values_of(query);
-        for (size_t i = 0; i < space->width; i++)
-            values[i] = meta.scale * (float)(code[i] - 128);
+        decode_values(space, code, meta.scale, values_of(query));
         return;
     }
     query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
@@ -245,6 +249,12 @@ void codes_query_edges(const struct code_space *space, struct code_query *query)
     query->edges.bits = space->edge_bits;
     query->edges.step =
         space->kernels->edge_sums(query->kernel.values, space->width, (int8_t *)query->edges.sums);
+}
+
+void codes_query_row_edges(const struct code_space *space, const uint8_t *code,
+                           struct code_meta meta, struct code_query *query) {
+    decode_values(space, code, meta.scale, values_of(query));
+    codes_query_edges(space, query);
 }
 
 static void load_metas(struct code_batch *batch) {

@@ -82,6 +82,10 @@ void codes_query_edges(const struct code_space *space, struct code_query *query)
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query);
 
+/* The same for codes_query_edges. After codes_query_row. */
+void codes_query_row_edges(const struct code_space *space, const uint8_t *code,
+                           struct code_meta meta, struct code_query *query);
+
 /* The query is a mixture of such vectors: `share` of the second, the rest of the first. */
 void codes_query_mixture(const struct code_space *space, const struct code_row *first,
                          const struct code_row *second, float share, struct code_query *query);

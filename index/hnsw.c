@@ -32,6 +32,7 @@ void hnsw_free(struct hnsw *hnsw) {
     pthread_mutex_destroy(&hnsw->entry_lock);
     pthread_rwlock_destroy(&hnsw->gate);
     pthread_mutex_destroy(&hnsw->claim_lock);
+    hnsw_order_free(&hnsw->order);
     hnsw_seeds_free(&hnsw->seeds);
 }
 

@@ -30,7 +30,7 @@ enum {
     HNSW_SEEDS_MAX = 64, /* slots each walk measures besides those it meets: bounds its cost */
     HNSW_CANDIDATES_MAX = 1024, /* from which neighbours are chosen: caps ef_construct */
     HNSW_EF_UNCALIBRATED = 128, /* until the graph is large enough to calibrate */
-    HNSW_CALIBRATED_MIN = 4096, /* slots: smaller graphs keep the first default ef */
+    HNSW_CALIBRATED_MIN = 1024, /* slots: smaller graphs keep the first default ef */
     HNSW_PLACES_MAX = 2 * VECTOR_INDEX_M_MAX, /* of the longest list */
     HNSW_TWIN_LINKED = 2, /* place in a twin's list: of which slot it is one; hnsw_twins.c */
 };
@@ -42,6 +42,14 @@ struct hnsw_seeds {
     float isolation[HNSW_SEEDS_MAX];        /* of each; under the lock */
     _Atomic uint64_t changes;               /* slots linked or unlinked since all were examined */
     pthread_mutex_t lock;                   /* a leaf */
+};
+
+/* Slots that wait, in the order in which they are linked; see hnsw_order.c. Under the lock of
+ * claims. */
+struct hnsw_order {
+    struct hnsw_order_entry *entries; /* owned; NULL until first wanted */
+    size_t count, next;               /* those from `next` on are still to come */
+    bool is_being_made;               /* by a builder, who alone touches it meanwhile */
 };
 
 struct hnsw {
@@ -60,9 +68,10 @@ struct hnsw {
     pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
     pthread_rwlock_t gate; /* shared: a slot is being linked; exclusive: repair's barrier */
     struct hnsw_seeds seeds;
-    pthread_mutex_t claim_lock;    /* guards claim_cursor and the claim; a leaf */
-    uint32_t claim_cursor;         /* no slot below waits unclaimed */
-    _Atomic uint32_t edges_cursor; /* up to which this pass has refreshed edges */
+    pthread_mutex_t claim_lock; /* guards claim_cursor, the claim and the order; a leaf */
+    uint32_t claim_cursor;      /* no slot below waits unclaimed */
+    struct hnsw_order order;
+    _Atomic uint32_t edges_cursor; /* up to which this pass has written stale edges */
 };
 
 #define HNSW_NO_ENTRY UINT64_MAX
@@ -153,6 +162,12 @@ void hnsw_walk_add_seeds(struct walk *walk);
 MUST_CHECK enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *linked,
                                  struct error *error);
 
+/* Puts slots that wait in large numbers in an order, if there is none; a few milliseconds. The next
+ * of it is claimed under claim_lock; false if none is left. */
+void hnsw_order_make(struct hnsw *hnsw, struct index_scratch *scratch);
+bool hnsw_order_claim(struct hnsw *hnsw, uint32_t *slot);
+void hnsw_order_free(struct hnsw_order *order);
+
 /* Slots that might become links, nearest first; at most HNSW_CANDIDATES_MAX. */
 struct hnsw_candidates {
     struct hit *hits;
@@ -166,8 +181,16 @@ size_t hnsw_select(const struct hnsw *hnsw, struct index_scratch *scratch,
 /* Sets default_ef from walks of sampled slots (hnsw_calibrate.c). Builder. */
 void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch);
 
-/* Writes some of the edges whose links changed; false if there are none (hnsw_edges.c). Builder. */
+/* Writes some of the edges that are not written, as after a start; false if there are none
+ * (hnsw_edges.c). Builder. */
 bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
+
+/* True if all edges of the slot that do not count as stale are what they would be if they were
+ * written now. work: room for a block of edges, in cache lines. Quiet graph only. */
+bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, uint8_t *work);
+
+/* Writes the edge of a link that changed, where the store has edges. Under the slot's lock. */
+void hnsw_edges_put(const struct hnsw *hnsw, uint32_t slot, uint32_t place, uint32_t link);
 
 void hnsw_lock(const struct hnsw *hnsw, uint32_t slot);
 void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot);

@@ -3,6 +3,44 @@
 
 #include <assert.h>
 
+enum {
+    EDGES_POOL_TENTHS = 25, /* entries of a walk by edges for each candidate that is wanted, in
+                               tenths: it expands about half of them, and what it expands are the
+                               candidates. 20 lost 0.2 points of recall, 30 gained nothing */
+};
+
+/* The pool of the walk on level 0. */
+static size_t pool_of(const struct hnsw *hnsw) {
+    return hnsw->store->edge_blocks > 0 ? hnsw->ef_construct * (size_t)EDGES_POOL_TENTHS / 10
+                                        : hnsw->ef_construct;
+}
+
+/* A walk for linking, its query the slot. */
+static bool begin_walk(struct walk *walk, const struct hnsw *hnsw, struct index_scratch *scratch) {
+    if (!hnsw_walk_init(walk, hnsw, scratch, pool_of(hnsw)))
+        return false;
+    walk->ef = walk->kept_max = hnsw->ef_construct;
+    return true;
+}
+
+/* Fills the pool with up to ef_construct of the nearest from `start` on. */
+static void walk_level_0(struct walk *walk, struct hit start) {
+    const struct hnsw *hnsw = walk->hnsw;
+    if (hnsw->store->edge_blocks == 0) {
+        hnsw_walk_level(walk, start, 0);
+        return;
+    }
+    walk->ef = pool_of(hnsw);
+    hnsw_walk_edges(walk, start);
+}
+
+static void query_slot(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
+    const uint8_t *code = store_code(hnsw->store, slot);
+    codes_query_row(hnsw->space, code, *store_meta(hnsw->store, slot), &scratch->query);
+    if (hnsw->store->edge_blocks > 0)
+        codes_query_row_edges(hnsw->space, code, *store_meta(hnsw->store, slot), &scratch->query);
+}
+
 /* Takes slots that are being unlinked, and the slot itself, out of the candidates. */
 static struct hnsw_candidates drop_leaving(const struct hnsw *hnsw, struct walk *walk,
                                            uint32_t slot) {
@@ -47,7 +85,7 @@ static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_
         struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
         hnsw_links_write(hnsw, walk->scratch, slot, &found, at);
     }
-    hnsw_walk_level(walk, start, 0);
+    walk_level_0(walk, start);
     struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
     /* All that is near is being unlinked: the entry will do. If it leaves too, the repair that
      * waits for us at the gate ties the slot to another. */
@@ -70,12 +108,10 @@ void hnsw_links_reconnect(struct hnsw *hnsw, struct index_scratch *scratch, uint
     struct walk walk;
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     if (entry == HNSW_NO_ENTRY || hnsw_entry_slot(entry) == slot ||
-        !hnsw_walk_init(&walk, hnsw, scratch, hnsw->ef_construct))
+        !begin_walk(&walk, hnsw, scratch))
         return;
-    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
-                    &scratch->query);
-    struct hit start = hnsw_walk_descend(&walk, entry, 0);
-    hnsw_walk_level(&walk, start, 0);
+    query_slot(hnsw, scratch, slot);
+    walk_level_0(&walk, hnsw_walk_descend(&walk, entry, 0));
     struct hnsw_candidates found = drop_leaving(hnsw, &walk, slot);
     hnsw_select(hnsw, scratch, &found, hnsw->m, is_chosen);
     for (size_t i = 0; i < found.count; i++) {
@@ -120,8 +156,7 @@ static void link_slot(struct hnsw *hnsw, struct walk *walk, uint32_t slot) {
         pthread_mutex_lock(&hnsw->entry_lock);
         entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     }
-    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
-                    &walk->scratch->query);
+    query_slot(hnsw, walk->scratch, slot);
     if (entry == HNSW_NO_ENTRY)
         atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
     else
@@ -141,7 +176,8 @@ static bool is_power_of_two(uint64_t count) {
 
 static bool claim(struct hnsw *hnsw, uint32_t *slot) {
     pthread_mutex_lock(&hnsw->claim_lock);
-    bool is_claimed = store_claim(hnsw->store, &hnsw->claim_cursor, slot);
+    bool is_claimed =
+        hnsw_order_claim(hnsw, slot) || store_claim(hnsw->store, &hnsw->claim_cursor, slot);
     if (!is_claimed) { /* slots that waited again, or were put again, below the cursor */
         hnsw->claim_cursor = 0;
         is_claimed = store_claim(hnsw->store, &hnsw->claim_cursor, slot);
@@ -156,17 +192,20 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     uint32_t slot;
     *linked = false;
     pthread_rwlock_rdlock(&hnsw->gate);
+    bool has_room = scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width);
+    if (has_room)
+        hnsw_order_make(hnsw, scratch);
     if (!claim(hnsw, &slot)) {
-        if (scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width))
+        if (has_room)
             hnsw_seeds_refresh(hnsw, scratch);
         pthread_rwlock_unlock(&hnsw->gate);
         return STATUS_OK;
     }
-    *linked = scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width) &&
-              hnsw_walk_init(&walk, hnsw, scratch, hnsw->ef_construct) && prepare_upper(hnsw, slot);
+    *linked = has_room && begin_walk(&walk, hnsw, scratch) && prepare_upper(hnsw, slot);
     if (*linked) {
         link_slot(hnsw, &walk, slot);
-        hnsw_learn_cost(hnsw, &walk);
+        if (hnsw->store->edge_blocks == 0) /* what walks by edges cost is measured */
+            hnsw_learn_cost(hnsw, &walk);
         hnsw_seeds_changed(&hnsw->seeds, 1);
     }
     store_unclaim(hnsw->store, slot, *linked);

@@ -12,6 +12,7 @@
 enum {
     QUERIES = 48,
     NEAREST = 10,
+    SMALL_GRAPH = 4096, /* slots */
 };
 
 /* Where even the last falls short the plan will prefer an exact scan, unless the set is huge. */
@@ -117,9 +118,13 @@ static double measure_recall(struct walk *walk, uint64_t entry, const struct sam
     return wanted > 0 ? (double)found / (double)wanted : 1;
 }
 
-/* Where to begin, since few samples err: by Manhattan distance and by edges walks find less. */
+/* Where to begin, since few samples err: by Manhattan distance and by edges walks find less, and a
+ * pool that is twice as long as needed costs little in a small graph. */
 static size_t first_ef(const struct hnsw *hnsw) {
-    return hnsw->store->edge_blocks > 0 || hnsw->space->metric == CODE_METRIC_L1 ? 1 : 0;
+    return hnsw->store->edge_blocks > 0 || hnsw->space->metric == CODE_METRIC_L1 ||
+                   atomic_load_explicit(&hnsw->linked, memory_order_relaxed) < SMALL_GRAPH
+               ? 1
+               : 0;
 }
 
 /* What was found; searches see nothing of the trials. */

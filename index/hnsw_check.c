@@ -12,6 +12,7 @@ struct check {
     uint64_t *reached;
     size_t queue_count;
     uint64_t linked;
+    uint8_t *edges; /* of a block, as they should be */
     struct error *error;
 };
 
@@ -80,6 +81,9 @@ static enum status check_slot(struct check *check, uint32_t slot) {
     uint32_t level = atomic_load(&store_node(store, slot)->level);
     for (uint32_t at = 0; kind == STORE_LINKED && at <= level && status == STATUS_OK; at++)
         status = check_list(check, slot, at);
+    if (status == STATUS_OK && kind == STORE_LINKED &&
+        !hnsw_edges_are_right(check->hnsw, slot, check->edges))
+        return broken(check, slot, "has edges of other links, or other codes");
     return status;
 }
 
@@ -145,12 +149,14 @@ enum status hnsw_check(const struct hnsw *hnsw, const struct slots *slots, struc
         .hnsw = hnsw, .slots = slots, .end = store_end(hnsw->store), .error = error};
     check.queue = calloc((size_t)check.end + 1, sizeof(check.queue[0]));
     check.reached = calloc(bitmap_words(check.end) + 1, sizeof(check.reached[0]));
+    check.edges = aligned_alloc(KERNELS_BLOCK, hnsw->store->edge_block_bytes + KERNELS_BLOCK);
     enum status status = STATUS_OK;
-    if (!check.queue || !check.reached)
+    if (!check.queue || !check.reached || !check.edges)
         status = error_set(error, STATUS_NO_MEMORY, "out of memory for checking a graph");
     else
         status = check_all(&check);
     free(check.queue);
     free(check.reached);
+    free(check.edges);
     return status;
 }

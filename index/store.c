@@ -145,9 +145,7 @@ void store_put(struct store *store, uint32_t slot, uint8_t level) {
     if (store->edge_blocks > 0) {
         store_head(store, slot)->meta = *store_meta(store, slot);
         for (uint32_t i = 0; i < store->edge_blocks; i++)
-            atomic_store_explicit(&store_head(store, slot)->stale[i], UINT32_MAX,
-                                  memory_order_relaxed);
-        atomic_store_explicit(&store->has_stale, true, memory_order_relaxed);
+            atomic_store_explicit(&store_head(store, slot)->stale[i], 0, memory_order_relaxed);
     }
     atomic_store_explicit(&node->kind, STORE_UNLINKED, memory_order_relaxed);
     atomic_store_explicit(&node->level, level, memory_order_relaxed);
@@ -185,9 +183,16 @@ void store_remove(struct store *store, uint32_t slot) {
         atomic_fetch_sub_explicit(&store->present_count, 1, memory_order_relaxed);
 }
 
-bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot) {
+/* The slots of a word that wait unclaimed. Claims first: a claim that ends between the two loads
+ * must not leave its slot looking as if it still waited, or it would be linked twice. */
+static uint64_t waiting_in(const struct store_chunk *chunk, uint32_t word) {
+    uint64_t claimed = atomic_load_explicit(&chunk->claimed[word], memory_order_acquire);
+    return atomic_load_explicit(&chunk->waiting[word], memory_order_acquire) & ~claimed;
+}
+
+bool store_find_waiting(const struct store *store, uint32_t *slot) {
     uint32_t end = store_end(store);
-    for (uint32_t at = *cursor; at < end;) {
+    for (uint32_t at = *slot; at < end;) {
         struct store_chunk *chunk = store_chunk(store, at);
         uint32_t in_chunk = at & (STORE_CHUNK - 1), word = in_chunk / BITMAP_WORD_BITS;
         if (in_chunk == 0 &&
@@ -195,22 +200,33 @@ bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot) {
             at += STORE_CHUNK;
             continue;
         }
-        /* Claims first: a claim that ends between the two loads must not leave its slot looking
-         * as if it still waited, or it would be linked twice. */
-        uint64_t claimed = atomic_load_explicit(&chunk->claimed[word], memory_order_acquire);
-        uint64_t bits = atomic_load_explicit(&chunk->waiting[word], memory_order_acquire);
-        bits &= ~claimed & UINT64_MAX << (at % BITMAP_WORD_BITS);
+        uint64_t bits = waiting_in(chunk, word) & UINT64_MAX << (at % BITMAP_WORD_BITS);
         uint32_t word_start = at - at % BITMAP_WORD_BITS;
         if (bits == 0) {
             at = word_start + BITMAP_WORD_BITS;
             continue;
         }
         *slot = word_start + bitmap_take_lowest(&bits);
-        *cursor = *slot;
-        bitmap_atomic_set(chunk->claimed, *slot & (STORE_CHUNK - 1));
         return true;
     }
     return false;
+}
+
+bool store_claim_slot(struct store *store, uint32_t slot) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    uint32_t in_chunk = slot & (STORE_CHUNK - 1);
+    if (!(waiting_in(chunk, in_chunk / BITMAP_WORD_BITS) >> in_chunk % BITMAP_WORD_BITS & 1))
+        return false;
+    bitmap_atomic_set(chunk->claimed, in_chunk);
+    return true;
+}
+
+bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot) {
+    *slot = *cursor;
+    if (!store_find_waiting(store, slot))
+        return false;
+    *cursor = *slot;
+    return store_claim_slot(store, *slot);
 }
 
 void store_unclaim(struct store *store, uint32_t slot, bool is_linked) {

@@ -83,7 +83,7 @@ struct store {
     _Atomic uint32_t end;           /* reserved slots, in whole chunks */
     _Atomic uint64_t present_count; /* slots that have a vector */
     _Atomic uint64_t waiting_count;
-    atomic_bool has_stale; /* a link changed since builders last looked for stale edges */
+    atomic_bool has_stale; /* edges were left stale since builders last looked for such */
     atomic_bool is_unread; /* edges of some chunk still lie in a file: nobody writes any */
 };
 
@@ -124,6 +124,10 @@ void store_wait_again(struct store *store, uint32_t slot);
 /* Claims the lowest waiting slot from *cursor on; false if there is none. Callers exclude each
  * other. */
 bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot);
+/* Claims that slot; false if it does not wait, or is claimed. */
+bool store_claim_slot(struct store *store, uint32_t slot);
+/* The first slot from *slot on that waits unclaimed; false if there is none. */
+bool store_find_waiting(const struct store *store, uint32_t *slot);
 /* Ends a claim: the slot is linked, or goes on waiting. */
 void store_unclaim(struct store *store, uint32_t slot, bool is_linked);
 
@@ -166,12 +170,9 @@ static inline uint32_t store_stale(const struct store *store, uint32_t slot, uin
 /* Puts another link into a place of a level-0 list. Whoever holds the slot's lock. */
 static inline void store_set_link(struct store *store, uint32_t slot, uint32_t place,
                                   uint32_t link) {
-    if (store->edge_blocks > 0) { /* before the link is seen */
+    if (store->edge_blocks > 0) /* before the link is seen */
         atomic_fetch_or_explicit(&store_head(store, slot)->stale[place / STORE_BLOCK_PLACES],
                                  UINT32_C(1) << place % STORE_BLOCK_PLACES, memory_order_relaxed);
-        if (!atomic_load_explicit(&store->has_stale, memory_order_relaxed))
-            atomic_store_explicit(&store->has_stale, true, memory_order_relaxed);
-    }
     atomic_store_explicit(&store_links(store, slot)[place], link, memory_order_release);
 }
 

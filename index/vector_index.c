@@ -15,7 +15,7 @@ enum {
     M_MIN = 4, /* a twin keeps three numbers in its list of 2 m places */
     EF_CONSTRUCT_MIN = 200,
     TURBO_DIMENSION_MIN = 16,     /* from which edges are worth four times the memory */
-    TWO_BITS_DIMENSION_MAX = 192, /* up to which two bits are faster than one: docs/ENGINE.md */
+    TWO_BITS_DIMENSION_MAX = 256, /* up to which two bits are faster than one: docs/ENGINE.md */
 };
 
 struct vector_index {

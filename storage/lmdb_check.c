@@ -267,22 +267,34 @@ static enum status check_tree(struct walk *walk, const uint8_t *record, bool is_
 /* ---- The file ---------------------------------------------------------------------------------
  */
 
-static bool is_meta(const uint8_t *page) {
-    return get32(page + META_MAGIC_AT) == META_MAGIC && get32(page + META_MAGIC_AT + 4) == 1;
+static uint64_t transaction_of(const uint8_t *meta) {
+    return get64(meta + META_TRANSACTION_AT);
 }
 
-/* The meta page that LMDB will take: the one of the later transaction. */
+/* Even transactions write page 0, odd ones page 1; none has yet at 0. */
+static bool is_meta(const uint8_t *page, uint64_t number) {
+    return get32(page + META_MAGIC_AT) == META_MAGIC && get32(page + META_MAGIC_AT + 4) == 1 &&
+           get64(page) == number &&
+           (transaction_of(page) % 2 == number || transaction_of(page) == 0);
+}
+
+/* The meta page that LMDB will take: the one of the later transaction. It looks for that number,
+ * and then reads the page that such a number belongs to: were the two to change places, it would
+ * take the older state for the newest, and all in it would be sound. */
 static const uint8_t *newest_meta(const uint8_t *bytes, size_t length, size_t *page_bytes) {
-    if (length < META_END || !is_meta(bytes))
+    if (length < META_END || !is_meta(bytes, 0))
         return NULL;
     *page_bytes = get32(bytes + META_FREE_TREE_AT); /* the pad of the first tree */
     if (*page_bytes < PAGE_BYTES_MIN || *page_bytes > PAGE_BYTES_MAX ||
         (*page_bytes & (*page_bytes - 1)) != 0 || length < 2 * *page_bytes)
         return NULL;
     const uint8_t *other = bytes + *page_bytes;
-    if (!is_meta(other))
+    if (!is_meta(other, 1))
         return NULL;
-    return get64(other + META_TRANSACTION_AT) > get64(bytes + META_TRANSACTION_AT) ? other : bytes;
+    uint64_t even = transaction_of(bytes), odd = transaction_of(other);
+    if ((even > odd ? even - odd : odd - even) > 1)
+        return NULL; /* each is on the disk before the next one is begun */
+    return odd > even ? other : bytes;
 }
 
 static enum status check_bytes(const uint8_t *bytes, size_t length, struct error *error) {

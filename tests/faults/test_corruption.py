@@ -60,9 +60,7 @@ def garbage_page(path, rng, _):
     write_page(path, rng, rng.randbytes(PAGE))
 
 
-def swap_pages(path, rng, _):
-    pages = max(1, os.path.getsize(path) // PAGE)
-    a, b = rng.randrange(pages), rng.randrange(pages)
+def swap(path, a, b):
     with open(path, "r+b") as file:
         file.seek(a * PAGE)
         first = file.read(PAGE)
@@ -72,6 +70,18 @@ def swap_pages(path, rng, _):
         file.write(second)
         file.seek(b * PAGE)
         file.write(first)
+
+
+def swap_pages(path, rng, _):
+    pages = max(1, os.path.getsize(path) // PAGE)
+    swap(path, rng.randrange(pages), rng.randrange(pages))
+
+
+def swap_first_pages(path, rng, _):
+    """Of a data file: the newest state and the one before it."""
+    if os.path.getsize(path) < 2 * PAGE:
+        raise report.Skipped("the file is too short")
+    swap(path, 0, 1)
 
 
 def truncate(path, rng, _):
@@ -114,9 +124,9 @@ def replace_by_other_collection(path, rng, golden):
 
 
 # Weights: how many of a hundred cases.
-DAMAGES = {flip_bit: 26, zero_page: 12, garbage_page: 12, swap_pages: 10, truncate: 12, truncate_to_nothing: 4,
-           replace_by_noise: 4, replace_by_text: 4, replace_by_stale: 6, replace_by_folder: 4, remove: 3,
-           replace_by_other_collection: 3}
+DAMAGES = {flip_bit: 26, zero_page: 12, garbage_page: 12, swap_pages: 8, swap_first_pages: 2, truncate: 12,
+           truncate_to_nothing: 4, replace_by_noise: 4, replace_by_text: 4, replace_by_stale: 6,
+           replace_by_folder: 4, remove: 3, replace_by_other_collection: 3}
 
 
 # ---- The folder that is damaged -------------------------------------------------------------------

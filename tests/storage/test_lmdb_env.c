@@ -232,6 +232,54 @@ START_TEST(a_file_that_is_no_environment_is_refused) {
 }
 END_TEST
 
+/* Opens the file with other first pages. */
+static enum status open_with(const uint8_t *bytes, size_t length) {
+    struct error error = {0};
+    char path[128];
+    snprintf(path, sizeof(path), "%s/data.mdb", folder);
+    int fd = open(path, O_WRONLY);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(file_write_all(fd, bytes, length), 0);
+    close(fd);
+    enum status status = open_env(0, &error);
+    if (status == STATUS_OK)
+        lmdb_env_close(&env);
+    return status;
+}
+
+START_TEST(an_older_state_is_never_taken_for_the_newest) {
+    enum {
+        PAGE = 4096,
+        TRANSACTION_AT = 144,
+    };
+    char path[128];
+    static uint8_t pages[2 * PAGE], damaged[2 * PAGE];
+    begin(0);
+    for (uint32_t i = 0; i < 3 + (uint32_t)_i; i++) /* the newest state on either page */
+        ck_assert_int_eq(put(i), 0);
+    lmdb_env_close(&env);
+    snprintf(path, sizeof(path), "%s/data.mdb", folder);
+    int fd = open(path, O_RDONLY);
+    ck_assert_int_eq(read(fd, pages, sizeof(pages)), sizeof(pages));
+    close(fd);
+    memcpy(damaged, pages + PAGE, PAGE);
+    memcpy(damaged + PAGE, pages, PAGE);
+    ck_assert_int_eq(open_with(damaged, sizeof(damaged)), STATUS_CORRUPT);
+    memset(damaged, 0, sizeof(uint64_t)); /* with numbers that fit, too */
+    damaged[PAGE] = 1;
+    ck_assert_int_eq(open_with(damaged, sizeof(damaged)), STATUS_CORRUPT);
+    for (size_t bit = 0; bit < 128; bit++) {
+        if (bit % 64 == 1)
+            continue; /* two away: that is as sound as what was written */
+        memcpy(damaged, pages, sizeof(damaged));
+        damaged[bit / 64 * PAGE + TRANSACTION_AT + bit % 64 / 8] ^= (uint8_t)(1U << bit % 8);
+        ck_assert_msg(open_with(damaged, sizeof(damaged)) == STATUS_CORRUPT, "bit %zu", bit);
+    }
+    ck_assert_int_eq(open_with(pages, sizeof(pages)), STATUS_OK);
+    fixture_remove(folder);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("environments");
     TCase *tests = tcase_create("tests");
@@ -243,6 +291,7 @@ Suite *test_suite(void) {
 #endif
     tcase_add_test(tests, what_was_committed_is_there_after_reopening);
     tcase_add_test(tests, a_file_that_is_no_environment_is_refused);
+    tcase_add_loop_test(tests, an_older_state_is_never_taken_for_the_newest, 0, 2);
     suite_add_tcase(suite, tests);
     return suite;
 }

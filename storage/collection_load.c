@@ -127,7 +127,11 @@ static enum status load_slots(struct load *load, bool *is_done, struct error *er
     *is_done = collection->vectors_count > 0;
     for (size_t i = 0; i < collection->vectors_count; i++)
         *is_done &= load->operations[i] == collection->state.operation;
-    uint64_t *born = *is_done ? slot_file_load(collection->path, &collection->state) : NULL;
+    uint64_t *born = NULL;
+    if (*is_done)
+        born = slot_file_load(collection->path, &collection->state);
+    else
+        slot_file_remove(collection->path);
     *is_done = born != NULL;
     enum status status = STATUS_OK;
     for (uint32_t slot = 0; born && slot < collection->state.next_slot && status == STATUS_OK;

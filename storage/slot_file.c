@@ -124,6 +124,12 @@ uint64_t *slot_file_load(const char *folder, const struct collection_state *stat
         return (uint64_t *)(void *)bytes;
     }
     free(bytes);
-    unlink(path); /* an operation of that number may come to pass another time */
+    slot_file_remove(folder);
     return NULL;
+}
+
+void slot_file_remove(const char *folder) {
+    char path[PATH_MAX];
+    if (file_name(folder, path))
+        unlink(path);
 }

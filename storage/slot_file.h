@@ -21,4 +21,8 @@ MUST_CHECK enum status slot_file_save(const char *folder, const struct slots *sl
  * to free. NULL if there is no usable file as of this state; one of another is removed. */
 uint64_t *slot_file_load(const char *folder, const struct collection_state *state);
 
+/* Of a file that is not to be read now. It may not stay: with an older copy of the data file in its
+ * folder, an operation of its number may come to pass another time. */
+void slot_file_remove(const char *folder);
+
 #endif

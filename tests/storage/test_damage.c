@@ -252,6 +252,35 @@ START_TEST(an_older_copy_of_a_data_file_is_reported) {
 }
 END_TEST
 
+/* An older copy is in use again once the graph file, which is newer, was taken away. slots.bin is
+ * as of an operation that is going to come to pass another way. */
+START_TEST(a_table_of_slots_that_is_newer_than_the_data_file_does_not_stay) {
+    struct fixture fixture;
+    struct file old, graph, slots;
+    struct error error = {0};
+    begin(&fixture);
+    read_file(&old, fixture.path, 1, "data.mdb");
+    fixture_open(&fixture);
+    struct collection *collection = fixture_acquire(&fixture, "bad");
+    ck_assert_int_eq(fixture_remove_points(collection, 0, 50, &error), STATUS_OK);
+    storage_release_collection(collection);
+    fixture_close(&fixture);
+    read_file(&graph, fixture.path, 1, "graph-0.bin");
+    read_file(&slots, fixture.path, 1, "slots.bin");
+    write_file(&old, old.bytes, old.length);
+    ck_assert_int_eq(unlink(graph.path), 0);
+    fixture_open(&fixture);
+    collection = fixture_acquire(&fixture, "bad");
+    ck_assert_uint_eq(fixture_count(collection), POINTS);
+    ck_assert_int_lt(access(slots.path, F_OK), 0); /* fewer changes than a builder would save */
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+    free(old.bytes);
+    free(graph.bytes);
+    free(slots.bytes);
+}
+END_TEST
+
 START_TEST(a_file_of_another_collection_is_reported) {
     struct fixture fixture;
     struct file bad, good;
@@ -312,6 +341,7 @@ Suite *test_suite(void) {
     tcase_set_timeout(tests, 200);
     tcase_add_loop_test(tests, a_damaged_file_never_gives_a_wrong_answer, 0, 3);
     tcase_add_test(tests, an_older_copy_of_a_data_file_is_reported);
+    tcase_add_test(tests, a_table_of_slots_that_is_newer_than_the_data_file_does_not_stay);
     tcase_add_test(tests, a_file_of_another_collection_is_reported);
     tcase_add_test(tests, a_folder_of_a_newer_format_or_in_use_is_refused_with_one_line);
     suite_add_tcase(suite, tests);

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""How many bits a coordinate of an edge are worth: the same graph walked lean and by edges of 1, 2
-and 4 bits.
+"""How many bits a coordinate of an edge are worth: a set's graph lean and by edges of 1, 2 and 4
+bits.
 
     edge_bits_bench.py [--build FOLDER] [--size short|middle|full] [--data FOLDER] [--sets NAME,...]
 
-One builder makes the same graph of a set in every profile, so that nothing differs but the edges.
-Profiles take turns at each width of search; medians of the CPU time of one thread. Printed are
+Each profile's graph is built by one builder, by the codes or edges it has. Profiles take turns at each width of search; medians of the CPU time of one thread. Printed are
 queries a second at a recall, interpolated, of the best as such and of the others as a share of it.
 """
 import argparse

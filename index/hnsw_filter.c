@@ -29,7 +29,7 @@ static size_t look_at(struct walk *walk, uint32_t slot, size_t batch_max, uint32
     size_t failed_count = 0;
     for (uint32_t i = 0; i < store->link_count && batch->count < batch_max; i++) {
         uint32_t link = hnsw_link_load(list, i) & ~HNSW_KEPT;
-        if (link >= visited->capacity || visited_has(visited, link))
+        if (!visited_is_new(visited, link))
             continue;
         if (is_wanted(walk, link)) {
             visited_add(visited, link);

@@ -60,19 +60,23 @@ size_t hnsw_walk_insert(struct walk *walk, struct hit hit) {
 static inline size_t gather_slots(struct walk *walk, const _Atomic uint32_t *list, uint32_t places,
                                   uint32_t *slots) {
     struct visited *visited = &walk->scratch->visited;
-    uint16_t *marks = visited->marks, present = visited->present;
+    uint64_t *words = visited->words;
     uint32_t limit = visited->capacity;
-    size_t count = 0;
+    size_t count = 0, room = VISITED_MARKED_MAX - 1 - visited->marked_count;
+    uint32_t *marked = visited->marked + visited->marked_count;
     for (uint32_t i = 0; i < places; i++) {
         uint32_t neighbour = atomic_load_explicit(&list[i], memory_order_acquire) & ~HNSW_KEPT;
         /* Fillers and empty places lie above every limit, as do slots born after the walk began:
          * they mark the place behind the last slot. */
         bool is_known = neighbour < limit;
-        uint32_t place = is_known ? neighbour : limit;
+        uint32_t place = is_known ? neighbour : limit, word = place / VISITED_PER_WORD;
+        uint64_t bit = UINT64_C(1) << 2 * (place % VISITED_PER_WORD), before = words[word];
         slots[count] = neighbour;
-        count += is_known & (marks[place] != present);
-        marks[place] = present;
+        marked[count < room ? count : room] = word;
+        count += is_known & ((before & bit) == 0);
+        words[word] = before | bit;
     }
+    visited->marked_count += count < room ? count : room;
     return count;
 }
 

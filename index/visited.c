@@ -2,33 +2,40 @@
 
 #include "index/memory.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+static size_t words_for(uint32_t slots) {
+    return (size_t)slots / VISITED_PER_WORD + 2;
+}
 
 bool visited_reserve(struct visited *visited, uint32_t slot_end) {
     if (slot_end <= visited->capacity)
         return true;
     /* A margin, since the set is made anew each time it grows. */
     uint32_t capacity = slot_end + slot_end / 2 + 4096;
-    size_t bytes = (capacity + 1) * sizeof(visited->marks[0]);
-    uint16_t *marks = memory_map(bytes);
-    if (!marks)
+    uint64_t *words = calloc(words_for(capacity), sizeof(words[0]));
+    uint32_t *marked = malloc(VISITED_MARKED_MAX * sizeof(marked[0]));
+    if (!words || !marked) {
+        free(words);
+        free(marked);
         return false;
-    if (bytes >= MEMORY_HUGE_PAGE)
-        memory_use_huge_pages(marks, bytes);
+    }
     visited_free(visited);
-    *visited = (struct visited){.marks = marks, .capacity = capacity};
+    *visited = (struct visited){.words = words, .marked = marked, .capacity = capacity};
     return true;
 }
 
 void visited_free(struct visited *visited) {
-    memory_unmap(visited->marks, ((size_t)visited->capacity + 1) * sizeof(visited->marks[0]));
+    free(visited->words);
+    free(visited->marked);
     *visited = (struct visited){0};
 }
 
 void visited_begin(struct visited *visited) {
-    visited->present = (uint16_t)(visited->present + 2);
-    if (visited->present == 0) {
-        memset(visited->marks, 0, ((size_t)visited->capacity + 1) * sizeof(visited->marks[0]));
-        visited->present = 2;
-    }
+    if (visited->marked_count == VISITED_MARKED_MAX - 1)
+        memset(visited->words, 0, words_for(visited->capacity) * sizeof(visited->words[0]));
+    for (size_t i = 0; i < visited->marked_count; i++)
+        visited->words[visited->marked[i]] = 0;
+    visited->marked_count = 0;
 }

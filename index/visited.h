@@ -1,8 +1,8 @@
-/* visited.h -- which slots a walk has met, cleared in no time.
+/* visited.h -- which slots a walk has met.
  *
- * A 16-bit number a slot: the slot is visited if it holds the number of the present walk, which is
- * even; expanded, for walks that tell the two apart, if it holds the next one. One walk, one
- * thread.
+ * Two bits a slot, so that even of millions of slots what a walk looks at stays in the near caches:
+ * visited; and expanded, for walks that tell the two apart. What was marked is remembered, and a
+ * new walk clears only that. One walk, one thread.
  */
 #ifndef VISITED_H
 #define VISITED_H
@@ -11,10 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum {
+    VISITED_PER_WORD = 32,       /* slots */
+    VISITED_MARKED_MAX = 1 << 14 /* words that are remembered: beyond, all are cleared */
+};
+
 struct visited {
-    uint16_t *marks;   /* of each slot, and one more for what is no slot */
+    uint64_t *words;   /* of the slots below capacity, and one more for what is no slot */
+    uint32_t *marked;  /* VISITED_MARKED_MAX: words that have bits, some more than once */
     uint32_t capacity; /* slots */
-    uint16_t present;
+    size_t marked_count;
 };
 
 /* Makes room for the slots below slot_end; false when memory ends. Forgets all marks. */
@@ -24,30 +30,38 @@ void visited_free(struct visited *visited);
 /* Begins a new walk: nothing is visited. */
 void visited_begin(struct visited *visited);
 
-/* Marks the slot; true if it was not marked yet. A slot beyond capacity, born after the walk began,
- * counts as marked. */
+/* 0: the slot is new; 1: visited; 2 or 3: expanded. The slot lies below the capacity. */
+static inline unsigned visited_state(const struct visited *visited, uint32_t slot) {
+    return visited->words[slot / VISITED_PER_WORD] >> 2 * (slot % VISITED_PER_WORD) & 3;
+}
+
+static inline void visited_mark(struct visited *visited, uint32_t slot, uint64_t state) {
+    visited->words[slot / VISITED_PER_WORD] |= state << 2 * (slot % VISITED_PER_WORD);
+    /* The last place takes what is too much. */
+    visited->marked[visited->marked_count] = slot / VISITED_PER_WORD;
+    visited->marked_count += visited->marked_count < VISITED_MARKED_MAX - 1;
+}
+
+/* True if the slot was neither visited nor expanded. Beyond the capacity, as of slots born after
+ * the walk began, there is none such. */
+static inline bool visited_is_new(const struct visited *visited, uint32_t slot) {
+    return slot < visited->capacity && visited_state(visited, slot) == 0;
+}
+
+/* Marks the slot as visited; true if it was new. */
 static inline bool visited_add(struct visited *visited, uint32_t slot) {
-    if (slot >= visited->capacity || visited->marks[slot] == visited->present)
+    if (!visited_is_new(visited, slot))
         return false;
-    visited->marks[slot] = visited->present;
+    visited_mark(visited, slot, 1);
     return true;
 }
 
 /* Marks the slot as expanded; true if it was not yet. The slot lies below the capacity. */
 static inline bool visited_expand(struct visited *visited, uint32_t slot) {
-    uint16_t expanded = (uint16_t)(visited->present + 1);
-    bool is_first = visited->marks[slot] != expanded;
-    visited->marks[slot] = expanded;
-    return is_first;
-}
-
-/* True if the slot was neither visited nor expanded. Beyond the capacity there is none such. */
-static inline bool visited_is_new(const struct visited *visited, uint32_t slot) {
-    return slot < visited->capacity && visited->marks[slot] < visited->present;
-}
-
-static inline bool visited_has(const struct visited *visited, uint32_t slot) {
-    return visited->marks[slot] == visited->present;
+    if (visited_state(visited, slot) >= 2)
+        return false;
+    visited_mark(visited, slot, 2);
+    return true;
 }
 
 #endif

@@ -144,8 +144,10 @@ static void fill_upper(struct writer *writer, uint32_t blocks) {
             writer->upper_level = 0;
         }
         const _Atomic uint32_t *list = hnsw_list(hnsw, writer->upper_slot, ++writer->upper_level);
+        hnsw_lock(hnsw, writer->upper_slot); /* in the middle of a change a link is there twice */
         for (uint32_t place = 0; place < hnsw->m; place++)
             links[place] = hnsw_link_load(list, place);
+        hnsw_unlock(hnsw, writer->upper_slot);
         clean_list(writer, links, hnsw->m);
     }
 }

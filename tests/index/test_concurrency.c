@@ -98,6 +98,22 @@ static void *build(void *context) {
     return NULL;
 }
 
+/* What is saved while builders are at work is a sound graph by itself. */
+static void check_image(struct fixture *fixture) {
+    struct vector_index *index;
+    struct image_bytes image = image_file_save(fixture->index);
+    ck_assert_int_eq(
+        vector_index_create(&fixture->options, fixture->slots, &index, &fixture->error), STATUS_OK);
+    ck_assert_msg(image_file_load(index, &image, &fixture->error) == STATUS_OK, "%s",
+                  fixture->error.message);
+    while (vector_index_settle(index)) {
+    }
+    ck_assert_msg(vector_index_check(index, &fixture->error) == STATUS_OK, "%s",
+                  fixture->error.message);
+    vector_index_free(index);
+    free(image.data);
+}
+
 /* A round: slots die, are mended around, and live again once nobody can still look at them. */
 static void change(struct stage *stage, uint64_t round, struct index_scratch *scratch) {
     struct fixture *fixture = &stage->fixture;
@@ -116,10 +132,11 @@ static void change(struct stage *stage, uint64_t round, struct index_scratch *sc
     while (!vector_index_epoch_passed(fixture->index, epoch))
         usleep(100);
     if (round % 3 == 0)
-        free(image_file_save(fixture->index).data);
+        check_image(fixture);
     for (uint32_t i = 0; i < count; i++)
         fixture_put_into(fixture, dead[i], dead[i], operation + 1);
     atomic_store(&stage->published, operation + 1);
+    check_image(fixture);
 }
 
 START_TEST(answers_stay_right_while_all_work_at_once) {

@@ -77,8 +77,10 @@ def cases(is_all):
             for first in firsts if is_all else (1, 2):
                 rows.append(Case(call, error, load="create", first=first, **({"target": "file"} if call in ("fsync", "ftruncate") else {})))
     rows.append(Case("unlink", "EIO", load="drop"))
-    for call, error in (("rename", "EIO"), ("fsync", "EIO"), ("write", "ENOSPC"), ("write", "short"), ("open", "EMFILE")):
+    for call, error in (("rename", "EIO"), ("fsync", "EIO"), ("pwrite", "ENOSPC"), ("pwrite", "short"), ("open", "EMFILE")):
         rows.append(Case(call, error, load="stop", path="graph"))
+    for call, error in (("rename", "EIO"), ("fsync", "EIO"), ("write", "ENOSPC"), ("write", "short"), ("open", "EMFILE")):
+        rows.append(Case(call, error, load="stop", path="slots"))
     for error in ("EMFILE", "ENFILE", "EINTR", "ECONNABORTED", "ENOMEM"):
         rows.append(Case("accept", error, load="connect"))
     rows.append(Case("accept", "EMFILE", load="connect", count=20))

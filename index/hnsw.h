@@ -48,7 +48,7 @@ struct hnsw_seeds {
  * claims. */
 struct hnsw_order {
     struct hnsw_order_entry *entries; /* owned; NULL until first wanted */
-    size_t count, next;               /* those from `next` on are still to come */
+    size_t count, next;               /* the turns from `next` on are still to come */
     bool is_being_made;               /* by a builder, who alone touches it meanwhile */
 };
 

@@ -4,15 +4,24 @@
 #include <assert.h>
 
 enum {
-    EDGES_POOL_TENTHS = 25, /* entries of a walk by edges for each candidate that is wanted, in
-                               tenths: it expands about half of them, and what it expands are the
-                               candidates. 20 lost 0.2 points of recall, 30 gained nothing */
+    /* Narrower rows come from memory fast enough that walking by edges spares nothing, and
+     * measuring each neighbour finds more: at 384 dimensions recall 0.990 where by edges it is
+     * 0.987. */
+    BY_EDGES_WIDTH = 512,
+    /* Entries of a walk by edges for each candidate that is wanted, in tenths: it expands about
+     * half of them, and what it expands are the candidates. 20 lost 0.2 points of recall at 768
+     * dimensions, 30 gained nothing. */
+    EDGES_POOL_TENTHS = 25,
 };
+
+static bool links_by_edges(const struct hnsw *hnsw) {
+    return hnsw->store->edge_blocks > 0 && hnsw->space->width >= BY_EDGES_WIDTH;
+}
 
 /* The pool of the walk on level 0. */
 static size_t pool_of(const struct hnsw *hnsw) {
-    return hnsw->store->edge_blocks > 0 ? hnsw->ef_construct * (size_t)EDGES_POOL_TENTHS / 10
-                                        : hnsw->ef_construct;
+    return links_by_edges(hnsw) ? hnsw->ef_construct * (size_t)EDGES_POOL_TENTHS / 10
+                                : hnsw->ef_construct;
 }
 
 /* A walk for linking, its query the slot. */
@@ -26,7 +35,7 @@ static bool begin_walk(struct walk *walk, const struct hnsw *hnsw, struct index_
 /* Fills the pool with up to ef_construct of the nearest from `start` on. */
 static void walk_level_0(struct walk *walk, struct hit start) {
     const struct hnsw *hnsw = walk->hnsw;
-    if (hnsw->store->edge_blocks == 0) {
+    if (!links_by_edges(hnsw)) {
         hnsw_walk_level(walk, start, 0);
         return;
     }
@@ -37,7 +46,7 @@ static void walk_level_0(struct walk *walk, struct hit start) {
 static void query_slot(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
     const uint8_t *code = store_code(hnsw->store, slot);
     codes_query_row(hnsw->space, code, *store_meta(hnsw->store, slot), &scratch->query);
-    if (hnsw->store->edge_blocks > 0)
+    if (links_by_edges(hnsw))
         codes_query_row_edges(hnsw->space, code, *store_meta(hnsw->store, slot), &scratch->query);
 }
 

@@ -22,6 +22,7 @@ enum {
     PATH_END = 2,      /* the lowest of them */
     BATCH_MIN = 128,   /* slots: fewer are linked as they come */
     BATCH_MAX = 2048,  /* makes some 10 ms of descents */
+    PARTS = 8,         /* of a batch; builders that may link at the same time */
     GRAPH_BATCHES = 4, /* the graph is so many times as large as a batch that enters it */
 };
 
@@ -98,10 +99,16 @@ void hnsw_order_make(struct hnsw *hnsw, struct index_scratch *scratch) {
     pthread_mutex_unlock(&hnsw->claim_lock);
 }
 
+/* By turns from each part of the batch: of two neighbours that are linked at the same time neither
+ * would find the other. */
 bool hnsw_order_claim(struct hnsw *hnsw, uint32_t *slot) {
     struct hnsw_order *order = &hnsw->order;
-    while (!order->is_being_made && order->next < order->count) {
-        *slot = order->entries[order->next++].slot;
+    size_t part = (order->count + PARTS - 1) / PARTS;
+    while (!order->is_being_made && order->next < part * PARTS) {
+        size_t turn = order->next++, entry = turn % PARTS * part + turn / PARTS;
+        if (entry >= order->count)
+            continue;
+        *slot = order->entries[entry].slot;
         if (store_claim_slot(hnsw->store, *slot))
             return true;
     }

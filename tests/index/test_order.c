@@ -6,17 +6,16 @@
 #include <string.h>
 
 enum {
-    DIMENSION = 64,
-    /* The last are linked in batches, however small graphs are made for tsan. */
-    ROWS = FIXTURE_GRAPH_ROWS < 6000 ? 6000 : 2 * FIXTURE_GRAPH_ROWS,
+    ROWS = 2 * FIXTURE_GRAPH_ROWS,
     PIECE = 100, /* fewer than make a batch */
-    QUERIES = 200,
+    QUERIES = 100,
     K = 10,
-    SEED = 7
+    SEED = 7,
+    NARROW = 64,
+    WIDE = 512, /* linked by edges */
 };
 
-static const struct vector_index_options options = {.dimension = DIMENSION,
-                                                    .distance = DISTANCE_COSINE};
+static struct vector_index_options options = {.dimension = NARROW, .distance = DISTANCE_COSINE};
 
 static void make(struct fixture *fixture) {
     fixture_create(fixture, &options, ROWS);
@@ -52,7 +51,7 @@ END_TEST
 
 START_TEST(one_builder_links_batches_in_the_same_order_twice) {
     struct fixture first, second;
-    float vector[DIMENSION];
+    float vector[WIDE];
     put_all_and_link(&first, 1);
     put_all_and_link(&second, 1);
     for (uint64_t number = 0; number < QUERIES; number++) {
@@ -102,6 +101,7 @@ END_TEST
 
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
+    options.dimension = WIDE;
 }
 
 static void add_tests(Suite *suite, TCase *tcase) {

@@ -45,13 +45,18 @@ static int by_path(const void *left, const void *right) {
     return a->slot < b->slot ? -1 : a->slot > b->slot;
 }
 
+/* Each part takes its turn, also where the last ones are shorter. */
+static size_t turns_of(const struct hnsw_order *order) {
+    return (order->count + PARTS - 1) / PARTS * PARTS;
+}
+
 /* Under claim_lock: begins a batch with the lowest slots that wait; false if none is wanted. */
 static bool begin(struct hnsw *hnsw) {
     struct hnsw_order *order = &hnsw->order;
     const struct store *store = hnsw->store;
     uint64_t max = atomic_load_explicit(&hnsw->linked, memory_order_relaxed) / GRAPH_BATCHES;
     max = max < BATCH_MAX ? max : BATCH_MAX;
-    if (order->is_being_made || order->next < order->count || max < BATCH_MIN ||
+    if (order->is_being_made || order->next < turns_of(order) || max < BATCH_MIN ||
         atomic_load_explicit(&store->waiting_count, memory_order_relaxed) < BATCH_MIN)
         return false;
     if (!order->entries)
@@ -103,8 +108,8 @@ void hnsw_order_make(struct hnsw *hnsw, struct index_scratch *scratch) {
  * would find the other. */
 bool hnsw_order_claim(struct hnsw *hnsw, uint32_t *slot) {
     struct hnsw_order *order = &hnsw->order;
-    size_t part = (order->count + PARTS - 1) / PARTS;
-    while (!order->is_being_made && order->next < part * PARTS) {
+    size_t part = turns_of(order) / PARTS;
+    while (!order->is_being_made && order->next < turns_of(order)) {
         size_t turn = order->next++, entry = turn % PARTS * part + turn / PARTS;
         if (entry >= order->count)
             continue;

@@ -15,47 +15,7 @@
 enum {
     ROWS = 5000,
     DIMENSION = 48, /* lean */
-    TURBO_DIMENSION = 64,
 };
-
-static const struct vector_index_options kinds[] = {
-    {.dimension = DIMENSION, .distance = DISTANCE_COSINE},
-    {.dimension = DIMENSION, .distance = DISTANCE_EUCLID},
-    {.dimension = DIMENSION, .distance = DISTANCE_DOT},
-    {.dimension = DIMENSION, .distance = DISTANCE_MANHATTAN},
-    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_COSINE, .profile = INDEX_PROFILE_TURBO},
-    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_EUCLID, .profile = INDEX_PROFILE_TURBO},
-    {.dimension = TURBO_DIMENSION, .m = 24, .profile = INDEX_PROFILE_TURBO},
-};
-
-enum {
-    KINDS = sizeof(kinds) / sizeof(kinds[0]),
-    LEAN_EUCLID = 1,
-    TURBO_EUCLID = 5,
-};
-
-/* An empty index over the same slots and rows. */
-static struct vector_index *fresh_index(struct fixture *fixture,
-                                        const struct vector_index_options *options) {
-    struct vector_index *index;
-    ck_assert_int_eq(vector_index_create(options, fixture->slots, &index, &fixture->error),
-                     STATUS_OK);
-    return index;
-}
-
-static enum status load(struct fixture *fixture, const struct image_bytes *image,
-                        struct vector_index **index) {
-    *index = fresh_index(fixture, &fixture->options);
-    return image_file_load(*index, image, &fixture->error);
-}
-
-/* The image is refused, in whatever way the bytes came to be. */
-static void must_refuse(struct fixture *fixture, const struct image_bytes *image, const char *what,
-                        size_t at) {
-    struct vector_index *index;
-    ck_assert_msg(load(fixture, image, &index) == STATUS_CORRUPT, "%s at %zu was taken", what, at);
-    vector_index_free(index);
-}
 
 /* Both give the same answers, in the same order; in the same way, too, once all edges are there. */
 static void must_agree(struct fixture *fixture, struct vector_index *original,
@@ -79,21 +39,17 @@ static void must_agree(struct fixture *fixture, struct vector_index *original,
     }
 }
 
-static void settle(struct vector_index *index) {
-    while (vector_index_settle(index)) {
-    }
-}
-
 /* ---- What is right ----------------------------------------------------------------------------
  */
 
 START_TEST(gives_the_same_answers_after_loading) {
     struct fixture fixture;
     struct vector_index *loaded;
-    image_file_build(&fixture, &kinds[_i], ROWS);
+    image_file_build(&fixture, &image_file_kinds[_i], ROWS);
     struct vector_index *original = fixture.index;
     struct image_bytes image = image_file_save(original);
-    ck_assert_msg(load(&fixture, &image, &loaded) == STATUS_OK, "%s", fixture.error.message);
+    ck_assert_msg(image_file_load_fresh(&fixture, &image, &loaded) == STATUS_OK, "%s",
+                  fixture.error.message);
     ck_assert_msg(vector_index_check(loaded, &fixture.error) == STATUS_OK, "%s",
                   fixture.error.message);
     struct vector_index_info a, b;
@@ -104,7 +60,7 @@ START_TEST(gives_the_same_answers_after_loading) {
     ck_assert_uint_eq(a.waiting_count, b.waiting_count);
     ck_assert_uint_eq(a.default_ef, b.default_ef);
     if (_i % 2 == 0)
-        settle(loaded); /* else saving does */
+        image_file_settle(loaded); /* else saving does */
     struct image_bytes again = image_file_save(loaded);
     ck_assert_uint_eq(again.length, image.length);
     ck_assert(memcmp(again.data, image.data, image.length) == 0);
@@ -119,13 +75,13 @@ END_TEST
 START_TEST(a_loaded_index_is_as_good_to_build_on) {
     struct fixture fixture;
     struct vector_index *loaded;
-    image_file_build(&fixture, &kinds[_i / 2], ROWS);
+    image_file_build(&fixture, &image_file_kinds[_i / 2], ROWS);
     struct image_bytes image = image_file_save(fixture.index);
-    ck_assert_int_eq(load(&fixture, &image, &loaded), STATUS_OK);
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, &loaded), STATUS_OK);
     vector_index_free(fixture.index);
     fixture.index = loaded;
     if (_i % 2 == 1) /* before or after all is read */
-        settle(loaded);
+        image_file_settle(loaded);
     ck_assert_int_eq(vector_index_reserve(loaded, ROWS + 10, &fixture.error), STATUS_OK);
     fixture_put(&fixture, ROWS, 10, 1);
     fixture_link(&fixture, 2);
@@ -134,7 +90,7 @@ START_TEST(a_loaded_index_is_as_good_to_build_on) {
         slots_died(fixture.slots, dead[i] = i * 7, 2);
     ck_assert_int_eq(vector_index_repair(loaded, dead, 100, fixture.scratch, &fixture.error),
                      STATUS_OK);
-    settle(loaded);
+    image_file_settle(loaded);
     fixture_link(&fixture, 1);
     fixture_check(&fixture);
     const struct index_query query = {.operation = 2, .ef = 200};
@@ -151,7 +107,7 @@ START_TEST(saves_and_loads_nothing) {
     fixture_create(&fixture, &options, 1);
     struct image_bytes image = image_file_save(fixture.index);
     ck_assert_uint_eq(image.length, IMAGE_PAGE);
-    ck_assert_int_eq(load(&fixture, &image, &index), STATUS_OK);
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, &index), STATUS_OK);
     vector_index_free(index);
     free(image.data);
     fixture_free(&fixture);
@@ -170,15 +126,15 @@ static bool is_edge(const struct image_layout *layout, size_t at) {
 
 START_TEST(refuses_another_index) {
     struct fixture fixture;
-    image_file_build(&fixture, &kinds[0], 300);
+    image_file_build(&fixture, &image_file_kinds[0], 300);
     struct image_bytes image = image_file_save(fixture.index);
     const struct vector_index_options others[] = {
         {.dimension = DIMENSION + 1, .distance = DISTANCE_COSINE},
         {.dimension = DIMENSION, .distance = DISTANCE_DOT},
         {.dimension = DIMENSION, .distance = DISTANCE_COSINE, .m = 8},
-        kinds[4],
+        image_file_kinds[4],
     };
-    struct vector_index *index = fresh_index(&fixture, &others[_i]);
+    struct vector_index *index = image_file_fresh(&fixture, &others[_i]);
     ck_assert_int_eq(image_file_load(index, &image, &fixture.error), STATUS_CORRUPT);
     vector_index_free(index);
     free(image.data);
@@ -190,11 +146,11 @@ START_TEST(refuses_other_profiles) {
     static const enum index_profile others[] = {INDEX_PROFILE_LEAN, INDEX_PROFILE_TURBO_1_BIT,
                                                 INDEX_PROFILE_TURBO_4_BITS};
     struct fixture fixture;
-    image_file_build(&fixture, &kinds[TURBO_EUCLID], 300);
+    image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], 300);
     struct image_bytes image = image_file_save(fixture.index);
-    struct vector_index_options other = kinds[TURBO_EUCLID];
+    struct vector_index_options other = image_file_kinds[IMAGE_FILE_TURBO_EUCLID];
     other.profile = others[_i];
-    struct vector_index *index = fresh_index(&fixture, &other);
+    struct vector_index *index = image_file_fresh(&fixture, &other);
     ck_assert_int_eq(image_file_load(index, &image, &fixture.error), STATUS_CORRUPT);
     vector_index_free(index);
     free(image.data);
@@ -204,7 +160,7 @@ END_TEST
 
 START_TEST(refuses_images_of_older_versions) {
     struct fixture fixture;
-    image_file_build(&fixture, &kinds[0], 300);
+    image_file_build(&fixture, &image_file_kinds[0], 300);
     struct image_bytes image = image_file_save(fixture.index);
     for (uint32_t version = 0; version < 6; version++) {
         if (version == IMAGE_VERSION)
@@ -212,14 +168,14 @@ START_TEST(refuses_images_of_older_versions) {
         memcpy(image.data + 8, &version, sizeof(version));
         uint64_t sum = XXH3_64bits(image.data, IMAGE_SUM_AT);
         memcpy(image.data + IMAGE_SUM_AT, &sum, sizeof(sum));
-        must_refuse(&fixture, &image, "version", version);
+        image_file_must_refuse(&fixture, &image, "version", version);
     }
     /* As version 2 began: a header of 128 bytes with its sum. */
     struct image_bytes second = {.data = calloc(1, 8192), .length = 8192};
     memcpy(second.data, "nighgrph\2", 9);
     uint64_t sum = XXH3_64bits(second.data, 120);
     memcpy(second.data + 120, &sum, sizeof(sum));
-    must_refuse(&fixture, &second, "version", 2);
+    image_file_must_refuse(&fixture, &second, "version", 2);
     free(second.data);
     free(image.data);
     fixture_free(&fixture);
@@ -233,7 +189,9 @@ static void flip(struct image_bytes *image, size_t bit) {
 START_TEST(refuses_every_flipped_bit) {
     struct fixture fixture;
     uint64_t state = 1;
-    image_file_build(&fixture, &kinds[_i == 0 ? LEAN_EUCLID : TURBO_EUCLID], 300);
+    image_file_build(&fixture,
+                     &image_file_kinds[_i == 0 ? IMAGE_FILE_LEAN_EUCLID : IMAGE_FILE_TURBO_EUCLID],
+                     300);
     struct image_bytes image = image_file_save(fixture.index);
     const struct image_layout layout = image_file_layout(&image);
     for (int i = 0; i < 2500; i++) {
@@ -244,7 +202,7 @@ START_TEST(refuses_every_flipped_bit) {
         if (is_edge(&layout, bit / 8))
             continue;
         flip(&image, bit);
-        must_refuse(&fixture, &image, "bit", bit);
+        image_file_must_refuse(&fixture, &image, "bit", bit);
         flip(&image, bit);
     }
     free(image.data);
@@ -256,16 +214,16 @@ END_TEST
 START_TEST(writes_damaged_edges_anew) {
     struct fixture fixture;
     struct vector_index *loaded;
-    image_file_build(&fixture, &kinds[TURBO_EUCLID], ROWS);
+    image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], ROWS);
     struct vector_index *original = fixture.index;
     struct image_bytes image = image_file_save(original);
     const struct image_layout layout = image_file_layout(&image);
     const struct image_part edges = image_part(&layout, IMAGE_EDGES, 0);
     ck_assert_uint_gt(edges.pieces, 1);
     image.data[edges.at + (size_t)_i * (edges.bytes / 4) + 77] ^= 1;
-    ck_assert_int_eq(load(&fixture, &image, &loaded), STATUS_OK);
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, &loaded), STATUS_OK);
     must_agree(&fixture, original, loaded, false);
-    settle(loaded);
+    image_file_settle(loaded);
     must_agree(&fixture, original, loaded, false);
     fixture.index = loaded;
     while (vector_index_refresh(loaded, fixture.scratch)) {
@@ -286,16 +244,18 @@ END_TEST
 
 START_TEST(refuses_every_length_but_its_own) {
     struct fixture fixture;
-    image_file_build(&fixture, &kinds[_i == 0 ? LEAN_EUCLID : TURBO_EUCLID], _i == 0 ? 60 : ROWS);
+    image_file_build(&fixture,
+                     &image_file_kinds[_i == 0 ? IMAGE_FILE_LEAN_EUCLID : IMAGE_FILE_TURBO_EUCLID],
+                     _i == 0 ? 60 : ROWS);
     struct image_bytes image = image_file_save(fixture.index);
     size_t whole = image.length, step = _i == 0 ? 89 : 37 * IMAGE_PAGE;
     image.data = realloc(image.data, whole + 2 * IMAGE_PAGE);
     memset(image.data + whole, 0, 2 * IMAGE_PAGE);
     for (image.length = 0; image.length <= whole + 2 * IMAGE_PAGE; image.length += step)
         if (image.length != whole)
-            must_refuse(&fixture, &image, "length", image.length);
+            image_file_must_refuse(&fixture, &image, "length", image.length);
     for (image.length = whole - 1; image.length <= whole + 1; image.length += 2)
-        must_refuse(&fixture, &image, "length", image.length);
+        image_file_must_refuse(&fixture, &image, "length", image.length);
     free(image.data);
     fixture_free(&fixture);
 }
@@ -305,14 +265,16 @@ END_TEST
 START_TEST(refuses_pages_that_were_never_written) {
     struct fixture fixture;
     unsigned char page[IMAGE_PAGE];
-    image_file_build(&fixture, &kinds[_i == 0 ? LEAN_EUCLID : TURBO_EUCLID], 400);
+    image_file_build(&fixture,
+                     &image_file_kinds[_i == 0 ? IMAGE_FILE_LEAN_EUCLID : IMAGE_FILE_TURBO_EUCLID],
+                     400);
     struct image_bytes image = image_file_save(fixture.index);
     const struct image_layout layout = image_file_layout(&image);
     for (size_t at = 0; at < image.length; at += IMAGE_PAGE) {
         memcpy(page, image.data + at, IMAGE_PAGE);
         memset(image.data + at, 0, IMAGE_PAGE);
         if (!is_edge(&layout, at) && memcmp(page, image.data + at, IMAGE_PAGE) != 0)
-            must_refuse(&fixture, &image, "page", at);
+            image_file_must_refuse(&fixture, &image, "page", at);
         memcpy(image.data + at, page, IMAGE_PAGE);
     }
     free(image.data);
@@ -326,7 +288,7 @@ END_TEST
 START_TEST(passes_on_that_writing_failed) {
     struct fixture fixture;
     const struct index_stamp stamp = {.operation = 1, .incarnation = 1};
-    image_file_build(&fixture, &kinds[0], ROWS);
+    image_file_build(&fixture, &image_file_kinds[0], ROWS);
     int fd = open("/dev/full", O_WRONLY);
     ck_assert_int_eq(vector_index_save(fixture.index, fd, &stamp, &fixture.error), STATUS_NO_SPACE);
     close(fd);
@@ -341,7 +303,7 @@ END_TEST
 START_TEST(passes_on_that_the_disk_is_full) {
     struct fixture fixture;
     const struct index_stamp stamp = {.operation = 1, .incarnation = 1};
-    image_file_build(&fixture, &kinds[0], ROWS);
+    image_file_build(&fixture, &image_file_kinds[0], ROWS);
     struct image_bytes none = {0};
     for (size_t at = 4096; at < 1000000; at *= 5) {
         int fd = image_file_open(&none);
@@ -359,10 +321,10 @@ END_TEST
 START_TEST(refuses_what_is_no_file) {
     struct fixture fixture;
     struct index_stamp stamp;
-    fixture_create(&fixture, &kinds[0], 10);
+    fixture_create(&fixture, &image_file_kinds[0], 10);
     const char *const paths[] = {"/", "/dev/zero", "/dev/null"};
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        struct vector_index *index = fresh_index(&fixture, &kinds[0]);
+        struct vector_index *index = image_file_fresh(&fixture, &image_file_kinds[0]);
         int fd = open(paths[i], O_RDONLY);
         ck_assert_int_eq(vector_index_load(index, fd, &stamp, &fixture.error), STATUS_IO);
         close(fd);
@@ -376,8 +338,8 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("image");
     TCase *tcase = tcase_create("image");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, gives_the_same_answers_after_loading, 0, KINDS);
-    tcase_add_loop_test(tcase, a_loaded_index_is_as_good_to_build_on, 0, 2 * KINDS);
+    tcase_add_loop_test(tcase, gives_the_same_answers_after_loading, 0, IMAGE_FILE_KINDS);
+    tcase_add_loop_test(tcase, a_loaded_index_is_as_good_to_build_on, 0, 2 * IMAGE_FILE_KINDS);
     tcase_add_test(tcase, saves_and_loads_nothing);
     tcase_add_loop_test(tcase, refuses_another_index, 0, 4);
     tcase_add_loop_test(tcase, refuses_other_profiles, 0, 3);

@@ -7,56 +7,11 @@
 
 enum {
     ROWS = 400,
-    DIMENSION = 48,
-    TURBO_DIMENSION = 64,
 };
-
-static const struct vector_index_options kinds[] = {
-    {.dimension = DIMENSION, .distance = DISTANCE_COSINE},
-    {.dimension = DIMENSION, .distance = DISTANCE_EUCLID},
-    {.dimension = DIMENSION, .distance = DISTANCE_DOT},
-    {.dimension = DIMENSION, .distance = DISTANCE_MANHATTAN},
-    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_COSINE, .profile = INDEX_PROFILE_TURBO},
-    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_EUCLID, .profile = INDEX_PROFILE_TURBO},
-    {.dimension = TURBO_DIMENSION, .m = 24, .profile = INDEX_PROFILE_TURBO},
-};
-
-enum {
-    KINDS = sizeof(kinds) / sizeof(kinds[0]),
-    TURBO_EUCLID = 5,
-};
-
-/* An empty index over the same slots and rows. */
-static struct vector_index *fresh_index(struct fixture *fixture,
-                                        const struct vector_index_options *options) {
-    struct vector_index *index;
-    ck_assert_int_eq(vector_index_create(options, fixture->slots, &index, &fixture->error),
-                     STATUS_OK);
-    return index;
-}
-
-static enum status load(struct fixture *fixture, const struct image_bytes *image,
-                        struct vector_index **index) {
-    *index = fresh_index(fixture, &fixture->options);
-    return image_file_load(*index, image, &fixture->error);
-}
-
-/* The image is refused, in whatever way the bytes came to be. */
-static void must_refuse(struct fixture *fixture, const struct image_bytes *image, const char *what,
-                        size_t at) {
-    struct vector_index *index;
-    ck_assert_msg(load(fixture, image, &index) == STATUS_CORRUPT, "%s at %zu was taken", what, at);
-    vector_index_free(index);
-}
-
-static void settle(struct vector_index *index) {
-    while (vector_index_settle(index)) {
-    }
-}
 
 /* Searches and builds on what was taken: nothing breaks. */
 static void use(struct fixture *fixture) {
-    settle(fixture->index);
+    image_file_settle(fixture->index);
     fixture_link(fixture, 1);
     for (uint32_t row = 0; row < 20; row++) {
         struct index_query query = {.vector = fixture_row(fixture, row),
@@ -73,7 +28,7 @@ START_TEST(survives_content_that_makes_no_sense) {
     struct vector_index *index;
     uint64_t state = 9 + (uint64_t)_i;
     int loaded = 0;
-    image_file_build(&fixture, &kinds[_i], ROWS);
+    image_file_build(&fixture, &image_file_kinds[_i], ROWS);
     struct vector_index *original = fixture.index;
     struct image_bytes whole = image_file_save(original);
     struct image_bytes broken = {.data = malloc(whole.length), .length = whole.length};
@@ -86,7 +41,7 @@ START_TEST(survives_content_that_makes_no_sense) {
             broken.data[at] = (unsigned char)(fixture_random(&state) * 256);
         }
         image_file_seal(&broken, &layout);
-        if (load(&fixture, &broken, &index) == STATUS_OK) {
+        if (image_file_load_fresh(&fixture, &broken, &index) == STATUS_OK) {
             loaded++;
             fixture.index = index;
             use(&fixture);
@@ -111,7 +66,7 @@ struct forgery {
 
 START_TEST(refuses_what_would_lead_astray) {
     struct fixture fixture;
-    image_file_build(&fixture, &kinds[TURBO_EUCLID], ROWS);
+    image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], ROWS);
     struct image_bytes image = image_file_save(fixture.index);
     const struct image_layout layout = image_file_layout(&image);
     const struct image_numbers numbers = image_numbers(layout.slots);
@@ -146,7 +101,7 @@ START_TEST(refuses_what_would_lead_astray) {
         memcpy(&was, image.data + at, sizeof(was));
         memcpy(image.data + at, &forgeries[i].value, sizeof(was));
         image_file_seal(&image, &layout);
-        must_refuse(&fixture, &image, forgeries[i].what, at);
+        image_file_must_refuse(&fixture, &image, forgeries[i].what, at);
         memcpy(image.data + at, &was, sizeof(was));
     }
     for (uint64_t entry = 0; entry < 4;
@@ -154,7 +109,7 @@ START_TEST(refuses_what_would_lead_astray) {
         const uint64_t entries[] = {layout.slots, waiting, UINT64_C(8) << 32 | 5, HNSW_NO_ENTRY};
         memcpy(image.data + 64, &entries[entry], sizeof(entries[entry]));
         image_file_seal(&image, &layout);
-        must_refuse(&fixture, &image, "entry", entry);
+        image_file_must_refuse(&fixture, &image, "entry", entry);
     }
     free(image.data);
     fixture_free(&fixture);
@@ -165,7 +120,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("image_forged");
     TCase *tcase = tcase_create("image_forged");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, survives_content_that_makes_no_sense, 0, KINDS);
+    tcase_add_loop_test(tcase, survives_content_that_makes_no_sense, 0, IMAGE_FILE_KINDS);
     tcase_add_test(tcase, refuses_what_would_lead_astray);
     suite_add_tcase(suite, tcase);
     return suite;

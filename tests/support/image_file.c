@@ -9,7 +9,19 @@
 
 enum {
     OPERATION = 77,
-    INCARNATION = 99
+    INCARNATION = 99,
+    DIMENSION = 48,
+    TURBO_DIMENSION = 64,
+};
+
+const struct vector_index_options image_file_kinds[IMAGE_FILE_KINDS] = {
+    {.dimension = DIMENSION, .distance = DISTANCE_COSINE},
+    {.dimension = DIMENSION, .distance = DISTANCE_EUCLID},
+    {.dimension = DIMENSION, .distance = DISTANCE_DOT},
+    {.dimension = DIMENSION, .distance = DISTANCE_MANHATTAN},
+    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_COSINE, .profile = INDEX_PROFILE_TURBO},
+    {.dimension = TURBO_DIMENSION, .distance = DISTANCE_EUCLID, .profile = INDEX_PROFILE_TURBO},
+    {.dimension = TURBO_DIMENSION, .m = 24, .profile = INDEX_PROFILE_TURBO},
 };
 
 static int open_empty(void) {
@@ -99,4 +111,31 @@ void image_file_build(struct fixture *fixture, const struct vector_index_options
     fixture_put(fixture, 0, rows - rows / 10, 1);
     fixture_link(fixture, 2);
     fixture_put(fixture, rows - rows / 10, rows / 10 - 5, 1);
+}
+
+struct vector_index *image_file_fresh(struct fixture *fixture,
+                                      const struct vector_index_options *options) {
+    struct vector_index *index;
+    ck_assert_int_eq(vector_index_create(options, fixture->slots, &index, &fixture->error),
+                     STATUS_OK);
+    return index;
+}
+
+enum status image_file_load_fresh(struct fixture *fixture, const struct image_bytes *image,
+                                  struct vector_index **index) {
+    *index = image_file_fresh(fixture, &fixture->options);
+    return image_file_load(*index, image, &fixture->error);
+}
+
+void image_file_must_refuse(struct fixture *fixture, const struct image_bytes *image,
+                            const char *what, size_t at) {
+    struct vector_index *index;
+    ck_assert_msg(image_file_load_fresh(fixture, image, &index) == STATUS_CORRUPT,
+                  "%s at %zu was taken", what, at);
+    vector_index_free(index);
+}
+
+void image_file_settle(struct vector_index *index) {
+    while (vector_index_settle(index)) {
+    }
 }

@@ -8,6 +8,14 @@
 #include "index/image.h"
 #include "tests/support/index_fixture.h"
 
+/* Indexes of all kinds: rows have 48 dimensions where lean, 64 where turbo. */
+enum {
+    IMAGE_FILE_LEAN_EUCLID = 1,
+    IMAGE_FILE_TURBO_EUCLID = 5,
+    IMAGE_FILE_KINDS = 7,
+};
+extern const struct vector_index_options image_file_kinds[IMAGE_FILE_KINDS];
+
 struct image_bytes {
     unsigned char *data; /* the caller's to free */
     size_t length;
@@ -22,6 +30,21 @@ int image_file_open(const struct image_bytes *image);
 /* Fills a fresh index, and checks the stamp of one that is taken. */
 enum status image_file_load(struct vector_index *index, const struct image_bytes *image,
                             struct error *error);
+
+/* An empty index over the fixture's slots and rows; to be freed by the caller. */
+struct vector_index *image_file_fresh(struct fixture *fixture,
+                                      const struct vector_index_options *options);
+
+/* The same with the fixture's options, filled from the image; to be freed, refused or not. */
+enum status image_file_load_fresh(struct fixture *fixture, const struct image_bytes *image,
+                                  struct vector_index **index);
+
+/* The image, in which something is wrong at `at`, must be refused as damaged. */
+void image_file_must_refuse(struct fixture *fixture, const struct image_bytes *image,
+                            const char *what, size_t at);
+
+/* Reads the edges that loading left in the file. */
+void image_file_settle(struct vector_index *index);
 
 /* The layout of an image, by its own words. */
 struct image_layout image_file_layout(const struct image_bytes *image);

@@ -74,10 +74,14 @@ static void add_number(struct head_text *text, uint64_t number) {
 }
 
 /* IMF-fixdate; strftime would follow the locale. */
+/* The form has four digits for a year: the last second of 9999. */
+static const time_t date_last = 253402300799;
+
 static void write_date(time_t now, char out[DATE_BYTES + 1]) {
     static const char days[] = "SunMonTueWedThuFriSat";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     struct tm utc;
+    now = now < 0 ? 0 : now > date_last ? date_last : now; /* a clock may be very wrong */
     gmtime_r(&now, &utc);
     int length = snprintf(out, DATE_BYTES + 1, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
                           days + utc.tm_wday * 3, utc.tm_mday, months + utc.tm_mon * 3,

@@ -32,6 +32,9 @@ START_TEST(the_date_follows_the_clock_forth_and_back) {
         {784111777, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
         {784111778, "Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"},
         {784111777, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
+        {253402300800, "Date: Fri, 31 Dec 9999 23:59:59 GMT\r\n"}, /* there is no year 10000 */
+        {INT64_MAX, "Date: Fri, 31 Dec 9999 23:59:59 GMT\r\n"},
+        {-1, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"},
     };
     for (size_t i = 0; i < sizeof(moments) / sizeof(moments[0]); i++) {
         write_head(&(struct http_response){.http_status = 200, .now = moments[i].now});

@@ -42,7 +42,7 @@ KERNELS_RACING static void store_half(uint8_t *halves, size_t place, float value
 
 bool edges_write(const struct code_space *space, const struct edge_end *node,
                  const struct edge_end *neighbour, uint8_t *block, size_t place) {
-    uint64_t planes[KERNELS_EDGE_BITS_MAX * PLANE_WORDS_MAX];
+    KERNELS_FILLED uint64_t planes[KERNELS_EDGE_BITS_MAX * PLANE_WORDS_MAX]; /* 32 KiB */
     const struct kernel_edge_ends ends = {.from = node->code,
                                           .to = neighbour->code,
                                           .from_scale = node->meta.scale,

@@ -25,6 +25,16 @@ enum {
 /* Blocks of edges are read while a builder writes them: that is how readers need no lock. */
 #define KERNELS_RACING __attribute__((no_sanitize("thread")))
 
+/* Memory that a kernel fills: the compiler, told to clear all locals, would clear it before. */
+#if defined(__has_attribute)
+#if __has_attribute(uninitialized)
+#define KERNELS_FILLED __attribute__((uninitialized))
+#endif
+#endif
+#ifndef KERNELS_FILLED
+#define KERNELS_FILLED
+#endif
+
 /* A vector, as blocks of edges are asked about it. */
 struct kernel_edge_query {
     const int8_t *sums; /* 4 * width: for each four values their 16 signed sums, in steps */

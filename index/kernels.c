@@ -121,6 +121,18 @@ static bool agrees_on_scans(const struct kernels *kernels, const struct trial *t
     return true;
 }
 
+static bool agrees_on_ranks(const struct kernels *kernels, const struct trial *trial) {
+    struct hit hits[TRIAL_ROWS * 3];
+    for (uint32_t i = 0; i < TRIAL_ROWS * 3; i++)
+        hits[i] = (struct hit){.slot = UINT32_MAX - i, .distance = trial->values[i]};
+    for (size_t count = 0; count <= TRIAL_ROWS * 3; count++) {
+        float distance = trial->values[count / 2];
+        if (kernels->rank(hits, count, distance) != kernels_scalar.rank(hits, count, distance))
+            return false;
+    }
+    return true;
+}
+
 static bool agrees_on_codes(const struct kernels *kernels, const struct trial *trial) {
     int32_t dots[TRIAL_ROWS], expected[TRIAL_ROWS];
     float sums[TRIAL_ROWS], expected_sums[TRIAL_ROWS];
@@ -128,7 +140,7 @@ static bool agrees_on_codes(const struct kernels *kernels, const struct trial *t
     kernels_scalar.dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, expected);
     if (memcmp(dots, expected, sizeof(dots)) != 0)
         return false;
-    if (!agrees_on_scans(kernels, trial))
+    if (!agrees_on_scans(kernels, trial) || !agrees_on_ranks(kernels, trial))
         return false;
     _Alignas(64) int8_t codes[TRIAL_BYTES], expected_codes[TRIAL_BYTES];
     if (kernels->decode(trial->rows[0], codes, TRIAL_BYTES) !=

@@ -10,6 +10,8 @@
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include "index/top_k.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -130,6 +132,8 @@ struct kernels {
                        const int32_t *dots, float *distances, float *floors);
     /* Bit i tells that values[i] of 64 is not above the limit, or is no number. */
     uint64_t (*not_above)(const float *values, float limit);
+    /* How many of the hits are not beyond the distance. */
+    size_t (*rank)(const struct hit *hits, size_t count, float distance);
     /* sums[i] = sum over j of |scales[i] * (rows[i][j] - 128) - values[j]|. */
     void (*l1_rows)(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums);

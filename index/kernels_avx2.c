@@ -7,9 +7,11 @@
 #include <string.h>
 
 enum {
-    AHEAD = 8, /* rows prefetched before they are summed */
-    LINE = 64, /* bytes of a cache line */
-    LANES = 8, /* floats of a register */
+    AHEAD = 8,        /* rows prefetched before they are summed */
+    LINE = 64,        /* bytes of a cache line */
+    LANES = 8,        /* floats of a register */
+    HITS = LANES / 2, /* of a slot and a distance each */
+    DISTANCES = 0xaa, /* where these lie */
 };
 
 /* Into the second level: thirty rows at once would push each other out of the first. */
@@ -102,6 +104,18 @@ static uint64_t not_above(const float *values, float limit) {
         bits |= (uint64_t)(unsigned)_mm256_movemask_ps(mask) << i;
     }
     return bits;
+}
+
+static size_t rank(const struct hit *hits, size_t count, float distance) {
+    const __m256 end = _mm256_set1_ps(distance);
+    size_t before = 0, i = 0;
+    for (; i + HITS <= count; i += HITS) {
+        __m256 mask = _mm256_cmp_ps(_mm256_loadu_ps((const float *)(hits + i)), end, _CMP_LE_OQ);
+        before += (unsigned)_mm_popcnt_u32((unsigned)_mm256_movemask_ps(mask) & DISTANCES);
+    }
+    for (; i < count; i++)
+        before += hits[i].distance <= distance;
+    return before;
 }
 
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
@@ -420,6 +434,7 @@ const struct kernels kernels_avx2 = {
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .not_above = not_above,
+    .rank = rank,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -7,10 +7,12 @@
 #include <string.h>
 
 enum {
-    GROUP = 4,  /* rows summed together: the query is loaded once for them */
-    AHEAD = 8,  /* rows prefetched before they are summed */
-    LINE = 64,  /* bytes of a cache line */
-    LANES = 16, /* floats of a register */
+    GROUP = 4,          /* rows summed together: the query is loaded once for them */
+    AHEAD = 8,          /* rows prefetched before they are summed */
+    LINE = 64,          /* bytes of a cache line */
+    LANES = 16,         /* floats of a register */
+    HITS = LANES / 2,   /* of a slot and a distance each */
+    DISTANCES = 0xaaaa, /* where these lie */
 };
 
 /* Into the second level: thirty rows at once would push each other out of the first. */
@@ -122,6 +124,20 @@ static uint64_t not_above(const float *values, float limit) {
         bits |= (uint64_t)mask << i;
     }
     return bits;
+}
+
+static size_t rank(const struct hit *hits, size_t count, float distance) {
+    const __m512 end = _mm512_set1_ps(distance);
+    size_t before = 0, i = 0;
+    for (; i + HITS <= count; i += HITS) {
+        __m512 pairs = _mm512_loadu_ps((const float *)(hits + i));
+        before +=
+            (unsigned)_mm_popcnt_u32(_mm512_mask_cmp_ps_mask(DISTANCES, pairs, end, _CMP_LE_OQ));
+    }
+    __mmask16 valid = (__mmask16)((UINT32_C(1) << 2 * (count - i)) - 1);
+    __m512 pairs = _mm512_maskz_loadu_ps(valid, (const float *)(hits + i));
+    return before + (unsigned)_mm_popcnt_u32(
+                        _mm512_mask_cmp_ps_mask(valid & DISTANCES, pairs, end, _CMP_LE_OQ));
 }
 
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
@@ -402,6 +418,7 @@ const struct kernels kernels_avx512 = {
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .not_above = not_above,
+    .rank = rank,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -79,6 +79,19 @@ static uint64_t not_above(const float *values, float limit) {
     return bits;
 }
 
+static size_t rank(const struct hit *hits, size_t count, float distance) {
+    uint32x4_t sums = vdupq_n_u32(0);
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        float32x4_t distances = vld2q_f32((const float *)(const void *)(hits + i)).val[1];
+        sums = vsubq_u32(sums, vcleq_f32(distances, vdupq_n_f32(distance)));
+    }
+    size_t before = vaddvq_u32(sums);
+    for (; i < count; i++)
+        before += hits[i].distance <= distance;
+    return before;
+}
+
 /* Adds |scale * row - value| for four numbers. */
 static inline float32x4_t l1_lanes(float32x4_t sum, int16x4_t row, float scale,
                                    const float *values) {
@@ -309,6 +322,7 @@ const struct kernels kernels_neon = {
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .not_above = not_above,
+    .rank = rank,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

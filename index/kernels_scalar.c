@@ -27,6 +27,13 @@ static uint64_t not_above(const float *values, float limit) {
     return bits;
 }
 
+static size_t rank(const struct hit *hits, size_t count, float distance) {
+    size_t before = 0;
+    for (size_t i = 0; i < count; i++)
+        before += hits[i].distance <= distance;
+    return before;
+}
+
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count; i++) {
@@ -219,6 +226,7 @@ const struct kernels kernels_scalar = {
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .not_above = not_above,
+    .rank = rank,
     .l1_rows = l1_rows,
     .dot = dot,
     .squared_l2 = squared_l2,

@@ -184,6 +184,29 @@ START_TEST(compares_with_a_limit_like_plain_c) {
 }
 END_TEST
 
+/* Pools of every length up to some registers, among them equal, infinite and negative distances and
+ * slots whose bits are those of small, large or no numbers. */
+START_TEST(ranks_hits) {
+    const struct kernels *kernels = kernels_by_name(names[_i]);
+    static const float wanted[] = {-INFINITY, -2, 0, 1, INFINITY};
+    struct hit hits[70];
+    if (!kernels)
+        return;
+    srand(6);
+    for (size_t i = 0; i < 70; i++)
+        hits[i] = (struct hit){.slot = (uint32_t)rand() << 1,
+                               .distance = i % 9 == 8 ? INFINITY : (float)(rand() % 7 - 3)};
+    for (size_t count = 0; count <= 70; count++) {
+        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+            size_t before = 0;
+            for (size_t j = 0; j < count; j++)
+                before += hits[j].distance <= wanted[i];
+            ck_assert_uint_eq(kernels->rank(hits, count, wanted[i]), before);
+        }
+    }
+}
+END_TEST
+
 START_TEST(measures_floats_like_plain_c) {
     const struct kernels *kernels = kernels_by_name(names[_i]);
     struct rows rows;
@@ -330,6 +353,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, multiplies_several_queries_in_one_pass, 0, NAMES * WIDTHS);
     tcase_add_loop_test(tcase, weighs_rows_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, compares_with_a_limit_like_plain_c, 0, NAMES);
+    tcase_add_loop_test(tcase, ranks_hits, 0, NAMES);
     tcase_add_loop_test(tcase, measures_floats_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, transforms_to_the_same_bits_as_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, does_not_overflow_at_65536_dimensions, 0, NAMES);

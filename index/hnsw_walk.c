@@ -29,6 +29,7 @@ bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scr
                           .scratch = scratch,
                           .pool = scratch->pool.items,
                           .ef = ef,
+                          .reach = ef,
                           .kept_max = ef};
     return true;
 }
@@ -146,7 +147,7 @@ void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
 bool hnsw_walk_next(struct walk *walk, uint32_t *slot) {
     while (walk->cursor < walk->count && (walk->pool[walk->cursor].slot & EXPANDED))
         walk->cursor++;
-    if (walk->cursor == walk->count)
+    if (walk->cursor == walk->count || walk->cursor >= walk->reach)
         return false;
     *slot = walk->pool[walk->cursor].slot;
     walk->pool[walk->cursor++].slot |= EXPANDED;

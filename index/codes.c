@@ -8,8 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDING 0x1p-24  /* relative error of one f32 operation */
-#define DENORMAL 0x1p-140 /* more than its absolute error, also summed over a rotation */
+#define ROUNDING  0x1p-24                  /* relative error of one f32 operation */
+#define F32_SLACK ((float)(16 * ROUNDING)) /* of a distance's own sums in f32 */
+#define DENORMAL  0x1p-140 /* more than its absolute error, also summed over a rotation */
+
+enum {
+    SLACK_DEVIATIONS = 3
+};
 
 bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension) {
     static const enum code_metric metrics[DISTANCE_COUNT] = {
@@ -149,6 +154,8 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
 static void set_weights(const struct code_space *space, struct code_query *query, float scale,
                         float length) {
     bool is_l2 = space->metric == CODE_METRIC_L2;
+    query->scale = scale;
+    query->code_length = length;
     query->weights.base = is_l2 ? length * length : 0;
     query->weights.square = is_l2 ? 1 : 0;
     query->weights.factor = is_l2 ? -2 * scale : -scale;
@@ -191,9 +198,9 @@ static void set_floors(const struct code_space *space, struct code_query *query)
 /* Makes codes of the values that are there. */
 static void finish_query(const struct code_space *space, struct code_query *query) {
     int8_t *codes = codes_of(query);
-    query->scale = quantise(space, query->kernel.values, codes);
+    float scale = quantise(space, query->kernel.values, codes);
     struct code_sums sums = sum_codes(codes, space->width);
-    set_weights(space, query, query->scale, code_length(query->scale, sums.squares));
+    set_weights(space, query, scale, code_length(scale, sums.squares));
     query->kernel.bytes = space->width;
     query->kernel.offset = 128 * sums.sum;
 }
@@ -295,6 +302,29 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     for (size_t i = 0; i < count; i++)
         batch->distances[i] =
             kernels_weigh(&query->weights, batch->scales[i], batch->lengths[i], batch->dots[i]);
+}
+
+/* Rounding to multiples of a scale errs by scale / sqrt(12) a coordinate, evenly. With e and g the
+ * errors of x' and q':
+ *
+ *   dot   <q,x> - <q',x'> = <q',e> + <g,x'> + <g,e>
+ *   L2    |q-x|^2 - |q'-x'|^2 = 2 <q'-x', g-e> + |g-e|^2
+ *
+ * The first terms deviate as said below; the last is no larger than if the errors were the same, or
+ * opposite. */
+float codes_slack(const struct code_space *space, const struct code_query *query,
+                  struct code_meta meta, float distance) {
+    float x = meta.scale, q = query->scale, width = (float)space->width;
+    if (space->metric == CODE_METRIC_L1 || !(x > 0 && q > 0))
+        return INFINITY;
+    if (space->metric == CODE_METRIC_DOT) {
+        float along = x * query->code_length, across = q * meta.length;
+        float deviation = sqrtf((along * along + across * across) / 12);
+        return SLACK_DEVIATIONS * deviation + width * x * q / 12 + F32_SLACK * fabsf(distance);
+    }
+    float deviation = 2 * sqrtf((distance > 0 ? distance : 0) * (x * x + q * q) / 12);
+    float lengths = query->weights.base + meta.length * meta.length;
+    return SLACK_DEVIATIONS * deviation + width * (x + q) * (x + q) / 12 + F32_SLACK * lengths;
 }
 
 /* Manhattan distances and their floors. */

@@ -46,6 +46,7 @@ struct code_query {
     size_t width_max;
     struct kernel_weights weights;  /* those of floors are set by codes_query_bound */
     float scale;                    /* vector ~ scale * codes */
+    float code_length;              /* L2 length of scale * codes; not set for CODE_METRIC_L1 */
     struct kernel_edge_query edges; /* set by codes_query_edges; its array is owned */
     /* Set by codes_query_bound, for codes_scan and codes_ceiling. */
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
@@ -108,6 +109,13 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
 /* The distance of a single row. */
 float codes_distance(const struct code_space *space, const struct code_query *query,
                      const uint8_t *row, struct code_meta meta);
+
+/* How far the true distance of a row may lie from `distance`, that of its code, where rounding is
+ * random: which it is behind a rotation. One row in 400 lies beyond, none twice as far. Infinite
+ * where nothing is known: CODE_METRIC_L1, and numbers that have no code. After codes_query_vector.
+ */
+float codes_slack(const struct code_space *space, const struct code_query *query,
+                  struct code_meta meta, float distance);
 
 /* Rows of a scan, and what several queries have to do with them. */
 struct code_block {

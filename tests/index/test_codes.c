@@ -134,6 +134,71 @@ START_TEST(bounds_hold_the_true_distance) {
 }
 END_TEST
 
+/* Of pairs near and far, the errors of how many lie beyond the slack, its double and its third. */
+START_TEST(slack_is_three_deviations) {
+    static const enum distance distances[] = {DISTANCE_COSINE, DISTANCE_EUCLID};
+    enum {
+        DIMENSION = 320,
+        ROUNDS = 4000
+    };
+    enum distance distance = distances[_i];
+    struct code_space space;
+    struct code_query query = {0}, work = {0};
+    static struct coded row;
+    float a[DIMENSION], b[DIMENSION];
+    int beyond = 0, beyond_third = 0;
+    ck_assert(codes_space_init(&space, distance, DIMENSION));
+    ck_assert(codes_query_reserve(&query, space.width));
+    ck_assert(codes_query_reserve(&work, space.width));
+    srand(7);
+    for (int round = 0; round < ROUNDS; round++) {
+        float share = (float)(round % 5) / 8; /* 0: the same vector */
+        make_vector(a, DIMENSION, round % 3);
+        make_vector(b, DIMENSION, round / 3 % 3);
+        for (size_t i = 0; i < DIMENSION; i++)
+            b[i] = a[i] + share * (b[i] - a[i]);
+        struct code_row to = {.code = row.code, .meta = &row.meta, .error = &row.error};
+        codes_encode(&space, b, &work, &to);
+        codes_query_vector(&space, a, &query);
+        float coded = codes_distance(&space, &query, row.code, row.meta);
+        float slack = codes_slack(&space, &query, row.meta, coded);
+        float error = fabsf(coded - distance_between(distance, a, b, DIMENSION));
+        ck_assert_msg(error <= 2 * slack, "%d: %g > 2 * %g", round, (double)error, (double)slack);
+        beyond += error > slack;
+        beyond_third += error > slack / 3;
+    }
+    ck_assert_int_le(beyond, ROUNDS / 100);
+    ck_assert_int_ge(beyond_third, ROUNDS / 10);
+    codes_query_free(&query);
+    codes_query_free(&work);
+    codes_space_free(&space);
+}
+END_TEST
+
+START_TEST(slack_is_infinite_where_nothing_is_known) {
+    static const float tiny[] = {1e-42f, 1e-42f, 0, 1e-43f}, some[] = {1, 2, -3, 0.5f};
+    static struct coded row;
+    for (int i = 0; i < DISTANCE_COUNT; i++) {
+        struct code_space space;
+        struct code_query query = {0}, work = {0};
+        struct code_row to = {.code = row.code, .meta = &row.meta, .error = &row.error};
+        ck_assert(codes_space_init(&space, (enum distance)i, 4));
+        ck_assert(codes_query_reserve(&query, space.width));
+        ck_assert(codes_query_reserve(&work, space.width));
+        codes_query_vector(&space, some, &query);
+        codes_encode(&space, tiny, &work, &to);
+        ck_assert(isinf(codes_slack(&space, &query, row.meta, 1)));
+        codes_encode(&space, some, &work, &to);
+        ck_assert_int_eq(!isinf(codes_slack(&space, &query, row.meta, 1)), i != DISTANCE_MANHATTAN);
+        codes_query_vector(&space, tiny, &query);
+        ck_assert(isinf(codes_slack(&space, &query, row.meta, 1)));
+        codes_query_free(&query);
+        codes_query_free(&work);
+        codes_space_free(&space);
+    }
+}
+END_TEST
+
 START_TEST(a_row_as_query_is_its_decoded_vector) {
     enum distance distance = (enum distance)_i;
     struct code_space space;
@@ -170,6 +235,8 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, rotation_keeps_lengths_and_products, 0, DIMENSIONS);
     tcase_add_loop_test(tcase, rotation_spreads_outlier_coordinates, 2, DIMENSIONS);
     tcase_add_loop_test(tcase, bounds_hold_the_true_distance, 0, DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, slack_is_three_deviations, 0, 2);
+    tcase_add_test(tcase, slack_is_infinite_where_nothing_is_known);
     tcase_add_loop_test(tcase, a_row_as_query_is_its_decoded_vector, 0, DISTANCE_COUNT);
     suite_add_tcase(suite, tcase);
     return suite;

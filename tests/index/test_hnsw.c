@@ -301,6 +301,41 @@ START_TEST(twins_survive_the_slot_they_hang_on) {
 }
 END_TEST
 
+/* An owner's vectors, and how many of them were asked for. */
+struct asked {
+    const struct fixture *fixture;
+    int count;
+};
+
+static const float *ask(void *context, uint32_t slot) {
+    struct asked *asked = context;
+    asked->count++;
+    return fixture_row(asked->fixture, asked->fixture->row_of[slot]);
+}
+
+START_TEST(few_vectors_are_asked_for_beyond_k) {
+    struct fixture fixture;
+    struct asked asked = {.fixture = &fixture};
+    float vector[DIMENSION];
+    build(&fixture, (enum distance)_i, 1);
+    fixture.owner = (struct vector_owner){.vector = ask, .context = &asked};
+    double found = 0;
+    for (uint32_t i = 0; i < QUERIES; i++) {
+        const struct index_query query = {
+            .vector = vector, .k = 10, .ef = 200, .operation = 1, .plan = INDEX_PLAN_GRAPH};
+        fixture_make_query(&fixture, 12, i, vector);
+        struct index_answer answer = fixture_search(&fixture, &query);
+        found += fixture_recall(&fixture, &query, &answer) / QUERIES;
+    }
+    ck_assert_msg(found >= 0.98, "recall %.4f", found);
+    /* Nothing is known of how Manhattan distances err. */
+    bool is_cut = _i != DISTANCE_MANHATTAN;
+    ck_assert_msg(is_cut ? asked.count < 15 * QUERIES : asked.count == 20 * QUERIES, "%d asked",
+                  asked.count);
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(stops_when_cancelled_or_late) {
     struct fixture fixture;
     atomic_bool cancelled = true;
@@ -422,6 +457,7 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_test(tcase, outliers_are_found_after_loading);
     tcase_add_test(tcase, one_builder_builds_the_same_graph_twice);
     tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
+    tcase_add_loop_test(tcase, few_vectors_are_asked_for_beyond_k, 0, DISTANCE_COUNT);
     tcase_add_loop_test(tcase, stops_when_cancelled_or_late, 0, 4);
     suite_add_tcase(suite, tcase);
 }

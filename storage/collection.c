@@ -160,7 +160,7 @@ static void collection_free(struct collection *collection) {
         free(collection->repaired);
         collection->repaired = next;
     }
-    vector_cache_pool_free(&collection->caches);
+    place_cache_pool_free(&collection->caches);
     free(collection->name);
     free(collection);
 }
@@ -181,7 +181,7 @@ static enum status create_empty(const struct collection_source *source, struct c
     pthread_mutex_init(&collection->config_mutex, NULL);
     pthread_mutex_init(&collection->queue_mutex, NULL);
     pthread_mutex_init(&collection->reason_mutex, NULL);
-    vector_cache_pool_init(&collection->caches);
+    place_cache_pool_init(&collection->caches);
     enum status status =
         slot_pool_init(&collection->pool, reuse_group(&source->config->config), error);
     *created = collection;

@@ -54,7 +54,7 @@ struct collection {
     struct slot_pool pool;
     struct collection_vector *vectors; /* owned */
     size_t vectors_count;
-    struct vector_cache_pool caches; /* of readers */
+    struct place_cache_pool caches; /* of readers */
 
     atomic_uint_fast64_t published; /* the last operation whose effects are in memory */
     atomic_uint_fast64_t points;    /* how many there are, as of published */

@@ -43,12 +43,17 @@ static enum status get_row(const struct point_rows *rows, uint32_t slot, MDB_val
     return get(rows, COLLECTION_DBI_ROWS, &key, value, is_found, error);
 }
 
-enum status point_rows_locate(const struct point_rows *rows, uint32_t slot, MDB_val *value,
-                              struct error *error) {
-    bool is_found;
-    enum status status = get_row(rows, slot, value, &is_found, error);
-    if (!is_found)
-        *value = (MDB_val){0};
+enum status point_rows_locate(const struct point_rows *rows, uint32_t slot,
+                              struct place_cache *cache, MDB_val *value, struct error *error) {
+    enum status status = STATUS_OK;
+    if (!cache || !place_cache_find(cache, PLACE_ROWS, 0, slot, value)) {
+        bool is_found;
+        status = get_row(rows, slot, value, &is_found, error);
+        if (!is_found)
+            *value = (MDB_val){0};
+        else if (cache)
+            place_cache_put(cache, PLACE_ROWS, 0, slot, value);
+    }
     /* Reading on in order, the processor fetches ahead by itself. */
     for (size_t i = 0; i < value->mv_size && i < PREFETCH_BYTES; i += LINE_BYTES)
         __builtin_prefetch((const char *)value->mv_data + i);

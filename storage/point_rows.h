@@ -7,6 +7,7 @@
 #ifndef POINT_ROWS_H
 #define POINT_ROWS_H
 
+#include "storage/place_cache.h"
 #include "storage/row_keys.h"
 
 #include <lmdb.h>
@@ -34,9 +35,11 @@ MUST_CHECK enum status point_rows_get(const struct point_rows *rows, uint32_t sl
                                       struct stored_row *row, bool *is_found, struct error *error);
 
 /* The record of a slot, unchecked, for row_keys_read_row; mv_data is NULL if there is none. The
- * memory is asked for it, so that it comes while the records of other slots are looked for. */
+ * memory is asked for it, so that it comes while the records of other slots are looked for. cache:
+ * of the same snapshot, or NULL. */
 MUST_CHECK enum status point_rows_locate(const struct point_rows *rows, uint32_t slot,
-                                         MDB_val *value, struct error *error);
+                                         struct place_cache *cache, MDB_val *value,
+                                         struct error *error);
 
 /* find and get in one; an entry without its row is STATUS_CORRUPT. */
 MUST_CHECK enum status point_rows_get_by_id(const struct point_rows *rows,

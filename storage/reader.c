@@ -103,7 +103,7 @@ void reader_end(struct reader *reader) {
     if (!reader)
         return;
     struct collection *collection = reader->collection;
-    vector_cache_give(&collection->caches, reader->cache);
+    place_cache_give(&collection->caches, reader->cache);
     if (reader->rows.txn)
         lmdb_env_read_end(&collection->env, reader->rows.txn);
     if (reader->place) {
@@ -152,16 +152,17 @@ enum status reader_point(struct reader *reader, const struct point_id *id, struc
     return STATUS_OK;
 }
 
-struct vector_cache *reader_cache(struct reader *reader) {
+struct place_cache *reader_cache(struct reader *reader) {
     struct collection *collection = reader->collection;
     if (reader->cache)
         return reader->cache;
-    const struct vector_cache_source source = {.snapshot = mdb_txn_id(reader->rows.txn),
-                                               .map = collection->env.map_moves};
-    uint64_t blocks = 0;
+    const struct place_cache_source source = {.snapshot = mdb_txn_id(reader->rows.txn),
+                                              .map = collection->env.map_moves};
+    uint64_t records[PLACE_TABLES] = {[PLACE_ROWS] = reader->state.next_slot};
     for (size_t i = 0; i < collection->vectors_count; i++)
-        blocks += reader->state.next_slot / collection->vectors[i].layout.capacity + 1;
-    reader->cache = vector_cache_take(&collection->caches, &source, blocks);
+        records[PLACE_BLOCKS] +=
+            reader->state.next_slot / collection->vectors[i].layout.capacity + 1;
+    reader->cache = place_cache_take(&collection->caches, &source, records);
     return reader->cache;
 }
 

@@ -17,8 +17,8 @@ struct reader {
     struct collection_state state; /* as of the snapshot */
     struct shared_config *config;
     struct reader_place *place;
-    struct vector_cache *cache; /* lent; NULL until a vector is read, or without memory */
-    struct field_table fields;  /* read when the first filter comes */
+    struct place_cache *cache; /* lent; NULL until it is asked for, or without memory */
+    struct field_table fields; /* read when the first filter comes */
     bool has_fields;
     enum status failure; /* of reader_vector */
 };
@@ -40,8 +40,9 @@ MUST_CHECK enum status reader_match(struct reader *reader, const struct filter *
                                     bool is_exact, uint32_t slot, struct stored_row *row,
                                     bool *matches, struct error *error);
 
-/* Where vectors lie; lent until the reader ends. NULL: no memory for it, which does not matter. */
-struct vector_cache *reader_cache(struct reader *reader);
+/* Where vectors and rows lie; lent until the reader ends. NULL: no memory for it, which does not
+ * matter. */
+struct place_cache *reader_cache(struct reader *reader);
 
 /* Lends the vector of a row. */
 MUST_CHECK enum status reader_read_vector(struct reader *reader,

@@ -169,13 +169,18 @@ static enum status read_row(struct query_run *run, uint32_t slot, const MDB_val 
 }
 
 /* Rows of hits that are to be returned; count is at most ROWS_TOGETHER. All are looked for before
- * the first is read: what a row costs is waiting for memory, and so they wait together. */
+ * the first is read, and where they were last found before that: what a row costs is waiting for
+ * memory, and so they wait together. */
 static enum status fetch_together(struct query_run *run, const struct hit *found, size_t count,
                                   struct query_hits *hits) {
     MDB_val values[ROWS_TOGETHER];
+    struct place_cache *cache = reader_cache(run->reader);
     enum status status = STATUS_OK;
+    for (size_t i = 0; cache && i < count; i++)
+        place_cache_prefetch(cache, PLACE_ROWS, 0, found[i].slot);
     for (size_t i = 0; status == STATUS_OK && i < count; i++)
-        status = point_rows_locate(&run->reader->rows, found[i].slot, &values[i], run->error);
+        status =
+            point_rows_locate(&run->reader->rows, found[i].slot, cache, &values[i], run->error);
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         struct stored_row row;
         float score = distance_score(run->vector->distance, found[i].distance);

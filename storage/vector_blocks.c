@@ -50,18 +50,18 @@ static int find_block(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *lay
 }
 
 static int find_cached(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                       uint32_t block, struct vector_cache *cache, MDB_val *value) {
-    if (cache && vector_cache_find(cache, layout->number, block, value))
+                       uint32_t block, struct place_cache *cache, MDB_val *value) {
+    if (cache && place_cache_find(cache, PLACE_BLOCKS, layout->number, block, value))
         return 0;
     int code = find_block(txn, dbi, layout, block, value);
     if (cache && code == 0)
-        vector_cache_put(cache, layout->number, block, value);
+        place_cache_put(cache, PLACE_BLOCKS, layout->number, block, value);
     return code;
 }
 
 /* The slot's entry, unchecked. */
 static enum status find_entry(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                              uint32_t slot, struct vector_cache *cache, const uint8_t **entry,
+                              uint32_t slot, struct place_cache *cache, const uint8_t **entry,
                               struct error *error) {
     MDB_val value;
     int code = find_cached(txn, dbi, layout, slot / layout->capacity, cache, &value);
@@ -75,7 +75,7 @@ static enum status find_entry(MDB_txn *txn, MDB_dbi dbi, const struct vector_lay
 }
 
 enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                               uint32_t slot, struct vector_cache *cache, uint64_t *born,
+                               uint32_t slot, struct place_cache *cache, uint64_t *born,
                                struct error *error) {
     const uint8_t *entry = NULL;
     enum status status = find_entry(txn, dbi, layout, slot, cache, &entry, error);
@@ -85,7 +85,7 @@ enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi, const struct vector_la
 }
 
 enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                               uint32_t slot, struct vector_cache *cache, const float **vector,
+                               uint32_t slot, struct place_cache *cache, const float **vector,
                                uint64_t *born, struct error *error) {
     const uint8_t *entry = NULL;
     enum status status = find_entry(txn, dbi, layout, slot, cache, &entry, error);
@@ -101,7 +101,7 @@ enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi, const struct vector_la
 }
 
 enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout,
-                               uint32_t slot, uint64_t born, struct vector_cache *cache,
+                               uint32_t slot, uint64_t born, struct place_cache *cache,
                                const float **vector, struct error *error) {
     uint64_t found = 0;
     enum status status = vector_blocks_peek(txn, dbi, layout, slot, cache, vector, &found, error);

@@ -11,7 +11,7 @@
 #define VECTOR_BLOCKS_H
 
 #include "index/status.h"
-#include "storage/vector_cache.h"
+#include "storage/place_cache.h"
 
 #include <lmdb.h>
 #include <stddef.h>
@@ -32,21 +32,21 @@ struct vector_layout vector_blocks_layout(uint16_t number, uint32_t dimension);
  */
 MUST_CHECK enum status vector_blocks_read(MDB_txn *txn, MDB_dbi dbi,
                                           const struct vector_layout *layout, uint32_t slot,
-                                          uint64_t born, struct vector_cache *cache,
+                                          uint64_t born, struct place_cache *cache,
                                           const float **vector, struct error *error);
 
 /* The same without a row: *born tells which life of the slot the entry belongs to. For searches,
  * which look at many slots and fetch the rows of a few; those compare. */
 MUST_CHECK enum status vector_blocks_peek(MDB_txn *txn, MDB_dbi dbi,
                                           const struct vector_layout *layout, uint32_t slot,
-                                          struct vector_cache *cache, const float **vector,
+                                          struct place_cache *cache, const float **vector,
                                           uint64_t *born, struct error *error);
 
 /* Which life of the slot its entry belongs to, without its numbers and so without the checksum,
  * which covers both: for who has been lent the vector in this transaction. */
 MUST_CHECK enum status vector_blocks_born(MDB_txn *txn, MDB_dbi dbi,
                                           const struct vector_layout *layout, uint32_t slot,
-                                          struct vector_cache *cache, uint64_t *born,
+                                          struct place_cache *cache, uint64_t *born,
                                           struct error *error);
 
 /* ---- Writing ----------------------------------------------------------------------------------

@@ -208,6 +208,84 @@ START_TEST(names_are_taken_once_and_free_again_after_deletion) {
 }
 END_TEST
 
+/* ---- Rows that are remembered -----------------------------------------------------------------
+ */
+
+static enum status edit_to_context(const struct operation *operation, const char *payload,
+                                   size_t payload_length, struct arena *arena, const char **edited,
+                                   size_t *edited_length, struct error *error) {
+    (void)payload, (void)payload_length, (void)arena, (void)error;
+    *edited = operation->edit_context;
+    *edited_length = strlen(*edited);
+    return STATUS_OK;
+}
+
+/* Gives all points this payload; they stay in their slots. */
+static void set_payloads(struct collection *collection, const struct point_id *ids, size_t count,
+                         const char *payload) {
+    struct error error = {0};
+    const struct operation operation = {.kind = OPERATION_EDIT_PAYLOAD,
+                                        .selector = {.ids = ids, .ids_count = count},
+                                        .edit = edit_to_context,
+                                        .edit_context = payload};
+    ck_assert_msg(fixture_write(collection, &operation, 1, &error) == STATUS_OK, "%s",
+                  error.message);
+}
+
+/* All hits of a query, which fetches more rows than it looks for together, have this payload. */
+static void expect_payloads(struct read *read, size_t count, const char *payload) {
+    float values[FIXTURE_DIMENSION];
+    struct query_hits hits;
+    fixture_vector(1, 1, values, FIXTURE_DIMENSION);
+    const struct query query = {
+        .vector = &reader_config(read->reader)->vectors[0], .values = values, .limit = count};
+    ck_assert_msg(reader_query(read->reader, &query, &hits, &read->error) == STATUS_OK, "%s",
+                  read->error.message);
+    ck_assert_uint_eq(hits.count, count);
+    for (size_t i = 0; i < count; i++) {
+        ck_assert_uint_eq(hits.hits[i].row.payload_length, strlen(payload));
+        ck_assert_mem_eq(hits.hits[i].row.payload, payload, strlen(payload));
+    }
+}
+
+/* Where a row lies is remembered from reader to reader, but only within a snapshot. */
+START_TEST(each_reader_finds_the_rows_of_its_own_snapshot) {
+    enum {
+        POINTS = 40,
+        ROUNDS = 20
+    };
+    struct fixture fixture;
+    struct error error = {0};
+    struct point_id ids[POINTS];
+    char payloads[ROUNDS][32];
+    struct read old, repeated, now;
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "cats");
+    struct collection *collection = fixture_acquire(&fixture, "cats");
+    ck_assert_int_eq(fixture_upsert(collection, 1, POINTS, 1, &error), STATUS_OK);
+    for (size_t i = 0; i < POINTS; i++)
+        ids[i] = fixture_id(1 + i);
+    for (size_t round = 0; round < ROUNDS; round++)
+        snprintf(payloads[round], sizeof(payloads[round]), "{\"round\":%zu}", round);
+    set_payloads(collection, ids, POINTS, payloads[0]);
+    for (size_t round = 1; round < ROUNDS; round++) {
+        read_begin(&old, collection);
+        expect_payloads(&old, POINTS, payloads[round - 1]);
+        read_begin(&repeated, collection);
+        set_payloads(collection, ids, POINTS, payloads[round]);
+        read_begin(&now, collection);
+        expect_payloads(&now, POINTS, payloads[round]);
+        expect_payloads(&old, POINTS, payloads[round - 1]);
+        read_end(&old); /* what it remembers is lent next */
+        expect_payloads(&repeated, POINTS, payloads[round - 1]);
+        read_end(&now);
+        read_end(&repeated);
+    }
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("collection");
     TCase *basic = tcase_create("basic");
@@ -215,6 +293,7 @@ Suite *test_suite(void) {
     tcase_add_test(basic, an_upserted_point_is_read_queried_scrolled_counted_and_deleted);
     tcase_add_loop_test(basic, everything_is_there_after_a_reopening, 0, 2);
     tcase_add_test(basic, a_graph_file_that_is_behind_is_caught_up_with);
+    tcase_add_test(basic, each_reader_finds_the_rows_of_its_own_snapshot);
     tcase_add_test(basic, names_are_taken_once_and_free_again_after_deletion);
     suite_add_tcase(suite, basic);
     return suite;

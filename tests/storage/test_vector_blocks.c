@@ -20,7 +20,7 @@ static float value_of(uint32_t slot, uint64_t born, uint32_t index) {
 }
 
 static void check_slot(MDB_txn *txn, MDB_dbi dbi, const struct vector_layout *layout, uint32_t slot,
-                       uint64_t born, struct vector_cache *cache) {
+                       uint64_t born, struct place_cache *cache) {
     const float *values;
     struct error error = {0};
     enum status status =
@@ -45,8 +45,8 @@ START_TEST(what_was_written_is_read_whatever_the_dimension) {
     uint64_t born[SLOTS] = {0};
     const struct vector_layout layout = vector_blocks_layout(7, dimensions[_i]);
     uint32_t slots = layout.capacity == 1 ? 12 : SLOTS;
-    struct vector_cache_pool caches;
-    vector_cache_pool_init(&caches);
+    struct place_cache_pool caches;
+    place_cache_pool_init(&caches);
     float *values = malloc(20 * (size_t)layout.dimension * sizeof(*values));
     posting_env_open(&env, MAP_BYTES);
     srand((unsigned)_i);
@@ -72,16 +72,17 @@ START_TEST(what_was_written_is_read_whatever_the_dimension) {
         posting_env_commit(txn);
         for (int reader = 0; reader < 2; reader++) { /* the second has what the first found */
             txn = posting_env_begin(&env, MDB_RDONLY);
-            const struct vector_cache_source source = {.snapshot = mdb_txn_id(txn)};
-            struct vector_cache *cache = vector_cache_take(&caches, &source, slots);
+            const struct place_cache_source source = {.snapshot = mdb_txn_id(txn)};
+            const uint64_t records[PLACE_TABLES] = {[PLACE_BLOCKS] = slots};
+            struct place_cache *cache = place_cache_take(&caches, &source, records);
             for (uint32_t slot = 0; slot < slots; slot++)
                 check_slot(txn, env.dbi, &layout, slot, born[slot], slot % 2 == 0 ? cache : NULL);
-            vector_cache_give(&caches, cache);
+            place_cache_give(&caches, cache);
             mdb_txn_abort(txn);
         }
     }
     posting_env_close(&env);
-    vector_cache_pool_free(&caches);
+    place_cache_pool_free(&caches);
     vector_blocks_batch_free(&batch);
     free(values);
 }

@@ -31,9 +31,17 @@ bool job_ring_put(struct job_ring *ring, struct job *job) {
         atomic_load_explicit(&cell->turn, memory_order_acquire) != ring->head)
         return false;
     cell->job = job;
-    atomic_store_explicit(&cell->turn, ring->head + 1, memory_order_release);
+    atomic_store_explicit(&cell->turn, ring->head + 1, memory_order_seq_cst);
     ring->head++;
     return true;
+}
+
+/* Each lap adds mask + 1 to a cell's turn; it is larger than the position only if the cell of this
+ * lap was filled. When another taker has moved on meanwhile, that counts as not empty: the caller
+ * looks again. */
+bool job_ring_is_empty(struct job_ring *ring) {
+    size_t tail = atomic_load_explicit(&ring->tail, memory_order_seq_cst);
+    return atomic_load_explicit(&ring->cells[tail & ring->mask].turn, memory_order_seq_cst) == tail;
 }
 
 struct job *job_ring_take(struct job_ring *ring) {

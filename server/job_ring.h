@@ -32,11 +32,16 @@ struct job_ring {
 MUST_CHECK enum status job_ring_init(struct job_ring *ring, size_t length_max, struct error *error);
 void job_ring_free(struct job_ring *ring);
 
-/* The producer's thread. False: full. */
+/* The producer's thread. False: full. It has a place in the one order of sequentially consistent
+ * operations: a taker that says it will sleep and then finds the ring empty, and a producer that
+ * puts and then looks who sleeps, cannot miss each other. */
 MUST_CHECK bool job_ring_put(struct job_ring *ring, struct job *job);
 
 /* Any thread; oldest first. NULL: empty. */
 struct job *job_ring_take(struct job_ring *ring);
+
+/* True if there is nothing to take. Any thread. */
+bool job_ring_is_empty(struct job_ring *ring);
 
 /* How many are in it, about. The producer's thread. */
 size_t job_ring_length(struct job_ring *ring);

@@ -17,9 +17,12 @@ struct workers {
     struct job_ring queued;    /* to be run */
     struct job_stack spent;    /* to be let go of */
     struct job_stack returned; /* for the loop */
-    /* At least one for each queued job, and one for each thread that is to end. (A condition
-     * variable takes three system calls to hand over a job, and a mutex; this takes two.) */
-    sem_t calls;
+    /* Threads that sleep, or are about to, and were not called yet. Whoever calls one takes it out
+     * of the number first, so that none is called twice before it has got its core: on a busy
+     * machine that was most of the calls, and each is a system call. (A condition variable takes
+     * three system calls to hand over a job, and a mutex; this takes two, or none.) */
+    atomic_uint sleepers;
+    sem_t calls; /* one for each that was called */
     atomic_bool is_stopping;
     atomic_size_t queue_length; /* for whoever asks */
     unsigned threads_started;
@@ -34,21 +37,48 @@ static void release_spent(struct workers *workers) {
     }
 }
 
-/* A job may be taken on a call that was made for another reason, so a call may find none. */
+/* Takes one out of the number of sleepers. False: there is none. */
+static bool take_sleeper(struct workers *workers) {
+    unsigned sleepers = atomic_load(&workers->sleepers);
+    while (sleepers > 0)
+        if (atomic_compare_exchange_weak(&workers->sleepers, &sleepers, sleepers - 1))
+            return true;
+    return false;
+}
+
+/* Wakes a thread that sleeps. False: none does, and each looks for work before it sleeps. */
+static bool call_one(struct workers *workers) {
+    if (!take_sleeper(workers))
+        return false;
+    sem_post(&workers->calls);
+    return true;
+}
+
+/* Sleeps until called, unless there is work. What is put after this looked finds a sleeper. */
+static void sleep_until_called(struct workers *workers) {
+    atomic_fetch_add(&workers->sleepers, 1);
+    bool has_work = !job_ring_is_empty(&workers->queued) || atomic_load(&workers->is_stopping);
+    if (has_work && take_sleeper(workers))
+        return;
+    /* If another took the last sleeper out of the number, a call is on its way for this one. */
+    while (sem_wait(&workers->calls) != 0)
+        assert(errno == EINTR);
+}
+
 static void *work(void *argument) {
     struct workers *workers = argument;
     thread_role_set(THREAD_ROLE_WORKER);
     for (;;) {
-        while (sem_wait(&workers->calls) != 0)
-            assert(errno == EINTR);
         struct job *job = job_ring_take(&workers->queued);
+        if (!job && atomic_load(&workers->is_stopping))
+            return NULL;
+        if (!job)
+            sleep_until_called(workers);
         release_spent(workers); /* before more memory is asked for */
         if (job) {
             atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
             workers->options.run(job);
         }
-        if (!job && atomic_load(&workers->is_stopping))
-            return NULL;
     }
 }
 
@@ -96,10 +126,9 @@ enum status workers_create(const struct workers_options *options, struct workers
 }
 
 void workers_stop(struct workers *workers) {
-    /* Each queued job has its call before these, so a thread that finds none is not needed. */
     atomic_store(&workers->is_stopping, true);
-    for (unsigned i = 0; i < workers->threads_started; i++)
-        sem_post(&workers->calls);
+    while (call_one(workers))
+        ;
     for (unsigned i = 0; i < workers->threads_started; i++)
         pthread_join(workers->threads[i], NULL);
     workers->threads_started = 0;
@@ -120,7 +149,7 @@ void workers_free(struct workers *workers) {
 bool workers_submit(struct workers *workers, struct job *job) {
     atomic_fetch_add_explicit(&workers->queue_length, 1, memory_order_relaxed);
     if (job_ring_put(&workers->queued, job)) {
-        sem_post(&workers->calls);
+        (void)call_one(workers);
         return true;
     }
     atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
@@ -130,12 +159,12 @@ bool workers_submit(struct workers *workers, struct job *job) {
 void workers_release_later(struct workers *workers, struct job *job, bool is_urgent) {
     (void)job_stack_put(&workers->spent, job);
     if (is_urgent)
-        sem_post(&workers->calls);
+        (void)call_one(workers);
 }
 
 void workers_release_waiting(struct workers *workers) {
     if (!job_stack_is_empty(&workers->spent))
-        sem_post(&workers->calls);
+        (void)call_one(workers);
 }
 
 void workers_return(struct workers *workers, struct job *job) {

@@ -41,8 +41,10 @@ START_TEST(holds_exactly_as_many_as_it_was_made_for) {
     open_ring(length);
     for (int round = 0; round < 3; round++) { /* so that positions pass the end of the cells */
         ck_assert_ptr_null(job_ring_take(&ring));
+        ck_assert(job_ring_is_empty(&ring));
         for (size_t i = 0; i < length; i++) {
             ck_assert(job_ring_put(&ring, &jobs[i]));
+            ck_assert(!job_ring_is_empty(&ring));
             ck_assert_uint_eq(job_ring_length(&ring), i + 1);
         }
         ck_assert(!job_ring_put(&ring, &jobs[length]));

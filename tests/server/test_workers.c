@@ -2,6 +2,7 @@
 #include "tests/support/run_suite.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -133,12 +134,52 @@ START_TEST(what_is_to_be_freed_waits_for_the_next_occasion) {
     workers_release_later(workers, &jobs[0], false);
     usleep(50000);
     ck_assert_uint_eq(release_count, 0);
-    workers_release_waiting(workers);
-    while (release_count < 1)
+    while (release_count < 1) { /* now and then, as the loop does */
+        workers_release_waiting(workers);
         usleep(100);
+    }
     workers_release_later(workers, &jobs[1], false);
     stop(); /* which is an occasion too */
     ck_assert_uint_eq(release_count, 2);
+}
+END_TEST
+
+/* Each job comes when the threads are about to sleep, asleep, or about to wake. One whose thread is
+ * not called would wait for ever. */
+START_TEST(no_job_waits_for_a_thread_that_was_not_called) {
+    enum {
+        ROUNDS = 20000
+    };
+    start((unsigned)_i, JOBS);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        ck_assert(workers_submit(workers, &jobs[round % JOBS]));
+        while (!workers_take_returned(workers))
+            sched_yield();
+        for (size_t i = 0; i < round % 200; i++)
+            (void)workers_queue_length(workers); /* time passes */
+    }
+    ck_assert_uint_eq(run_count, ROUNDS);
+    stop();
+}
+END_TEST
+
+START_TEST(as_many_jobs_run_at_once_as_there_are_threads) {
+    enum {
+        THREADS = 4
+    };
+    start(THREADS, JOBS);
+    for (size_t round = 0; round < 200; round++) {
+        pthread_mutex_lock(&gate);
+        for (size_t i = 0; i < THREADS; i++)
+            ck_assert(workers_submit(workers, &jobs[i]));
+        while (workers_queue_length(workers) > 0) /* until each has a thread */
+            sched_yield();
+        pthread_mutex_unlock(&gate);
+        while (run_count < (round + 1) * THREADS)
+            sched_yield();
+        workers_take_returned(workers);
+    }
+    stop();
 }
 END_TEST
 
@@ -219,6 +260,8 @@ Suite *test_suite(void) {
     tcase_add_test(tests, refuses_a_job_when_the_queue_is_full_and_takes_one_again_later);
     tcase_add_test(tests, a_full_queue_still_takes_what_is_to_be_freed);
     tcase_add_test(tests, what_is_to_be_freed_waits_for_the_next_occasion);
+    tcase_add_loop_test(tests, no_job_waits_for_a_thread_that_was_not_called, 1, 4);
+    tcase_add_test(tests, as_many_jobs_run_at_once_as_there_are_threads);
     tcase_add_test(tests, stopping_runs_what_is_queued);
     tcase_add_test(tests, no_job_is_lost_between_threads_that_return_and_one_that_takes);
     tcase_add_test(tests, workers_leave_signals_to_the_loop);

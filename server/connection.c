@@ -19,12 +19,12 @@ void connection_move_to(struct connection *connection, enum connection_state sta
     connection_set_deadline(connection);
 }
 
-bool connection_create_job(struct connection *connection) {
+struct job *connection_create_job(struct connection *connection) {
     struct server *server = connection->server;
-    connection->job = job_create(&server->totals, connection);
-    if (connection->job)
-        connection->job->reply.has_cors = server->config->enable_cors;
-    return connection->job != NULL;
+    struct job *job = job_create(&server->totals, connection);
+    if (job)
+        job->reply.has_cors = server->config->enable_cors;
+    return job;
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */
@@ -32,10 +32,13 @@ bool connection_create_job(struct connection *connection) {
 static void on_closed(uv_handle_t *handle) {
     struct connection *connection = handle->data;
     struct server *server = connection->server;
-    if (connection->job && connection->job->was_handed_over)
-        workers_release_later(server->workers, connection->job, true);
-    else if (connection->job)
-        job_release(connection->job);
+    for (struct job *job = connection->job, *following; job; job = following) {
+        following = job->following;
+        if (job->was_handed_over)
+            workers_release_later(server->workers, job, true);
+        else
+            job_release(job);
+    }
     job_totals_give(&server->totals, connection->unread_length);
     free(connection->unread);
     http_parser_free(&connection->parser);
@@ -59,7 +62,8 @@ static bool abandon_job(struct connection *connection) {
         return true;
     atomic_store_explicit(&job->call.is_cancelled, true, memory_order_relaxed);
     metrics_add(connection->server->metrics, METRICS_clients_gone, 1);
-    if (stage == REPLY_AWAITED) {
+    /* If it is following, the answer before it may be on its way still. */
+    if (stage == REPLY_AWAITED || connection->is_following) {
         connection->is_abandoned = true;
         connection->is_reading = false;
         uv_read_stop((uv_stream_t *)&connection->tcp);
@@ -85,7 +89,15 @@ void connection_answer(struct server *server, struct job *job) {
         workers_release_later(server->workers, job, true);
         return;
     }
-    assert(connection->state == CONNECTION_RUNNING && connection->job == job);
+    assert(connection->state == CONNECTION_RUNNING);
+    if (job->following) { /* both come back: not all of the answer was sent */
+        assert(connection->job == job->following && connection->is_following);
+        (void)reply_recall(&connection->job->reply);
+        connection->job = job;
+        connection->is_following = false;
+        connection->requests--;
+    }
+    assert(connection->job == job);
     if (connection->is_abandoned)
         end(connection);
     else if (job->reply.is_begun)

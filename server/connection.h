@@ -14,8 +14,11 @@
  * comes meanwhile is kept, up to a limit, and parsed when the answer has been sent. The worker may
  * have sent the answer itself (reply.h): then the connection is RUNNING until it is looked at
  * again, by its next bytes or at the next tick, and passes through ANSWERING with nothing left to
- * send. LINGERING reads and throws away, for a while, what the client still sends: closing a socket
- * with unread bytes resets it, and the client would lose the answer that tells it what was wrong.
+ * send. If the next bytes are a whole request while the worker is still sending, the connection
+ * stays RUNNING with that one. Should the worker not get all of the answer sent, both requests come
+ * back: the first is ANSWERING, and then the second RUNNING. LINGERING reads and throws
+ * away, for a while, what the client still sends: closing a socket with unread bytes resets it, and
+ * the client would lose the answer that tells it what was wrong.
  *
  * Memory: the struct, and nothing more while idle. Loop thread only.
  */
@@ -68,6 +71,7 @@ struct connection {
     bool runs_on_loop; /* public route: no worker needed */
     bool is_body_lost; /* no memory for a piece of it */
     bool is_delegated; /* a worker may send the present answer (reply.h) */
+    bool is_following; /* the job was given to the worker that sends the answer before it */
     bool is_abandoned; /* ends when the job comes back, which may still be sending */
     int fd;            /* tcp's */
     uint32_t requests; /* answered so far */

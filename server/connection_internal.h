@@ -17,8 +17,8 @@ void connection_move_to(struct connection *connection, enum connection_state sta
 /* Sets the deadline of the present state anew. */
 void connection_set_deadline(struct connection *connection);
 
-/* Gives the connection a job. False: out of memory. */
-MUST_CHECK bool connection_create_job(struct connection *connection);
+/* A job for a request of the connection; NULL: out of memory. */
+struct job *connection_create_job(struct connection *connection);
 
 /* ---- connection_input.c --------------------------------------------------------------------- */
 
@@ -30,6 +30,10 @@ void connection_input_start(struct connection *connection);
 
 /* Parses bytes until they end or a request is complete; then the rest must wait. */
 void connection_input_consume(struct connection *connection, const char *bytes, size_t length);
+
+/* Hands the request that stands in the connection's job to a worker. is_last: nothing came behind
+ * it. */
+void connection_input_run(struct connection *connection, bool is_last);
 
 /* ---- connection_output.c -------------------------------------------------------------------- */
 

@@ -18,8 +18,9 @@ static void linger(struct connection *connection) {
 /* The answer is sent: on to the next request, or to the end. */
 static void finish_answer(struct connection *connection) {
     struct server *server = connection->server;
-    struct job *job = connection->job;
+    struct job *job = connection->job, *following = job->following;
     connection->job = NULL;
+    connection->is_following = false;
     connection->requests++;
     if (!job->reply.is_counted)
         metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
@@ -29,6 +30,13 @@ static void finish_answer(struct connection *connection) {
     else
         job_release(job);
 
+    if (following && connection->stays) {
+        connection->job = following;
+        connection_input_run(connection, true);
+        return;
+    }
+    if (following)
+        workers_release_later(server->workers, following, true);
     if (!connection->stays && connection->is_last) {
         connection_close(connection);
         return;
@@ -126,7 +134,9 @@ void connection_output_refuse(struct connection *connection, unsigned http_statu
                               const char *text) {
     connection->stays = connection->is_last = false;
     connection->discards = true;
-    if (!connection->job && !connection_create_job(connection)) {
+    if (!connection->job)
+        connection->job = connection_create_job(connection);
+    if (!connection->job) {
         connection_close(connection);
         return;
     }

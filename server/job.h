@@ -71,6 +71,8 @@ struct job {
     size_t budget_bytes;           /* taken out of totals->body_bytes */
     struct connection *connection; /* loop only; NULL once the client has left */
     struct job *next;              /* link of the queue the job is in; its owner's */
+    struct job *following;         /* the connection's next, run when this one's answer is sent
+                                    * (reply.h); set by the loop while a worker has the job */
     struct reply reply;            /* last: its end is not cleared */
 };
 

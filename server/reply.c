@@ -72,6 +72,18 @@ bool reply_is_sent(const struct reply *reply) {
     return atomic_load_explicit(&reply->stage, memory_order_acquire) == REPLY_SENT;
 }
 
+bool reply_is_underway(const struct reply *reply) {
+    return atomic_load_explicit(&reply->stage, memory_order_acquire) == REPLY_UNDERWAY;
+}
+
+bool reply_follow(struct reply *reply) {
+    enum reply_stage stage = REPLY_UNDERWAY;
+    bool is_followed = atomic_compare_exchange_strong_explicit(
+        &reply->stage, &stage, REPLY_FOLLOWED, memory_order_acq_rel, memory_order_acquire);
+    assert(is_followed || stage == REPLY_SENT);
+    return is_followed;
+}
+
 /* ---- The worker ----------------------------------------------------------------------------- */
 
 bool reply_claim(struct reply *reply) {
@@ -92,12 +104,14 @@ static bool send_all(struct reply *reply) {
     return reply_next(reply, SIZE_MAX, buffers) == 0;
 }
 
-bool reply_send(struct reply *reply, const struct api_answer *answer, bool is_awaited) {
+enum reply_stage reply_send(struct reply *reply, const struct api_answer *answer, bool is_awaited) {
     assert(atomic_load(&reply->stage) >= REPLY_UNDERWAY && !reply->is_begun);
     reply_begin(reply, answer, false);
     if (!send_all(reply) || is_awaited)
-        return false;
+        return REPLY_AWAITED;
     enum reply_stage stage = REPLY_UNDERWAY;
     return atomic_compare_exchange_strong_explicit(&reply->stage, &stage, REPLY_SENT,
-                                                   memory_order_acq_rel, memory_order_relaxed);
+                                                   memory_order_acq_rel, memory_order_acquire)
+               ? REPLY_SENT
+               : stage;
 }

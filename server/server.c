@@ -37,18 +37,22 @@ static void on_done(void *context, struct job *job) {
     const struct route *route = job->call.route;
     /* A copy: the loop may have the job before its last stage is over. */
     struct stage_clock stages = job->call.stages;
-    bool is_sent = false;
+    enum reply_stage stage = REPLY_KEPT;
     if (thread_role_get() == THREAD_ROLE_WORKER && reply_claim(&job->reply)) {
         job->reply.is_counted = true;
         metrics_count_answer(server->metrics, route, job->call.answer.http_status,
                              uv_hrtime() - job->call.started_ns);
         stage_clock_enter(&stages, STAGE_send);
-        is_sent = reply_send(&job->reply, &job->call.answer, job_is_large(job));
+        stage = reply_send(&job->reply, &job->call.answer, job_is_large(job));
     }
     stage_clock_stop(&stages);
     metrics_count_stages(server->metrics, route, &stages);
-    if (!is_sent)
+    if (stage == REPLY_FOLLOWED) {
+        workers_run_next(job->following);
+        job_release(job);
+    } else if (stage != REPLY_SENT) {
         workers_return(server->workers, job);
+    }
 }
 
 static void wake_loop(void *context) {

@@ -65,6 +65,23 @@ static void sleep_until_called(struct workers *workers) {
         assert(errno == EINTR);
 }
 
+/* What the thread runs next. A list is not needed: it is looked at after each job. */
+static _Thread_local struct job *next_job;
+
+void workers_run_next(struct job *job) {
+    assert(thread_role_get() == THREAD_ROLE_WORKER && !next_job);
+    next_job = job;
+}
+
+static void run(struct workers *workers, struct job *job) {
+    while (job) {
+        release_spent(workers); /* before more memory is asked for */
+        workers->options.run(job);
+        job = next_job;
+        next_job = NULL;
+    }
+}
+
 static void *work(void *argument) {
     struct workers *workers = argument;
     thread_role_set(THREAD_ROLE_WORKER);
@@ -72,12 +89,12 @@ static void *work(void *argument) {
         struct job *job = job_ring_take(&workers->queued);
         if (!job && atomic_load(&workers->is_stopping))
             return NULL;
-        if (!job)
-            sleep_until_called(workers);
-        release_spent(workers); /* before more memory is asked for */
         if (job) {
             atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
-            workers->options.run(job);
+            run(workers, job);
+        } else {
+            sleep_until_called(workers);
+            release_spent(workers);
         }
     }
 }

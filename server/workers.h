@@ -41,6 +41,10 @@ void workers_free(struct workers *workers);
  * thread. */
 MUST_CHECK bool workers_submit(struct workers *workers, struct job *job);
 
+/* Has the calling worker run the job as soon as it is done with the present one, before any that
+ * waits. The worker that runs a job, at most once. */
+void workers_run_next(struct job *job);
+
 /* Has a worker let go of the job when it runs the next one; at once if is_urgent, because the job
  * holds much memory. Loop thread. */
 void workers_release_later(struct workers *workers, struct job *job, bool is_urgent);

@@ -2,8 +2,7 @@
  * in order, and nothing is left behind. */
 #include "tests/server/wire_fixture.h"
 
-#define GATE    "POST /gate HTTP/1.1\r\n" WIRE_HOST "\r\n"
-#define METRICS "GET /metrics HTTP/1.1\r\n" WIRE_HOST "\r\n"
+#define GATE "POST /gate HTTP/1.1\r\n" WIRE_HOST "\r\n"
 
 enum {
     LARGE = 6000000, /* bytes of an answer that no socket takes at once */
@@ -14,49 +13,6 @@ static void set_up(void) {
     wire_config.max_workers = 2;
 }
 
-static void reset(int fd) {
-    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    close(fd);
-}
-
-/* Waits until nothing is left but the connection that asks. */
-static void expect_nothing_left(void) {
-    int fd = wire_connect();
-    uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
-    do {
-        wire_send(fd, METRICS);
-        wire_expect(fd, "memory_resident_bytes ");
-        ck_assert_msg(wire_now_ms() < until, "%s", wire_text);
-        sleep_ms(5);
-    } while (!strstr(wire_text, "\nnigh_connections 1\n") ||
-             !strstr(wire_text, "\nnigh_body_bytes 0\n") || !strstr(wire_text, "\nnigh_jobs 1\n"));
-    close(fd);
-}
-
-/* ---- The state of the only connection, looked at on the loop's thread ------------------------ */
-
-static atomic_int seen_state, seen_stage;
-
-static void look(struct server *server) {
-    const struct connection *connection = server->connections;
-    seen_state = connection ? (int)connection->state : -1;
-    seen_stage = connection && connection->job ? (int)connection->job->reply.stage : -1;
-}
-
-static void wait_for_state(int state) {
-    uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
-    for (wire_on_loop(look); seen_state != state; wire_on_loop(look)) {
-        ck_assert_msg(wire_now_ms() < until, "state %d, not %d", seen_state, state);
-        sleep_ms(2);
-    }
-}
-
-/* As if a worker had just begun to send. */
-static void claim(struct server *server) {
-    ck_assert(reply_claim(&server->connections->job->reply));
-}
-
 START_TEST(the_worker_sends_and_the_loop_learns_of_it_at_a_tick) {
     bool is_seen = false;
     wire_start();
@@ -64,15 +20,15 @@ START_TEST(the_worker_sends_and_the_loop_learns_of_it_at_a_tick) {
     for (int tries = 0; !is_seen && tries < 20; tries++) { /* a tick may come in between */
         wire_send(fd, "GET /echo/a HTTP/1.1\r\n" WIRE_HOST "\r\n");
         wire_expect(fd, "\r\n\r\na");
-        wire_on_loop(look);
+        wire_on_loop(wire_look);
         /* The worker may still be on its way out of the system call. */
-        is_seen = seen_state == CONNECTION_RUNNING &&
-                  (seen_stage == REPLY_SENT || seen_stage == REPLY_UNDERWAY);
+        is_seen = wire_seen_state == CONNECTION_RUNNING &&
+                  (wire_seen_stage == REPLY_SENT || wire_seen_stage == REPLY_UNDERWAY);
     }
-    ck_assert_msg(is_seen, "state %d, stage %d", seen_state, seen_stage);
-    wait_for_state(CONNECTION_IDLE);
+    ck_assert_msg(is_seen, "state %d, stage %d", wire_seen_state, wire_seen_stage);
+    wire_wait_for_state(CONNECTION_IDLE);
     close(fd);
-    expect_nothing_left();
+    wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }
 END_TEST
@@ -105,7 +61,7 @@ START_TEST(whoever_has_an_answer_finds_it_counted) {
         char expected[128];
         wire_send(asks, "GET /echo/a HTTP/1.1\r\n" WIRE_HOST "\r\n");
         wire_expect(asks, "\r\n\r\na");
-        wire_send(counts, METRICS);
+        wire_send(counts, WIRE_METRICS);
         wire_expect(counts, "memory_resident_bytes ");
         snprintf(expected, sizeof(expected), row, i);
         ck_assert_msg(strstr(wire_text, expected) != NULL, "no %s in %s", expected, wire_text);
@@ -137,7 +93,7 @@ START_TEST(a_sample_of_requests_is_clocked_sending_included) {
     uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
     do {
         ck_assert_msg(wire_now_ms() < until, "no %s%sin %s", parse, send, wire_text);
-        wire_send(fd, METRICS);
+        wire_send(fd, WIRE_METRICS);
         wire_expect(fd, "memory_resident_bytes ");
     } while (!strstr(wire_text, parse) || !strstr(wire_text, send));
     close(fd);
@@ -174,7 +130,7 @@ START_TEST(a_large_answer_is_sent_on_by_the_loop_and_the_connection_stays) {
     wire_send(fd, "GET /echo/after HTTP/1.1\r\n" WIRE_HOST "\r\n");
     wire_expect(fd, "\r\n\r\nafter");
     close(fd);
-    expect_nothing_left();
+    wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }
 END_TEST
@@ -186,7 +142,7 @@ START_TEST(a_client_that_does_not_read_is_cut_off) {
     int fd = wire_connect();
     snprintf(request, sizeof(request), "GET /bytes/%d HTTP/1.1\r\n" WIRE_HOST "\r\n", LARGE);
     wire_send(fd, request);
-    expect_nothing_left();
+    wire_expect_nothing_left();
     close(fd);
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }
@@ -199,23 +155,23 @@ START_TEST(a_client_that_leaves_while_a_worker_sends_keeps_its_socket_until_then
     int fd = wire_connect();
     wire_send(fd, "POST /hold HTTP/1.1\r\n" WIRE_HOST "\r\n");
     wire_wait_for(&double_running, 1);
-    wire_on_loop(claim);
+    wire_on_loop(wire_claim);
     if (_i == 0)
-        reset(fd);
+        wire_reset(fd);
     else
         close(fd);
     uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
     do {
-        wire_on_loop(look);
+        wire_on_loop(wire_look);
         ck_assert_uint_lt(wire_now_ms(), until);
-        ck_assert_int_eq(seen_state, CONNECTION_RUNNING);
-    } while (seen_stage != REPLY_AWAITED);
+        ck_assert_int_eq(wire_seen_state, CONNECTION_RUNNING);
+    } while (wire_seen_stage != REPLY_AWAITED);
     sleep_ms(50);
-    wire_on_loop(look);
-    ck_assert_int_eq(seen_state, CONNECTION_RUNNING); /* open, though the client is gone */
+    wire_on_loop(wire_look);
+    ck_assert_int_eq(wire_seen_state, CONNECTION_RUNNING); /* open, though the client is gone */
     atomic_store(&double_gate_is_open, true);
-    wait_for_state(-1);
-    expect_nothing_left();
+    wire_wait_for_state(-1);
+    wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }
 END_TEST
@@ -245,7 +201,7 @@ static void *come_and_go(void *argument) {
                 return "two answers to one request";
         }
         if (rand_r(&seed) % 2)
-            reset(fd);
+            wire_reset(fd);
         else
             close(fd);
     }
@@ -265,7 +221,7 @@ START_TEST(nobody_gets_the_answer_of_one_who_left) {
         pthread_join(clients[i], &complaint);
         ck_assert_msg(!complaint, "%s", (const char *)complaint);
     }
-    expect_nothing_left();
+    wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }
 END_TEST
@@ -288,7 +244,7 @@ START_TEST(requests_sent_at_any_moment_are_answered_in_order) {
         wire_send_bytes(fd, request, cut);
         if (rand_r(&seed) % 4 == 0)
             for (int spins = rand_r(&seed) % 20000; spins > 0; spins--)
-                atomic_load(&seen_state);
+                atomic_load(&wire_seen_state);
         wire_send(fd, request + cut);
         ssize_t got = recv(fd, answers + length, sizeof(answers) - 1 - length,
                            rand_r(&seed) % 3 ? MSG_DONTWAIT : 0);
@@ -308,7 +264,7 @@ START_TEST(requests_sent_at_any_moment_are_answered_in_order) {
         at = next + 4;
     }
     close(fd);
-    expect_nothing_left();
+    wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }
 END_TEST

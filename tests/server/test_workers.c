@@ -195,6 +195,48 @@ START_TEST(stopping_runs_what_is_queued) {
 }
 END_TEST
 
+enum {
+    CHAIN = 10,
+};
+
+static pthread_t chain_threads[CHAIN];
+
+/* The first jobs are a chain: each but the last has the next one run. */
+static void run_chain(struct job *job) {
+    size_t number = (size_t)(job - jobs);
+    if (number < CHAIN)
+        chain_threads[number] = pthread_self();
+    if (number == 0)
+        ck_assert(workers_submit(workers, &jobs[CHAIN])); /* waits until the chain is over */
+    if (number + 1 < CHAIN)
+        workers_run_next(&jobs[number + 1]);
+    workers_return(workers, job);
+}
+
+START_TEST(a_job_that_follows_runs_next_on_the_same_thread) {
+    jobs = calloc(JOBS, sizeof(*jobs));
+    ck_assert_int_eq(workers_create(&(struct workers_options){.threads = 1,
+                                                              .queue_max = QUEUE_MAX,
+                                                              .run = run_chain,
+                                                              .release = release,
+                                                              .wake = wake,
+                                                              .context = &wake_count},
+                                    &workers, NULL),
+                     STATUS_OK);
+    ck_assert(workers_submit(workers, &jobs[0]));
+    while (wake_count == 0)
+        usleep(100);
+    workers_stop(workers);
+    struct job *job = workers_take_returned(workers);
+    for (size_t i = 0; i <= CHAIN; i++, job = job->next)
+        ck_assert_ptr_eq(job, &jobs[i]);
+    ck_assert_ptr_null(job);
+    for (size_t i = 1; i < CHAIN; i++)
+        ck_assert(pthread_equal(chain_threads[i], chain_threads[0]));
+    stop();
+}
+END_TEST
+
 static void *return_some(void *argument) {
     struct job *first = argument;
     for (size_t i = 0; i < JOBS / 4; i++)
@@ -262,6 +304,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, what_is_to_be_freed_waits_for_the_next_occasion);
     tcase_add_loop_test(tests, no_job_waits_for_a_thread_that_was_not_called, 1, 4);
     tcase_add_test(tests, as_many_jobs_run_at_once_as_there_are_threads);
+    tcase_add_test(tests, a_job_that_follows_runs_next_on_the_same_thread);
     tcase_add_test(tests, stopping_runs_what_is_queued);
     tcase_add_test(tests, no_job_is_lost_between_threads_that_return_and_one_that_takes);
     tcase_add_test(tests, workers_leave_signals_to_the_loop);

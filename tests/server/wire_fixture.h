@@ -24,7 +24,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WIRE_HOST "Host: localhost\r\n"
+#define WIRE_HOST    "Host: localhost\r\n"
+#define WIRE_METRICS "GET /metrics HTTP/1.1\r\n" WIRE_HOST "\r\n"
 
 enum {
     WIRE_WAIT_MS = 20000, /* an instrumented build on a busy machine is slow */
@@ -165,6 +166,49 @@ static inline void wire_wait_for(atomic_int *figure, int value) {
         ck_assert_uint_lt(wire_now_ms(), until);
         sleep_ms(1);
     }
+}
+
+static inline void wire_reset(int fd) {
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(fd);
+}
+
+/* Waits until nothing is left but the connection that asks. */
+static inline void wire_expect_nothing_left(void) {
+    int fd = wire_connect();
+    uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
+    do {
+        wire_send(fd, WIRE_METRICS);
+        wire_expect(fd, "memory_resident_bytes ");
+        ck_assert_msg(wire_now_ms() < until, "%s", wire_text);
+        sleep_ms(5);
+    } while (!strstr(wire_text, "\nnigh_connections 1\n") ||
+             !strstr(wire_text, "\nnigh_body_bytes 0\n") || !strstr(wire_text, "\nnigh_jobs 1\n"));
+    close(fd);
+}
+
+/* ---- The state of the only connection, looked at on the loop's thread ------------------------ */
+
+static atomic_int wire_seen_state, wire_seen_stage;
+
+static inline void wire_look(struct server *server) {
+    const struct connection *connection = server->connections;
+    wire_seen_state = connection ? (int)connection->state : -1;
+    wire_seen_stage = connection && connection->job ? (int)connection->job->reply.stage : -1;
+}
+
+static inline void wire_wait_for_state(int state) {
+    uint64_t until = wire_now_ms() + WIRE_WAIT_MS;
+    for (wire_on_loop(wire_look); wire_seen_state != state; wire_on_loop(wire_look)) {
+        ck_assert_msg(wire_now_ms() < until, "state %d, not %d", wire_seen_state, state);
+        sleep_ms(2);
+    }
+}
+
+/* As if a worker had just begun to send. */
+static inline void wire_claim(struct server *server) {
+    ck_assert(reply_claim(&server->connections->job->reply));
 }
 
 #endif

@@ -103,20 +103,26 @@ START_TEST(another_snapshot_or_map_begins_with_nothing) {
 }
 END_TEST
 
-/* A cache's generations are counted in 16 bits. */
+/* A cache's generations are counted in 16 bits. What is asserted is asserted once: libcheck reports
+ * each assertion over a pipe. */
 START_TEST(snapshots_of_long_ago_are_forgotten_too) {
     enum {
-        SNAPSHOTS = 3 * 65536
+        SNAPSHOTS = 2 * 65536
     };
+    const uint64_t records[PLACE_TABLES] = {100, 100};
     struct place_cache *cache = take(1, 0, 100, 100);
+    size_t remembered = 0;
     fill(cache);
     place_cache_give(&pool, cache);
     for (size_t snapshot = 2; snapshot < SNAPSHOTS; snapshot++) {
-        cache = take(snapshot, 0, 100, 100);
-        ck_assert_int_eq(has(cache, PLACE_BLOCKS, 0, 7, 7), 0);
-        ck_assert_int_eq(has(cache, PLACE_ROWS, 0, 7, 1007), 0);
+        const struct place_cache_source source = {.snapshot = snapshot};
+        MDB_val value;
+        cache = place_cache_take(&pool, &source, records);
+        remembered += place_cache_find(cache, PLACE_BLOCKS, 0, 7, &value);
+        remembered += place_cache_find(cache, PLACE_ROWS, 0, 7, &value);
         place_cache_give(&pool, cache);
     }
+    ck_assert_uint_eq(remembered, 0);
     cache = take(SNAPSHOTS, 0, 100, 100);
     fill(cache);
     ck_assert_int_eq(known(cache), 200);
@@ -145,8 +151,11 @@ START_TEST(as_many_records_are_known_as_there_is_room_for) {
             uint64_t found = 0;
             for (uint32_t record = 0; record < counts[i]; record++)
                 put(cache, table, 3, record, record);
-            for (uint32_t record = 0; record < counts[i]; record++)
-                found += (uint64_t)has(cache, table, 3, record, record);
+            for (uint32_t record = 0; record < counts[i]; record++) {
+                MDB_val value;
+                found += place_cache_find(cache, table, 3, record, &value) &&
+                         value.mv_data == bytes + record && value.mv_size == record + 1;
+            }
             ck_assert_uint_eq(found, counts[i] < most[table] ? counts[i] : most[table]);
             place_cache_give(&pool, cache);
         }

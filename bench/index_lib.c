@@ -173,7 +173,7 @@ int bench_save(struct bench_index *bench, const char *path) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return -1;
-    enum status status = vector_index_save(bench->index, fd, &stamp, &error);
+    enum status status = vector_index_save(bench->index, fd, INDEX_IMAGE_WHOLE, &stamp, &error);
     return close(fd) == 0 && status == STATUS_OK ? 0 : -1;
 }
 
@@ -184,7 +184,8 @@ int bench_load(struct bench_index *bench, const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    enum status status = vector_index_load(bench->index, fd, &stamp, &error);
+    const struct index_files files = {.whole = fd, .delta = -1};
+    enum status status = vector_index_load(bench->index, &files, &stamp, &error);
     close(fd);
     if (status != STATUS_OK)
         return -1;

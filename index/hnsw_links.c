@@ -172,8 +172,10 @@ void hnsw_links_unkeep(const struct hnsw *hnsw, uint32_t owner, uint32_t slot) {
     _Atomic uint32_t *list = store_links(hnsw->store, owner);
     hnsw_lock(hnsw, owner);
     for (uint32_t i = 0; i < hnsw->store->link_count; i++) {
-        if (hnsw_link_load(list, i) == (slot | HNSW_KEPT))
+        if (hnsw_link_load(list, i) == (slot | HNSW_KEPT)) {
             hnsw_link_store(list, i, slot);
+            store_mark_changed(hnsw->store, owner);
+        }
     }
     hnsw_unlock(hnsw, owner);
 }
@@ -199,6 +201,7 @@ void hnsw_links_add_upper(const struct hnsw *hnsw, struct index_scratch *scratch
     struct rivals rivals = {.owner = owner, .slot = slot, .level = level};
     _Atomic uint32_t *list = hnsw_list(hnsw, owner, level);
     hnsw_lock(hnsw, owner);
+    store_mark_changed(hnsw->store, owner);
     uint32_t place = find_place(list, hnsw->m, slot);
     if (place < hnsw->m) {
         hnsw_link_store(list, place, slot);
@@ -221,6 +224,7 @@ static void put_on(const struct hnsw *hnsw, uint32_t slot, uint32_t level, uint3
         hnsw_links_put(hnsw, slot, place, link);
     else
         hnsw_link_store(hnsw_list(hnsw, slot, level), place, link);
+    store_mark_changed(hnsw->store, slot);
 }
 
 void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,

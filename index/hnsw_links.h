@@ -31,6 +31,7 @@ static inline bool hnsw_link_is_kept(uint32_t link) {
 static inline void hnsw_links_put(const struct hnsw *hnsw, uint32_t owner, uint32_t place,
                                   uint32_t link) {
     _Atomic uint32_t *list = store_links(hnsw->store, owner);
+    store_mark_changed(hnsw->store, owner);
     if (link != SLOT_NONE && hnsw_link_slot(hnsw_link_load(list, place)) == hnsw_link_slot(link))
         hnsw_link_store(list, place, link);
     else {

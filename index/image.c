@@ -1,13 +1,18 @@
 /* Saving an index, while searches, puts and links go on.
  *
- * What is linked is looked up while no builder is under way, so that each such slot has all of its
- * links. Later changes of a list may or may not be in the file; links to slots that were linked
- * later are left out, and the tree of kept links holds without them. A record is copied together
- * with its edges, for which its links say where they lead. */
+ * What is linked, and what changed, is looked up while no builder is under way, so that each such
+ * slot has all of its links. Later changes of a list may or may not be in the file; links to slots
+ * that were linked later are left out, and the tree of kept links holds without them. A record is
+ * copied together with its edges, for which its links say where they lead.
+ *
+ * A whole image begins with no slot counting as changed, so that whatever changes while it is being
+ * written is in the next delta. Deltas leave the marks alone. */
 #include "index/image.h"
 #include "index/hnsw_links.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,54 +22,91 @@
 #error "the image is written as the memory is: little-endian"
 #endif
 
+enum {
+    DELTA_SHARE = 4, /* a delta is worth while up to a share 1 / so many of its image */
+};
+
 struct writer {
     const struct hnsw *hnsw;
     int fd;
     struct image_layout layout;
+    uint32_t slot_end; /* of chunks that were there when the save began */
+    uint32_t slots;    /* one past the highest that may have a vector */
     /* As of when the save began: bit per slot, whole chunks. */
     uint64_t *present, *linked, *twin;
     uint64_t entry;
-    uint64_t *sums;                   /* of the pieces so far, in whole pages */
-    uint8_t *buffer;                  /* for the largest piece */
-    uint8_t *links;                   /* of the present chunk, filled up as in the file */
-    uint32_t upper_slot, upper_level; /* whose list comes next */
+    uint32_t *delta_slots;           /* of each row; NULL: row i is slot i */
+    uint64_t *sums;                  /* of the pieces so far, in whole pages */
+    uint8_t *buffer;                 /* for the largest piece */
+    uint8_t *links;                  /* of a chunk's number of rows, filled up as in the file */
+    uint32_t upper_row, upper_level; /* whose list comes next */
     struct error *error;
 };
 
-/* ---- What is there ----------------------------------------------------------------------------
- */
-
-/* One past the highest slot that has a vector. */
-static uint32_t used_end(const struct store *store) {
-    uint32_t slot = store_end(store);
-    while (slot > 0 && !store_is_present(store, slot - 1))
-        slot--;
-    return slot;
+static uint32_t slot_of(const struct writer *writer, uint32_t row) {
+    return writer->delta_slots ? writer->delta_slots[row] : row;
 }
 
 static uint8_t level_of(const struct store *store, uint32_t slot) {
     return atomic_load_explicit(&store_node(store, slot)->level, memory_order_relaxed);
 }
 
-/* Notes which slots are there; the number of blocks of upper lists. */
-static uint32_t look_up(struct writer *writer, uint32_t slots) {
+/* ---- What is there ----------------------------------------------------------------------------
+ */
+
+/* Notes where each slot is. */
+static void look_up_slots(struct writer *writer) {
     const struct store *store = writer->hnsw->store;
-    uint32_t upper_blocks = 0;
-    for (uint32_t slot = 0; slot < slots; slot++) {
+    for (uint32_t slot = 0; slot < writer->slot_end; slot++) {
         if (!store_is_present(store, slot))
             continue;
         bitmap_set(writer->present, slot);
-        if (store_is_waiting(store, slot))
-            continue;
-        if (store_kind(store, slot) == STORE_TWIN) {
-            bitmap_set(writer->twin, slot);
-        } else {
-            bitmap_set(writer->linked, slot);
-            upper_blocks += level_of(store, slot);
-        }
+        writer->slots = slot + 1;
+        if (!store_is_waiting(store, slot))
+            bitmap_set(store_kind(store, slot) == STORE_TWIN ? writer->twin : writer->linked, slot);
     }
     writer->entry = atomic_load_explicit(&writer->hnsw->entry, memory_order_acquire);
-    return upper_blocks;
+}
+
+/* Notes the slots that changed, those with another code first. Each mark is read once: a slot may
+ * be put meanwhile, which is then empty for us. */
+static void look_up_changes(struct writer *writer) {
+    const struct store *store = writer->hnsw->store;
+    uint32_t recoded_end = 0, others = writer->slot_end; /* from here on to the end */
+    for (uint32_t at = 0; at < writer->slot_end; at += BITMAP_WORD_BITS) {
+        const struct store_chunk *chunk = store_chunk(store, at);
+        size_t word = at % STORE_CHUNK / BITMAP_WORD_BITS;
+        uint64_t recoded = atomic_load(&chunk->recoded[word]);
+        for (uint64_t bits = atomic_load(&chunk->changed[word]) | recoded; bits != 0;) {
+            uint32_t bit = bitmap_take_lowest(&bits);
+            writer->delta_slots[recoded >> bit & 1 ? recoded_end++ : --others] = at + bit;
+            if (at + bit >= writer->slots)
+                writer->slots = at + bit + 1;
+        }
+    }
+    writer->layout.code_rows = recoded_end;
+    writer->layout.rows = recoded_end + writer->slot_end - others;
+    memmove(writer->delta_slots + recoded_end, writer->delta_slots + others,
+            (writer->slot_end - others) * sizeof(others));
+}
+
+static void count_upper(struct writer *writer) {
+    for (uint32_t row = 0; row < writer->layout.rows; row++) {
+        uint32_t slot = slot_of(writer, row);
+        if (bitmap_test(writer->linked, slot))
+            writer->layout.upper_blocks += level_of(writer->hnsw->store, slot);
+    }
+}
+
+/* While no builder is under way. */
+static void look_up(struct writer *writer) {
+    if (!writer->delta_slots)
+        store_forget_changes(writer->hnsw->store, writer->slot_end);
+    look_up_slots(writer);
+    writer->layout.rows = writer->layout.code_rows = writer->slots;
+    if (writer->delta_slots)
+        look_up_changes(writer);
+    count_upper(writer);
 }
 
 /* ---- Pieces -----------------------------------------------------------------------------------
@@ -74,8 +116,9 @@ static void fill_codes(struct writer *writer, uint32_t first, uint32_t rows) {
     const struct store *store = writer->hnsw->store;
     size_t bytes = store->code_bytes;
     for (uint32_t i = 0; i < rows; i++) {
-        if (bitmap_test(writer->present, first + i))
-            memcpy(writer->buffer + i * bytes, store_code(store, first + i), bytes);
+        uint32_t slot = slot_of(writer, first + i);
+        if (bitmap_test(writer->present, slot))
+            memcpy(writer->buffer + i * bytes, store_code(store, slot), bytes);
     }
 }
 
@@ -83,53 +126,48 @@ static void fill_codes(struct writer *writer, uint32_t first, uint32_t rows) {
 static void clean_list(const struct writer *writer, uint32_t *links, uint32_t places) {
     for (uint32_t i = 0; i < places; i++) {
         uint32_t to = hnsw_link_slot(links[i]);
-        if (links[i] != SLOT_NONE &&
-            (to >= writer->layout.slots || !bitmap_test(writer->linked, to)))
+        if (links[i] != SLOT_NONE && (to >= writer->slots || !bitmap_test(writer->linked, to)))
             links[i] = SLOT_NONE;
     }
 }
 
-/* Copies records, and their edges into the buffer if there are any. `first` is the slot, `row` its
- * place in the chunk. */
-static void copy_records(struct writer *writer, uint32_t first, uint32_t row, uint32_t rows) {
+/* Copies records, and their edges into the buffer if a whole image is to have them. */
+static void copy_records(struct writer *writer, uint32_t first, uint32_t rows) {
     const struct hnsw *hnsw = writer->hnsw;
     const struct store *store = hnsw->store;
     size_t own = store->edges_at, edges = store->record_bytes - own;
+    bool has_edges = writer->layout.parts[IMAGE_EDGES].rows > 0;
     for (uint32_t i = 0; i < rows; i++) {
-        uint8_t *record = writer->links + (row + i) * own;
+        uint32_t slot = slot_of(writer, first + i);
+        uint8_t *record = writer->links + ((first + i) & (STORE_CHUNK - 1)) * own;
         uint32_t *links = (uint32_t *)(void *)(record + store->links_at);
-        if (bitmap_test(writer->linked, first + i)) {
-            hnsw_lock(hnsw, first + i); /* links, edges and what is stale belong together */
-            memcpy(record, store_record(store, first + i), own);
-            if (edges > 0)
-                memcpy(writer->buffer + i * edges, store_record(store, first + i) + own, edges);
-            hnsw_unlock(hnsw, first + i);
+        if (bitmap_test(writer->linked, slot)) {
+            hnsw_lock(hnsw, slot); /* links, edges and what is stale belong together */
+            memcpy(record, store_record(store, slot), own);
+            if (has_edges)
+                memcpy(writer->buffer + i * edges, store_record(store, slot) + own, edges);
+            hnsw_unlock(hnsw, slot);
             clean_list(writer, links, store->link_room);
-        } else if (bitmap_test(writer->twin, first + i)) {
-            links[HNSW_TWIN_LINKED] = hnsw_twins_linked(hnsw, first + i);
+        } else if (bitmap_test(writer->twin, slot)) {
+            links[HNSW_TWIN_LINKED] = hnsw_twins_linked(hnsw, slot);
         }
     }
 }
 
-static void fill_numbers(struct writer *writer, uint32_t chunk, uint32_t rows) {
-    const struct hnsw *hnsw = writer->hnsw;
-    const struct store *store = hnsw->store;
-    const struct image_numbers at = image_numbers(rows);
-    uint32_t first = chunk * (uint32_t)STORE_CHUNK;
-    size_t word = first / BITMAP_WORD_BITS, bytes = STORE_CHUNK_WORDS * sizeof(uint64_t);
-    memcpy(writer->buffer + at.present, writer->present + word, bytes);
-    memcpy(writer->buffer + at.linked, writer->linked + word, bytes);
-    memcpy(writer->buffer + at.twin, writer->twin + word, bytes);
+static void fill_numbers(struct writer *writer, uint32_t first, uint32_t rows) {
+    const struct store *store = writer->hnsw->store;
+    struct image_row *numbers = (struct image_row *)(void *)writer->buffer;
     for (uint32_t i = 0; i < rows; i++) {
-        uint32_t slot = first + i;
+        uint32_t slot = slot_of(writer, first + i);
+        numbers[i].slot = slot;
         if (!bitmap_test(writer->present, slot))
             continue;
-        memcpy(writer->buffer + at.metas + i * sizeof(struct code_meta), store_meta(store, slot),
-               sizeof(struct code_meta));
-        memcpy(writer->buffer + at.errors + i * sizeof(float), store_error(store, slot),
-               sizeof(float));
-        bool is_seed = bitmap_test(writer->linked, slot) && hnsw_seeds_has(&hnsw->seeds, slot);
-        writer->buffer[at.levels + i] = level_of(store, slot) | (is_seed ? IMAGE_SEED : 0);
+        numbers[i].meta = *store_meta(store, slot);
+        numbers[i].error = *store_error(store, slot);
+        numbers[i].level = level_of(store, slot);
+        numbers[i].kind = bitmap_test(writer->linked, slot) ? IMAGE_ROW_LINKED
+                          : bitmap_test(writer->twin, slot) ? IMAGE_ROW_TWIN
+                                                            : IMAGE_ROW_WAITING;
     }
 }
 
@@ -138,33 +176,34 @@ static void fill_upper(struct writer *writer, uint32_t blocks) {
     const struct hnsw *hnsw = writer->hnsw;
     uint32_t *links = (uint32_t *)(void *)writer->buffer;
     for (uint32_t i = 0; i < blocks; i++, links += hnsw->m) {
-        while (!bitmap_test(writer->linked, writer->upper_slot) ||
-               writer->upper_level >= level_of(hnsw->store, writer->upper_slot)) {
-            writer->upper_slot++;
+        uint32_t slot = slot_of(writer, writer->upper_row);
+        while (!bitmap_test(writer->linked, slot) ||
+               writer->upper_level >= level_of(hnsw->store, slot)) {
+            slot = slot_of(writer, ++writer->upper_row);
             writer->upper_level = 0;
         }
-        const _Atomic uint32_t *list = hnsw_list(hnsw, writer->upper_slot, ++writer->upper_level);
-        hnsw_lock(hnsw, writer->upper_slot); /* in the middle of a change a link is there twice */
+        const _Atomic uint32_t *list = hnsw_list(hnsw, slot, ++writer->upper_level);
+        hnsw_lock(hnsw, slot); /* in the middle of a change a link is there twice */
         for (uint32_t place = 0; place < hnsw->m; place++)
             links[place] = hnsw_link_load(list, place);
-        hnsw_unlock(hnsw, writer->upper_slot);
+        hnsw_unlock(hnsw, slot);
         clean_list(writer, links, hnsw->m);
     }
 }
 
 /* Makes a piece, in the buffer but for links. */
-static const uint8_t *fill(struct writer *writer, enum image_part_kind kind, uint32_t chunk,
+static const uint8_t *fill(struct writer *writer, enum image_part_kind kind,
                            const struct image_piece *piece) {
-    uint32_t first = chunk * (uint32_t)STORE_CHUNK + piece->first_row;
     if (kind == IMAGE_LINKS)
-        return writer->links + piece->first_row * writer->layout.row_bytes[IMAGE_LINKS];
+        return writer->links +
+               (piece->first_row & (STORE_CHUNK - 1)) * writer->layout.parts[IMAGE_LINKS].row_bytes;
     memset(writer->buffer, 0, piece->bytes);
-    if (kind == IMAGE_CODES)
-        fill_codes(writer, first, piece->rows);
+    if (kind == IMAGE_NUMBERS)
+        fill_numbers(writer, piece->first_row, piece->rows);
+    else if (kind == IMAGE_CODES)
+        fill_codes(writer, piece->first_row, piece->rows);
     else if (kind == IMAGE_EDGES)
-        copy_records(writer, first, piece->first_row, piece->rows);
-    else if (kind == IMAGE_NUMBERS)
-        fill_numbers(writer, chunk, image_part(&writer->layout, IMAGE_CODES, chunk).rows);
+        copy_records(writer, piece->first_row, piece->rows);
     else
         fill_upper(writer, piece->rows);
     return writer->buffer;
@@ -193,14 +232,19 @@ static enum status write_at(struct writer *writer, const void *bytes, uint64_t l
     return STATUS_OK;
 }
 
-static enum status write_part(struct writer *writer, enum image_part_kind kind, uint32_t chunk) {
-    const struct image_part part = image_part(&writer->layout, kind, chunk);
+/* Writes a part's pieces that begin in these rows. */
+static enum status write_rows(struct writer *writer, enum image_part_kind kind, uint32_t first,
+                              uint32_t end) {
+    const struct image_part *part = &writer->layout.parts[kind];
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < part.pieces && status == STATUS_OK; i++) {
-        const struct image_piece piece = image_piece(&part, i);
-        const uint8_t *bytes = fill(writer, kind, chunk, &piece);
-        writer->sums[part.first_piece + i] = XXH3_64bits(bytes, piece.bytes);
+    for (uint32_t i = first / part->piece_rows; i < part->pieces && status == STATUS_OK; i++) {
+        if (i * part->piece_rows >= end)
+            break;
+        const struct image_piece piece = image_piece(part, i);
+        const uint8_t *bytes = fill(writer, kind, &piece);
+        writer->sums[part->first_piece + i] = XXH3_64bits(bytes, piece.bytes);
         status = write_at(writer, bytes, piece.bytes, piece.at);
+        sched_yield(); /* a search that woke up on this core would wait for our time slice's end */
     }
     return status;
 }
@@ -213,59 +257,82 @@ static void put_u64(uint8_t *header, size_t at, uint64_t value) {
     memcpy(header + at, &value, sizeof(value));
 }
 
-static uint64_t table_bytes(const struct image_layout *layout) {
-    return image_part(layout, IMAGE_CODES, 0).at - IMAGE_PAGE;
+/* The seeds that the image knows as linked, then none. */
+static void put_seeds(const struct writer *writer, uint8_t *header) {
+    size_t count = 0;
+    for (size_t i = 0; i < HNSW_SEEDS_MAX; i++) {
+        uint32_t seed = hnsw_seeds_load(&writer->hnsw->seeds, i);
+        if (seed < writer->slots && bitmap_test(writer->linked, seed))
+            put_u32(header, IMAGE_SEEDS_AT + sizeof(seed) * count++, seed);
+    }
+    while (count < HNSW_SEEDS_MAX)
+        put_u32(header, IMAGE_SEEDS_AT + sizeof(uint32_t) * count++, SLOT_NONE);
 }
 
 /* Last of all: a file that was cut short has none. */
-static enum status write_header(struct writer *writer, const struct image *image) {
+static enum status write_header(struct writer *writer, struct image *image) {
     uint8_t header[IMAGE_PAGE];
     const struct hnsw *hnsw = writer->hnsw;
-    uint64_t length = table_bytes(&writer->layout);
-    image_fill_header(image, header);
-    put_u32(header, 56, writer->layout.slots);
-    put_u32(header, 60, writer->layout.upper_blocks);
-    put_u64(header, 64, writer->entry);
-    put_u64(header, 72, image->stamp.operation);
-    put_u64(header, 80, image->stamp.incarnation);
-    put_u32(header, 88, atomic_load_explicit(&hnsw->default_ef, memory_order_relaxed));
-    put_u32(header, 92, atomic_load_explicit(&hnsw->scored_per_ef, memory_order_relaxed));
-    put_u64(header, 96, XXH3_64bits(writer->sums, length));
-    put_u64(header, IMAGE_SUM_AT, XXH3_64bits(header, IMAGE_SUM_AT));
-    enum status status = write_at(writer, writer->sums, length, IMAGE_PAGE);
-    return status == STATUS_OK ? write_at(writer, header, IMAGE_PAGE, 0) : status;
-}
-
-static enum status write_chunk(struct writer *writer, uint32_t chunk) {
-    /* Edges before links, which are copied with them. */
-    static const enum image_part_kind order[] = {IMAGE_CODES, IMAGE_EDGES, IMAGE_LINKS,
-                                                 IMAGE_NUMBERS};
-    const struct image_part links = image_part(&writer->layout, IMAGE_LINKS, chunk);
-    enum status status = STATUS_OK;
-    memset(writer->links, 0, links.bytes);
-    if (writer->hnsw->store->edge_blocks == 0)
-        copy_records(writer, chunk * (uint32_t)STORE_CHUNK, 0, links.rows);
-    for (size_t i = 0; i < IMAGE_CHUNK_PARTS && status == STATUS_OK; i++)
-        status = write_part(writer, order[i], chunk);
+    const struct image_layout *layout = &writer->layout;
+    image_fill_header(image, layout->kind, header);
+    put_u32(header, 56, layout->rows);
+    put_u32(header, 60, layout->code_rows);
+    put_u32(header, 64, writer->slots);
+    put_u32(header, 68, layout->upper_blocks);
+    put_u64(header, 72, writer->entry);
+    put_u64(header, 80, image->stamp.operation);
+    put_u64(header, 88, image->stamp.incarnation);
+    put_u32(header, 96, atomic_load_explicit(&hnsw->default_ef, memory_order_relaxed));
+    put_u32(header, 100, atomic_load_explicit(&hnsw->scored_per_ef, memory_order_relaxed));
+    put_u64(header, 104, XXH3_64bits(writer->sums, layout->table_bytes));
+    put_u64(header, 112, layout->kind == INDEX_IMAGE_DELTA ? image->base : 0);
+    put_seeds(writer, header);
+    uint64_t sum = XXH3_64bits(header, IMAGE_SUM_AT);
+    put_u64(header, IMAGE_SUM_AT, sum);
+    enum status status = write_at(writer, writer->sums, layout->table_bytes, IMAGE_PAGE);
+    if (status == STATUS_OK)
+        status = write_at(writer, header, IMAGE_PAGE, 0);
+    if (status == STATUS_OK && layout->kind == INDEX_IMAGE_WHOLE)
+        image->base = sum;
     return status;
 }
 
-static enum status save_all(struct writer *writer, const struct image *image) {
+/* Writes rows that have room in writer->links: edges before links, which are copied with them. */
+static enum status write_chunk(struct writer *writer, uint32_t first, uint32_t end) {
+    static const enum image_part_kind order[] = {IMAGE_NUMBERS, IMAGE_CODES, IMAGE_EDGES,
+                                                 IMAGE_LINKS};
+    const struct image_layout *layout = &writer->layout;
     enum status status = STATUS_OK;
-    for (uint32_t chunk = 0; chunk < writer->layout.chunks && status == STATUS_OK; chunk++)
-        status = write_chunk(writer, chunk);
+    memset(writer->links, 0, (end - first) * layout->parts[IMAGE_LINKS].row_bytes + IMAGE_PAGE);
+    if (layout->parts[IMAGE_EDGES].rows == 0)
+        copy_records(writer, first, end - first);
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && status == STATUS_OK; i++)
+        status = write_rows(writer, order[i], first, end);
+    return status;
+}
+
+static enum status save_all(struct writer *writer, struct image *image) {
+    const struct image_layout *layout = &writer->layout;
+    enum status status = STATUS_OK;
+    for (uint32_t first = 0; first < layout->rows && status == STATUS_OK; first += STORE_CHUNK) {
+        uint32_t left = layout->rows - first;
+        status = write_chunk(writer, first, first + (left < STORE_CHUNK ? left : STORE_CHUNK));
+    }
     if (status == STATUS_OK)
-        status = write_part(writer, IMAGE_UPPER, 0);
+        status = write_rows(writer, IMAGE_UPPER, 0, layout->upper_blocks);
     return status == STATUS_OK ? write_header(writer, image) : status;
 }
 
 /* ---- Memory -----------------------------------------------------------------------------------
  */
 
-static bool allocate_bits(struct writer *writer, uint32_t slots) {
-    size_t words = ((size_t)slots / STORE_CHUNK + 1) * STORE_CHUNK_WORDS;
-    writer->present = calloc(3 * words, sizeof(uint64_t));
-    if (!writer->present)
+/* What looking up takes, for the slots there may be. */
+static bool allocate_slots(struct writer *writer) {
+    size_t words = writer->slot_end / BITMAP_WORD_BITS;
+    bool is_delta = writer->layout.kind == INDEX_IMAGE_DELTA;
+    writer->present = calloc(3 * words + 1, sizeof(uint64_t));
+    writer->delta_slots = is_delta ? malloc((writer->slot_end + 1) * sizeof(uint32_t)) : NULL;
+    if (!writer->present || (is_delta && !writer->delta_slots))
         return false;
     writer->linked = writer->present + words;
     writer->twin = writer->linked + words;
@@ -273,36 +340,56 @@ static bool allocate_bits(struct writer *writer, uint32_t slots) {
 }
 
 static bool allocate_buffers(struct writer *writer) {
+    const struct image_layout *layout = &writer->layout;
     uint64_t longest = 0;
+    uint32_t rows = layout->rows < STORE_CHUNK ? layout->rows : STORE_CHUNK;
     for (enum image_part_kind kind = 0; kind < IMAGE_PARTS; kind++) {
-        const struct image_part part = image_part(&writer->layout, kind, 0);
-        uint64_t bytes = part.piece_rows * part.row_bytes + IMAGE_PAGE;
+        const struct image_part *part = &layout->parts[kind];
+        uint64_t bytes = part->piece_rows * part->row_bytes + IMAGE_PAGE;
         longest = bytes > longest ? bytes : longest;
     }
     writer->buffer = malloc(longest);
-    writer->links = malloc(image_part(&writer->layout, IMAGE_LINKS, 0).bytes + 1);
-    writer->sums = calloc(1, table_bytes(&writer->layout) + 1);
+    writer->links = malloc(rows * layout->parts[IMAGE_LINKS].row_bytes + IMAGE_PAGE);
+    writer->sums = calloc(1, layout->table_bytes + 1);
     return writer->buffer && writer->links && writer->sums;
 }
 
-enum status image_save(const struct image *image, int fd, struct error *error) {
+enum status image_save(struct image *image, enum index_image kind, int fd, struct error *error) {
     struct hnsw *hnsw = image->hnsw;
-    struct writer writer = {.hnsw = hnsw, .fd = fd, .error = error};
-    uint32_t slots = used_end(hnsw->store);
-    bool has_memory = allocate_bits(&writer, slots);
+    struct writer writer = {.hnsw = hnsw,
+                            .fd = fd,
+                            .layout.kind = kind,
+                            .slot_end = store_end(hnsw->store),
+                            .error = error};
+    assert(kind == INDEX_IMAGE_WHOLE || image->base != 0);
+    bool has_memory = allocate_slots(&writer);
     if (has_memory) {
-        pthread_rwlock_wrlock(&hnsw->gate); /* a millisecond for a million slots */
-        uint32_t upper_blocks = look_up(&writer, slots);
+        if (kind == INDEX_IMAGE_WHOLE)
+            image->base = 0;                /* until this one is there: the marks are gone */
+        pthread_rwlock_wrlock(&hnsw->gate); /* some milliseconds for a million slots */
+        look_up(&writer);
         pthread_rwlock_unlock(&hnsw->gate);
-        image_layout_init(&writer.layout, hnsw, slots, upper_blocks);
+        image_layout_init(&writer.layout, hnsw);
         has_memory = allocate_buffers(&writer);
     }
     enum status status =
         has_memory ? save_all(&writer, image)
                    : error_set(error, STATUS_NO_MEMORY, "out of memory for saving a graph");
     free(writer.present);
+    free(writer.delta_slots);
     free(writer.buffer);
     free(writer.links);
     free(writer.sums);
     return status;
+}
+
+enum index_image image_due(const struct image *image) {
+    const struct store *store = image->hnsw->store;
+    const struct store_changes changes = store_count_changes(store);
+    uint64_t present = atomic_load_explicit(&store->present_count, memory_order_relaxed);
+    uint64_t row = sizeof(struct image_row) + store->edges_at;
+    uint64_t whole = present * (sizeof(struct image_row) + store->code_bytes + store->record_bytes);
+    uint64_t delta = changes.changed * row + changes.recoded * store->code_bytes;
+    bool is_worth_while = image->base != 0 && delta < whole / DELTA_SHARE;
+    return is_worth_while ? INDEX_IMAGE_DELTA : INDEX_IMAGE_WHOLE;
 }

@@ -25,8 +25,7 @@ enum status image_read_bytes(int fd, uint64_t at, void *bytes, size_t length, st
 }
 
 /* All edges of the chunk are there, or they are stale: walks may look at them. */
-static void end_chunk(struct image_rest *rest, struct store *store) {
-    uint32_t first = rest->chunk * (uint32_t)STORE_CHUNK;
+static void end_chunk(struct image_rest *rest, struct store *store, uint32_t first) {
     for (uint32_t i = 0; rest->is_damaged && i < STORE_CHUNK; i++) {
         for (uint32_t block = 0; block < store->edge_blocks; block++)
             atomic_store_explicit(&store_head(store, first + i)->stale[block], UINT32_MAX,
@@ -34,26 +33,20 @@ static void end_chunk(struct image_rest *rest, struct store *store) {
     }
     if (rest->is_damaged)
         atomic_store(&store->has_stale, true);
-    atomic_store_explicit(&store->chunks[rest->chunk].unread, 0, memory_order_release);
+    atomic_store_explicit(&store_chunk(store, first)->unread, 0, memory_order_release);
     rest->is_damaged = false;
-    rest->piece = 0;
-    if (++rest->chunk == rest->layout.chunks) {
-        image_rest_free(rest);
-        atomic_store(&store->is_unread, false);
-    }
 }
 
 /* False if the piece cannot be read as it was written. */
 static bool read_piece(struct image_rest *rest, struct store *store,
-                       const struct image_part *part) {
-    const struct image_piece piece = image_piece(part, rest->piece);
-    uint32_t first = rest->chunk * (uint32_t)STORE_CHUNK + piece.first_row;
+                       const struct image_piece *piece) {
+    const struct image_part *part = &rest->layout.parts[IMAGE_EDGES];
     if (!rest->buffer ||
-        image_read_bytes(rest->fd, piece.at, rest->buffer, piece.bytes, NULL) != STATUS_OK ||
-        XXH3_64bits(rest->buffer, piece.bytes) != rest->sums[part->first_piece + rest->piece])
+        image_read_bytes(rest->fd, piece->at, rest->buffer, piece->bytes, NULL) != STATUS_OK ||
+        XXH3_64bits(rest->buffer, piece->bytes) != rest->sums[part->first_piece + rest->piece])
         return false;
-    for (uint32_t i = 0; i < piece.rows; i++)
-        memcpy(store_edges(store, first + i, 0), rest->buffer + i * part->row_bytes,
+    for (uint32_t i = 0; i < piece->rows; i++)
+        memcpy(store_edges(store, piece->first_row + i, 0), rest->buffer + i * part->row_bytes,
                part->row_bytes);
     return true;
 }
@@ -61,10 +54,16 @@ static bool read_piece(struct image_rest *rest, struct store *store,
 bool image_read_edges(struct image_rest *rest, struct hnsw *hnsw) {
     if (!rest->sums)
         return false;
-    const struct image_part part = image_part(&rest->layout, IMAGE_EDGES, rest->chunk);
-    rest->is_damaged |= !read_piece(rest, hnsw->store, &part);
-    if (++rest->piece == part.pieces)
-        end_chunk(rest, hnsw->store);
+    const struct image_part *part = &rest->layout.parts[IMAGE_EDGES];
+    const struct image_piece piece = image_piece(part, rest->piece);
+    uint32_t end = piece.first_row + piece.rows;
+    rest->is_damaged |= !read_piece(rest, hnsw->store, &piece);
+    if (++rest->piece == part->pieces || end % STORE_CHUNK == 0)
+        end_chunk(rest, hnsw->store, piece.first_row & ~(uint32_t)(STORE_CHUNK - 1));
+    if (rest->piece == part->pieces) {
+        image_rest_free(rest);
+        atomic_store(&hnsw->store->is_unread, false);
+    }
     return true;
 }
 

@@ -1,12 +1,11 @@
-/* Filling an index from an image. Nothing in it is believed: lengths are checked before they are
- * used, sums before the content, and each number against its range; all of that before the first
- * search, so that no search ever needs to look twice.
+/* Filling an index from a whole image and a delta. Nothing in them is believed: lengths are checked
+ * before they are used, sums before the content, and each number against its range; all of that
+ * before the first search, so that no search ever needs to look twice.
  *
- * Codes and links are read by all cores, a piece at a time: its sum, and while it is in the cache
- * the links of its records. Reading into huge pages costs a core 0.2 s a GB of the page cache, and
- * unlike a map leaves nothing behind that a damaged disk could take away. */
+ * First the numbers of both files, which say what each slot is; then codes, links and upper lists,
+ * of the whole image and over them those of the delta, which may lead to any slot of either. */
+#include "index/image_load.h"
 #include "index/hnsw_links.h"
-#include "index/image.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -15,32 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
-enum {
-    THREADS_MAX = 8,
-    THREAD_PIECES = 16, /* fewer are not worth a thread */
-};
-
-struct reader {
-    struct image *image;
-    struct hnsw *hnsw;
-    struct store *store;
-    int fd;
-    struct image_layout layout;
-    uint64_t entry, table_sum;
-    uint64_t *sums;
-    uint64_t *present, *linked, *twin; /* bit per slot, whole chunks */
-    struct error *error;
-};
-
-static enum status corrupt(struct reader *reader, const char *what, uint64_t at) {
+static enum status corrupt(struct image_reader *reader, const char *what, uint64_t at) {
     return error_set(reader->error, STATUS_CORRUPT, "graph image: %s (at byte %" PRIu64 ")", what,
                      at);
 }
 
-static enum status no_memory(struct reader *reader) {
+static enum status no_memory(struct image_reader *reader) {
     return error_set(reader->error, STATUS_NO_MEMORY, "out of memory for a graph");
 }
 
@@ -59,72 +40,104 @@ static uint64_t get_u64(const uint8_t *bytes) {
 /* ---- The header and the table -----------------------------------------------------------------
  */
 
-/* The numbers of a header whose sum is right. */
-static enum status take_header(struct reader *reader, const uint8_t *header) {
-    uint8_t expected[IMAGE_PAGE];
-    uint32_t ef = get_u32(header + 88);
-    image_fill_header(reader->image, expected);
-    if (memcmp(header, expected, 56) != 0)
-        return corrupt(reader, "of another version, dimension, distance, m or profile", 0);
-    if (get_u32(header + 56) > SLOT_MAX)
+/* The counts of a header: how many rows of what there are. */
+static enum status take_counts(struct image_reader *reader, struct image_file *file,
+                               const uint8_t *header) {
+    struct image_layout *layout = &file->layout;
+    uint32_t slots = get_u32(header + 64);
+    layout->rows = get_u32(header + 56);
+    layout->code_rows = get_u32(header + 60);
+    layout->upper_blocks = get_u32(header + 68);
+    if (slots > SLOT_MAX || layout->rows > slots || layout->code_rows > layout->rows)
         return corrupt(reader, "names too many slots", 56);
-    if (ef == 0 || ef > VECTOR_INDEX_EF_MAX)
-        return corrupt(reader, "a default ef out of range", 88);
-    image_layout_init(&reader->layout, reader->hnsw, get_u32(header + 56), get_u32(header + 60));
-    reader->entry = get_u64(header + 64);
-    reader->table_sum = get_u64(header + 96);
-    reader->image->stamp = (struct index_stamp){.operation = get_u64(header + 72),
-                                                .incarnation = get_u64(header + 80)};
-    atomic_store_explicit(&reader->hnsw->default_ef, ef, memory_order_relaxed);
-    atomic_store_explicit(&reader->hnsw->scored_per_ef, get_u32(header + 92), memory_order_relaxed);
+    if (!image_is_delta(file) && (layout->rows < slots || layout->code_rows < slots))
+        return corrupt(reader, "lacks slots", 56);
+    image_layout_init(layout, reader->hnsw);
+    reader->slots = slots > reader->slots ? slots : reader->slots;
     return STATUS_OK;
 }
 
-static enum status read_header(struct reader *reader) {
+/* The numbers of a header whose sum is right. */
+static enum status take_header(struct image_reader *reader, struct image_file *file,
+                               const uint8_t *header) {
+    uint32_t ef = get_u32(header + 96);
+    const struct index_stamp stamp = {.operation = get_u64(header + 80),
+                                      .incarnation = get_u64(header + 88)};
+    if (ef == 0 || ef > VECTOR_INDEX_EF_MAX)
+        return corrupt(reader, "a default ef out of range", 96);
+    if (image_is_delta(file) && (stamp.incarnation != reader->image->stamp.incarnation ||
+                                 stamp.operation < reader->image->stamp.operation))
+        return corrupt(reader, "a delta that was made before its image", 80);
+    reader->image->stamp = stamp;
+    reader->entry = get_u64(header + 72);
+    file->table_sum = get_u64(header + 104);
+    memcpy(reader->seeds, header + IMAGE_SEEDS_AT, sizeof(reader->seeds));
+    atomic_store_explicit(&reader->hnsw->default_ef, ef, memory_order_relaxed);
+    atomic_store_explicit(&reader->hnsw->scored_per_ef, get_u32(header + 100),
+                          memory_order_relaxed);
+    return take_counts(reader, file, header);
+}
+
+/* *is_foreign if it is a delta to another image. */
+static enum status check_header(struct image_reader *reader, struct image_file *file,
+                                const uint8_t *header, bool *is_foreign) {
+    uint8_t expected[IMAGE_PAGE];
+    file->sum = get_u64(header + IMAGE_SUM_AT);
+    if (file->sum != XXH3_64bits(header, IMAGE_SUM_AT))
+        return corrupt(reader, "wrong checksum of the header", 0);
+    image_fill_header(reader->image, file->layout.kind, expected);
+    if (memcmp(header, expected, 56) != 0)
+        return corrupt(reader, "of another version, dimension, distance, m or profile", 0);
+    *is_foreign = image_is_delta(file) && get_u64(header + 112) != reader->files[0].sum;
+    return *is_foreign ? STATUS_OK : take_header(reader, file, header);
+}
+
+/* Reads a header, and takes the file among those that are read. */
+static enum status read_header(struct image_reader *reader, enum index_image kind, int fd) {
+    struct image_file *file = &reader->files[kind];
     uint8_t header[IMAGE_PAGE];
+    bool is_foreign = false;
     struct stat info;
-    if (fstat(reader->fd, &info) < 0 || !S_ISREG(info.st_mode))
+    *file = (struct image_file){.fd = fd, .layout.kind = kind};
+    if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))
         return error_set(reader->error, STATUS_IO, "graph image: not a file");
     uint64_t length = (uint64_t)info.st_size;
     if (length < IMAGE_PAGE)
         return corrupt(reader, "shorter than its header", length);
-    enum status status = image_read_bytes(reader->fd, 0, header, IMAGE_PAGE, reader->error);
-    if (status == STATUS_OK && get_u64(header + IMAGE_SUM_AT) != XXH3_64bits(header, IMAGE_SUM_AT))
-        return corrupt(reader, "wrong checksum of the header", 0);
+    enum status status = image_read_bytes(fd, 0, header, IMAGE_PAGE, reader->error);
     if (status == STATUS_OK)
-        status = take_header(reader, header);
-    if (status == STATUS_OK && length != reader->layout.file_bytes)
+        status = check_header(reader, file, header, &is_foreign);
+    if (status != STATUS_OK || is_foreign)
+        return status;
+    if (length != file->layout.file_bytes)
         return corrupt(reader, "not as long as its header says", length);
-    return status;
+    reader->files_count = kind + 1;
+    return STATUS_OK;
 }
 
-static enum status read_table(struct reader *reader) {
-    uint64_t length = image_part(&reader->layout, IMAGE_CODES, 0).at - IMAGE_PAGE;
-    size_t words = (size_t)reader->layout.chunks * STORE_CHUNK_WORDS;
-    reader->sums = malloc(length + 1);
-    reader->present = calloc(3 * words + 1, sizeof(uint64_t));
-    if (!reader->sums || !reader->present)
+static enum status read_table(struct image_reader *reader, struct image_file *file) {
+    uint64_t length = file->layout.table_bytes;
+    file->sums = malloc(length + 1);
+    if (!file->sums)
         return no_memory(reader);
-    reader->linked = reader->present + words;
-    reader->twin = reader->linked + words;
-    enum status status =
-        image_read_bytes(reader->fd, IMAGE_PAGE, reader->sums, length, reader->error);
-    if (status == STATUS_OK && reader->table_sum != XXH3_64bits(reader->sums, length))
+    enum status status = image_read_bytes(file->fd, IMAGE_PAGE, file->sums, length, reader->error);
+    if (status == STATUS_OK && file->table_sum != XXH3_64bits(file->sums, length))
         return corrupt(reader, "wrong checksum of the table of sums", IMAGE_PAGE);
     return status;
 }
 
 /* Reads a part that is no array of the store; *bytes is the caller's to free, also on failure. */
-static enum status read_part(struct reader *reader, const struct image_part *part,
-                             uint8_t **bytes) {
-    *bytes = malloc(part->bytes + 1);
-    if (!*bytes)
+static enum status read_part(struct image_reader *reader, const struct image_file *file,
+                             enum image_part_kind kind, void **bytes) {
+    const struct image_part *part = &file->layout.parts[kind];
+    uint8_t *to = *bytes = malloc(part->bytes + 1);
+    if (!to)
         return no_memory(reader);
-    enum status status = image_read_bytes(reader->fd, part->at, *bytes, part->bytes, reader->error);
+    enum status status = image_read_bytes(file->fd, part->at, to, part->bytes, reader->error);
     for (uint32_t i = 0; i < part->pieces && status == STATUS_OK; i++) {
         const struct image_piece piece = image_piece(part, i);
-        if (XXH3_64bits(*bytes + (piece.at - part->at), piece.bytes) !=
-            reader->sums[part->first_piece + i])
+        if (XXH3_64bits(to + (piece.at - part->at), piece.bytes) !=
+            file->sums[part->first_piece + i])
             return corrupt(reader, "wrong checksum", piece.at);
     }
     return status;
@@ -133,227 +146,85 @@ static enum status read_part(struct reader *reader, const struct image_part *par
 /* ---- Numbers ----------------------------------------------------------------------------------
  */
 
-/* A slot is linked or a twin only if it is present, and not both; none lies beyond `rows`. */
-static bool are_bits_sound(const struct reader *reader, size_t first_word, uint32_t rows) {
-    for (uint32_t i = 0; i < STORE_CHUNK_WORDS; i++) {
-        uint64_t present = reader->present[first_word + i];
-        uint64_t linked = reader->linked[first_word + i], twin = reader->twin[first_word + i];
-        uint32_t start = i * BITMAP_WORD_BITS;
-        uint64_t within = rows >= start + BITMAP_WORD_BITS ? UINT64_MAX
-                          : rows > start                   ? (UINT64_C(1) << (rows - start)) - 1
-                                                           : 0;
-        if ((linked & twin) || ((linked | twin) & ~present) || (present & ~within))
-            return false;
-    }
-    return true;
-}
-
 static bool is_number(float value) {
     return value >= 0; /* false for NaN; errors may be infinite */
 }
 
-static bool are_numbers_sound(const struct code_meta *metas, const float *errors, uint32_t rows) {
-    bool is_sound = true;
-    for (uint32_t i = 0; i < rows; i++)
-        is_sound &= is_number(metas[i].scale) && is_number(metas[i].length) &&
-                    is_number(errors[i]) && !isinf(metas[i].scale) && !isinf(metas[i].length);
-    return is_sound;
+static bool is_row_sound(const struct image_row *row) {
+    return is_number(row->meta.scale) && is_number(row->meta.length) && is_number(row->error) &&
+           !isinf(row->meta.scale) && !isinf(row->meta.length) && row->level <= UPPER_LEVEL_MAX &&
+           row->kind < IMAGE_ROW_KINDS;
 }
 
-/* Takes the marks of seeds off the levels; false if a level is out of range. */
-static bool take_levels(struct reader *reader, uint32_t chunk, uint8_t *levels, uint32_t rows) {
-    for (uint32_t i = 0; i < rows; i++) {
-        if (levels[i] & IMAGE_SEED) /* measured when all are examined next */
-            hnsw_seeds_add(&reader->hnsw->seeds, chunk * (uint32_t)STORE_CHUNK + i, 0);
-        levels[i] &= (uint8_t)~IMAGE_SEED;
-        if (levels[i] > UPPER_LEVEL_MAX)
-            return false;
+/* Row i of a whole image is slot i; a delta has each slot once, and a code for each that the image
+ * has none of. */
+static bool is_slot_sound(const struct image_reader *reader, const struct image_file *file,
+                          uint32_t row) {
+    const struct image_file *whole = &reader->files[INDEX_IMAGE_WHOLE];
+    uint32_t slot = file->rows[row].slot;
+    if (!image_is_delta(file))
+        return slot == row;
+    if (slot >= reader->slots || bitmap_test(reader->newer, slot))
+        return false;
+    return row < file->layout.code_rows || file->rows[row].kind == IMAGE_ROW_EMPTY ||
+           (slot < whole->layout.rows && whole->rows[slot].kind != IMAGE_ROW_EMPTY);
+}
+
+static void assign(uint64_t *bits, uint32_t slot, bool value) {
+    uint64_t bit = UINT64_C(1) << slot % BITMAP_WORD_BITS;
+    uint64_t *word = &bits[slot / BITMAP_WORD_BITS];
+    *word = value ? *word | bit : *word & ~bit;
+}
+
+static void take_row(struct image_reader *reader, const struct image_file *file, uint32_t row) {
+    const struct image_row *numbers = &file->rows[row];
+    uint32_t slot = numbers->slot;
+    assign(reader->present, slot, numbers->kind != IMAGE_ROW_EMPTY);
+    assign(reader->linked, slot, numbers->kind == IMAGE_ROW_LINKED);
+    assign(reader->twin, slot, numbers->kind == IMAGE_ROW_TWIN);
+    if (image_is_delta(file)) {
+        bitmap_set(reader->newer, slot);
+        if (row < file->layout.code_rows)
+            bitmap_set(reader->recoded, slot);
     }
-    return true;
+    *store_meta(reader->store, slot) = numbers->meta;
+    *store_error(reader->store, slot) = numbers->error;
+    atomic_store_explicit(&store_node(reader->store, slot)->level, numbers->level,
+                          memory_order_relaxed);
 }
 
-static enum status take_numbers(struct reader *reader, uint32_t chunk, uint8_t *bytes,
-                                const struct image_part *part) {
-    uint32_t rows = image_part(&reader->layout, IMAGE_CODES, chunk).rows;
-    const struct image_numbers at = image_numbers(rows);
-    struct store_chunk *to = &reader->store->chunks[chunk];
-    size_t word = (size_t)chunk * STORE_CHUNK_WORDS, size = STORE_CHUNK_WORDS * sizeof(uint64_t);
-    memcpy(reader->present + word, bytes + at.present, size);
-    memcpy(reader->linked + word, bytes + at.linked, size);
-    memcpy(reader->twin + word, bytes + at.twin, size);
-    memcpy(to->metas, bytes + at.metas, rows * sizeof(to->metas[0]));
-    memcpy(to->errors, bytes + at.errors, rows * sizeof(to->errors[0]));
-    if (!are_bits_sound(reader, word, rows))
-        return corrupt(reader, "the bits of a chunk contradict each other", part->at);
-    if (!are_numbers_sound(to->metas, to->errors, rows))
-        return corrupt(reader, "a slot has a number out of range", part->at + at.metas);
-    if (!take_levels(reader, chunk, bytes + at.levels, rows))
-        return corrupt(reader, "a slot has too high a level", part->at + at.levels);
-    store_restore(reader->store, chunk, reader->linked + word, bytes + at.levels);
-    /* Of slots that are not linked store_put sets the level, once their records are there. */
-    for (uint32_t i = 0; i < rows; i++)
-        if (!bitmap_test(reader->linked, chunk * (size_t)STORE_CHUNK + i))
-            atomic_store_explicit(&to->nodes[i].level, bytes[at.levels + i], memory_order_relaxed);
-    return STATUS_OK;
-}
-
-static enum status read_numbers(struct reader *reader, uint32_t chunk) {
-    const struct image_part numbers = image_part(&reader->layout, IMAGE_NUMBERS, chunk);
-    uint8_t *bytes;
-    enum status status = read_part(reader, &numbers, &bytes);
-    if (status == STATUS_OK)
-        status = take_numbers(reader, chunk, bytes, &numbers);
-    free(bytes);
+static enum status read_numbers(struct image_reader *reader, struct image_file *file) {
+    void *bytes;
+    enum status status = read_part(reader, file, IMAGE_NUMBERS, &bytes);
+    file->rows = bytes;
+    uint64_t at = file->layout.parts[IMAGE_NUMBERS].at;
+    for (uint32_t row = 0; row < file->layout.rows && status == STATUS_OK; row++) {
+        if (!is_row_sound(&file->rows[row]))
+            return corrupt(reader, "a slot has a number out of range",
+                           at + row * sizeof(*file->rows));
+        if (!is_slot_sound(reader, file, row))
+            return corrupt(reader, "a slot out of its place", at + row * sizeof(*file->rows));
+        take_row(reader, file, row);
+    }
     return status;
 }
 
-/* ---- Codes and records ------------------------------------------------------------------------
- */
-
-/* Of the chunks, the parts that are read by all cores. */
-static const enum image_part_kind shared[] = {IMAGE_CODES, IMAGE_LINKS};
-
-enum {
-    SHARED = sizeof(shared) / sizeof(shared[0])
-};
-
-struct check {
-    const struct reader *reader;
-    uint32_t chunk_pieces; /* of the shared parts of a full chunk */
-    uint64_t tasks;        /* a piece each */
-    atomic_uint_fast64_t next;
-    atomic_bool has_failed, has_stale;
-    pthread_mutex_t lock; /* of the two below */
-    enum status status;   /* the first failure */
-    struct error error;
-};
-
-static bool leads_somewhere(const struct reader *reader, uint32_t link) {
-    uint32_t to = hnsw_link_slot(link);
-    return link == SLOT_NONE || (to < reader->layout.slots && bitmap_test(reader->linked, to));
-}
-
-/* Takes heads and links of linked slots; false if a link leads nowhere. */
-static bool take_links(struct check *check, uint32_t first, uint32_t rows, const uint8_t *bytes) {
-    const struct reader *reader = check->reader;
-    const struct store *store = reader->store;
-    uint32_t stale = 0;
-    bool is_sound = true;
-    for (uint32_t slot = first; slot < first + rows; slot++, bytes += store->edges_at) {
-        memcpy(store_record(store, slot), bytes, store->edges_at);
-        if (!bitmap_test(reader->linked, slot))
-            continue;
-        const _Atomic uint32_t *links = store_links(store, slot);
-        for (uint32_t i = 0; i < store->link_room; i++)
-            is_sound &=
-                leads_somewhere(reader, atomic_load_explicit(&links[i], memory_order_relaxed));
-        if (store->edge_blocks == 0)
-            continue;
-        const struct store_head *head = store_head(store, slot);
-        const struct code_meta *meta = store_meta(store, slot); /* of which no number is a NaN */
-        is_sound &= head->meta.scale == meta->scale && head->meta.length == meta->length;
-        for (uint32_t i = 0; i < store->edge_blocks; i++)
-            stale |= atomic_load_explicit(&head->stale[i], memory_order_relaxed);
+static void restore(struct image_reader *reader) {
+    for (uint32_t slot = 0; slot < reader->slots; slot++) {
+        if (bitmap_test(reader->linked, slot))
+            store_restore(reader->store, slot, (uint8_t)image_level(reader, slot));
     }
-    if (stale != 0)
-        atomic_store_explicit(&check->has_stale, true, memory_order_relaxed);
-    return is_sound;
-}
-
-static enum status check_piece(struct check *check, uint32_t chunk, enum image_part_kind kind,
-                               uint32_t number, uint8_t *buffer, struct error *error) {
-    const struct reader *reader = check->reader;
-    const struct image_part part = image_part(&reader->layout, kind, chunk);
-    if (number >= part.pieces) /* the last chunk has fewer */
-        return STATUS_OK;
-    const struct image_piece piece = image_piece(&part, number);
-    uint32_t first = chunk * (uint32_t)STORE_CHUNK + piece.first_row;
-    uint8_t *bytes = kind == IMAGE_CODES ? store_code(reader->store, first) : buffer;
-    enum status status = image_read_bytes(reader->fd, piece.at, bytes, piece.bytes, error);
-    if (status == STATUS_OK &&
-        XXH3_64bits(bytes, piece.bytes) != reader->sums[part.first_piece + number])
-        return error_set(error, STATUS_CORRUPT, "graph image: wrong checksum (at byte %" PRIu64 ")",
-                         piece.at);
-    if (status == STATUS_OK && kind == IMAGE_LINKS && !take_links(check, first, piece.rows, bytes))
-        return error_set(error, STATUS_CORRUPT,
-                         "graph image: links that lead nowhere (at byte %" PRIu64 ")", piece.at);
-    return status;
-}
-
-/* The task's piece, counted over the shared parts of all chunks. */
-static enum status run_task(struct check *check, uint64_t task, uint8_t *buffer,
-                            struct error *error) {
-    uint32_t chunk = (uint32_t)(task / check->chunk_pieces);
-    uint32_t number = (uint32_t)(task % check->chunk_pieces);
-    size_t i = 0;
-    for (; i + 1 < SHARED; i++) { /* the first chunk has as many pieces as any */
-        uint32_t pieces = image_part(&check->reader->layout, shared[i], 0).pieces;
-        if (number < pieces)
-            break;
-        number -= pieces;
-    }
-    return check_piece(check, chunk, shared[i], number, buffer, error);
-}
-
-static void fail(struct check *check, enum status status, const char *message) {
-    pthread_mutex_lock(&check->lock);
-    if (!atomic_exchange(&check->has_failed, true))
-        check->status = error_set(&check->error, status, "%s", message);
-    pthread_mutex_unlock(&check->lock);
-}
-
-static void *check_pieces(void *context) {
-    struct check *check = context;
-    const struct image_part links = image_part(&check->reader->layout, IMAGE_LINKS, 0);
-    uint8_t *buffer = malloc(links.piece_rows * links.row_bytes + IMAGE_PAGE);
-    struct error error;
-    uint64_t task;
-    if (!buffer)
-        fail(check, STATUS_NO_MEMORY, "out of memory for a graph");
-    while (!atomic_load(&check->has_failed) &&
-           (task = atomic_fetch_add(&check->next, 1)) < check->tasks) {
-        enum status status = run_task(check, task, buffer, &error);
-        if (status != STATUS_OK)
-            fail(check, status, error.message);
-    }
-    free(buffer);
-    return NULL;
-}
-
-static enum status check_arrays(struct reader *reader) {
-    struct check check = {.reader = reader, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_t threads[THREADS_MAX];
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int others = 0;
-    for (size_t i = 0; i < SHARED && reader->layout.chunks > 0; i++)
-        check.chunk_pieces += image_part(&reader->layout, shared[i], 0).pieces;
-    check.tasks = (uint64_t)reader->layout.chunks * check.chunk_pieces;
-    while (others + 1 < THREADS_MAX && others + 1 < cores &&
-           (uint64_t)(others + 1) * THREAD_PIECES < check.tasks &&
-           pthread_create(&threads[others], NULL, check_pieces, &check) == 0)
-        others++; /* without a thread it takes longer */
-    check_pieces(&check);
-    while (others > 0)
-        pthread_join(threads[--others], NULL);
-    if (atomic_load(&check.has_stale))
-        atomic_store(&reader->store->has_stale, true);
-    if (check.status != STATUS_OK && reader->error)
-        *reader->error = check.error;
-    return check.status;
 }
 
 /* ---- Upper lists ------------------------------------------------------------------------------
  */
 
-static uint32_t level_of(const struct reader *reader, uint32_t slot) {
-    return atomic_load_explicit(&store_node(reader->store, slot)->level, memory_order_relaxed);
-}
-
 /* The lists of one slot; false if memory ends, *is_sound false if a link leads nowhere. */
-static bool take_upper(struct reader *reader, uint32_t slot, const uint8_t *bytes, bool *is_sound) {
+static bool take_upper(struct image_reader *reader, uint32_t slot, const uint8_t *bytes,
+                       bool *is_sound) {
     struct hnsw *hnsw = reader->hnsw;
     struct store_node *node = store_node(reader->store, slot);
-    uint32_t level = level_of(reader, slot), block;
+    uint32_t level = image_level(reader, slot), block;
     if (!upper_links_allocate(&hnsw->upper, level, &block))
         return false;
     atomic_store_explicit(&node->upper, block, memory_order_relaxed);
@@ -361,26 +232,28 @@ static bool take_upper(struct reader *reader, uint32_t slot, const uint8_t *byte
     for (uint32_t at = 1; at <= level; at++) {
         for (uint32_t i = 0; i < hnsw->m; i++, bytes += sizeof(uint32_t)) {
             uint32_t to = get_u32(bytes);
-            *is_sound &=
-                to == SLOT_NONE || (to < reader->layout.slots && /* a slot, no flags */
-                                    bitmap_test(reader->linked, to) && level_of(reader, to) >= at);
+            *is_sound &= to == SLOT_NONE ||
+                         (to < reader->slots && /* a slot, no flags */
+                          bitmap_test(reader->linked, to) && image_level(reader, to) >= at);
             hnsw_link_store(hnsw_list(hnsw, slot, at), i, to);
         }
     }
     return true;
 }
 
-static enum status take_all_upper(struct reader *reader, const struct image_part *part,
+static enum status take_all_upper(struct image_reader *reader, const struct image_file *file,
                                   const uint8_t *bytes) {
+    const struct image_part *part = &file->layout.parts[IMAGE_UPPER];
     uint64_t blocks = 0;
     bool is_sound = true;
-    for (uint32_t slot = 0; slot < reader->layout.slots; slot++) {
-        uint32_t level = bitmap_test(reader->linked, slot) ? level_of(reader, slot) : 0;
-        if (level == 0)
-            continue;
+    for (uint32_t i = 0; i < file->layout.rows; i++) {
+        const struct image_row *row = &file->rows[i];
+        uint32_t level = row->kind == IMAGE_ROW_LINKED ? row->level : 0;
         if (blocks + level > part->rows)
             return corrupt(reader, "lacks upper lists", part->at);
-        if (!take_upper(reader, slot, bytes + blocks * part->row_bytes, &is_sound))
+        bool is_latest = image_is_delta(file) || !bitmap_test(reader->newer, row->slot);
+        if (level > 0 && is_latest &&
+            !take_upper(reader, row->slot, bytes + blocks * part->row_bytes, &is_sound))
             return no_memory(reader);
         blocks += level;
     }
@@ -389,12 +262,11 @@ static enum status take_all_upper(struct reader *reader, const struct image_part
                : corrupt(reader, "an upper list leads nowhere", part->at);
 }
 
-static enum status read_upper(struct reader *reader) {
-    const struct image_part part = image_part(&reader->layout, IMAGE_UPPER, 0);
-    uint8_t *bytes;
-    enum status status = read_part(reader, &part, &bytes);
+static enum status read_upper(struct image_reader *reader, const struct image_file *file) {
+    void *bytes;
+    enum status status = read_part(reader, file, IMAGE_UPPER, &bytes);
     if (status == STATUS_OK)
-        status = take_all_upper(reader, &part, bytes);
+        status = take_all_upper(reader, file, bytes);
     free(bytes);
     return status;
 }
@@ -403,9 +275,9 @@ static enum status read_upper(struct reader *reader) {
  */
 
 /* Hangs a twin on its linked slot; false if that is not one. */
-static bool take_twin(struct reader *reader, uint32_t slot, uint32_t of) {
+static bool take_twin(struct image_reader *reader, uint32_t slot, uint32_t of) {
     struct store *store = reader->store;
-    if (of >= reader->layout.slots || !bitmap_test(reader->linked, of) ||
+    if (of >= reader->slots || !bitmap_test(reader->linked, of) ||
         memcmp(store_code(store, slot), store_code(store, of), store->code_bytes) != 0)
         return false;
     hnsw_twins_add(reader->hnsw, of, slot);
@@ -414,81 +286,127 @@ static bool take_twin(struct reader *reader, uint32_t slot, uint32_t of) {
 }
 
 /* Twins, and slots that wait. */
-static enum status take_unlinked(struct reader *reader) {
-    for (uint32_t slot = 0; slot < reader->layout.slots; slot++) {
+static enum status take_unlinked(struct image_reader *reader) {
+    for (uint32_t slot = 0; slot < reader->slots; slot++) {
         if (!bitmap_test(reader->present, slot) || bitmap_test(reader->linked, slot))
             continue;
         uint32_t of = atomic_load_explicit(&store_links(reader->store, slot)[HNSW_TWIN_LINKED],
                                            memory_order_relaxed);
-        store_put(reader->store, slot, (uint8_t)level_of(reader, slot));
+        store_put(reader->store, slot, (uint8_t)image_level(reader, slot));
         if (bitmap_test(reader->twin, slot) && !take_twin(reader, slot, of))
             return corrupt(reader, "a twin of nothing", slot);
     }
     return STATUS_OK;
 }
 
-static enum status take_entry(struct reader *reader) {
+static enum status take_entry(struct image_reader *reader) {
     uint64_t linked = 0, twins = 0;
-    for (size_t i = 0; i < (size_t)reader->layout.chunks * STORE_CHUNK_WORDS; i++) {
+    for (size_t i = 0; i < bitmap_words(reader->slots); i++) {
         linked += (uint64_t)__builtin_popcountll(reader->linked[i]);
         twins += (uint64_t)__builtin_popcountll(reader->twin[i]);
     }
     uint32_t slot = hnsw_entry_slot(reader->entry);
     bool is_sound = reader->entry == HNSW_NO_ENTRY
                         ? linked == 0
-                        : slot < reader->layout.slots && bitmap_test(reader->linked, slot) &&
-                              level_of(reader, slot) == hnsw_entry_level(reader->entry);
+                        : slot < reader->slots && bitmap_test(reader->linked, slot) &&
+                              image_level(reader, slot) == hnsw_entry_level(reader->entry);
     if (!is_sound)
-        return corrupt(reader, "its entry is no linked slot", 64);
+        return corrupt(reader, "its entry is no linked slot", 72);
     atomic_store_explicit(&reader->hnsw->entry, reader->entry, memory_order_release);
     atomic_store_explicit(&reader->hnsw->linked, linked + twins, memory_order_relaxed);
-    hnsw_seeds_drop_unlinked(reader->hnsw);
+    for (size_t i = 0; i < HNSW_SEEDS_MAX; i++) { /* measured when all are examined next */
+        uint32_t seed = reader->seeds[i];
+        if (seed < reader->slots && bitmap_test(reader->linked, seed) &&
+            !hnsw_seeds_has(&reader->hnsw->seeds, seed))
+            hnsw_seeds_add(&reader->hnsw->seeds, seed, 0);
+    }
     return STATUS_OK;
 }
 
-static enum status load_all(struct reader *reader) {
-    enum status status = read_header(reader);
-    if (status == STATUS_OK)
-        status = read_table(reader);
-    if (status == STATUS_OK && !store_reserve(reader->store, reader->layout.slots))
-        status = no_memory(reader);
-    for (uint32_t chunk = 0; chunk < reader->layout.chunks && status == STATUS_OK; chunk++) {
-        store_expect(reader->store, chunk, image_part(&reader->layout, IMAGE_CODES, chunk).rows);
-        status = read_numbers(reader, chunk);
+/* What the whole image lacks is what the delta has. */
+static void mark_changes(struct image_reader *reader) {
+    struct store *store = reader->store;
+    store_forget_changes(store, store_end(store));
+    for (uint32_t slot = 0; slot < reader->slots; slot++) {
+        if (bitmap_test(reader->newer, slot))
+            store_mark_changed(store, slot);
+        if (bitmap_test(reader->recoded, slot))
+            bitmap_atomic_set(store_chunk(store, slot)->recoded, slot & (STORE_CHUNK - 1));
+    }
+    reader->image->base = reader->files[INDEX_IMAGE_WHOLE].sum;
+}
+
+/* Room for all slots, in the store and for bits. */
+static enum status make_room(struct image_reader *reader) {
+    size_t words = bitmap_words(reader->slots);
+    reader->present = calloc(5 * words + 1, sizeof(uint64_t));
+    if (!reader->present || !store_reserve(reader->store, reader->slots))
+        return no_memory(reader);
+    reader->linked = reader->present + words;
+    reader->twin = reader->linked + words;
+    reader->newer = reader->twin + words;
+    reader->recoded = reader->newer + words;
+    for (uint32_t first = 0; first < reader->slots; first += STORE_CHUNK) {
+        uint32_t left = reader->slots - first;
+        store_expect(reader->store, first / STORE_CHUNK, left < STORE_CHUNK ? left : STORE_CHUNK);
+    }
+    return STATUS_OK;
+}
+
+static enum status load_files(struct image_reader *reader) {
+    enum status status = make_room(reader);
+    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++) {
+        status = read_table(reader, &reader->files[i]);
+        if (status == STATUS_OK)
+            status = read_numbers(reader, &reader->files[i]);
     }
     if (status == STATUS_OK)
-        status = check_arrays(reader);
-    if (status == STATUS_OK)
-        status = read_upper(reader);
+        restore(reader);
+    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++) {
+        status = image_arrays_read(reader, &reader->files[i]);
+        if (status == STATUS_OK)
+            status = read_upper(reader, &reader->files[i]);
+    }
     if (status == STATUS_OK)
         status = take_unlinked(reader);
     return status == STATUS_OK ? take_entry(reader) : status;
 }
 
 /* Leaves the edges to image_read_edges; without memory for that they are written anew. */
-static void leave_edges(struct reader *reader, struct image_rest *rest) {
+static void leave_edges(struct image_reader *reader, struct image_rest *rest) {
     struct store *store = reader->store;
-    if (store->edge_blocks == 0 || reader->layout.chunks == 0)
+    struct image_file *whole = &reader->files[INDEX_IMAGE_WHOLE];
+    const struct image_part *edges = &whole->layout.parts[IMAGE_EDGES];
+    if (edges->rows == 0)
         return;
-    const struct image_part edges = image_part(&reader->layout, IMAGE_EDGES, 0);
-    *rest = (struct image_rest){.fd = fcntl(reader->fd, F_DUPFD_CLOEXEC, 0),
-                                .sums = reader->sums,
-                                .buffer = malloc(edges.piece_rows * edges.row_bytes + IMAGE_PAGE),
-                                .layout = reader->layout};
-    reader->sums = NULL;
-    for (uint32_t chunk = 0; chunk < reader->layout.chunks; chunk++)
-        atomic_store(&store->chunks[chunk].unread, UINT32_MAX);
+    *rest = (struct image_rest){.fd = fcntl(whole->fd, F_DUPFD_CLOEXEC, 0),
+                                .sums = whole->sums,
+                                .buffer = malloc(edges->piece_rows * edges->row_bytes + IMAGE_PAGE),
+                                .layout = whole->layout};
+    whole->sums = NULL;
+    for (uint32_t slot = 0; slot < edges->rows; slot += STORE_CHUNK)
+        atomic_store(&store_chunk(store, slot)->unread, UINT32_MAX);
     atomic_store(&store->is_unread, true);
 }
 
-enum status image_load(struct image *image, int fd, struct image_rest *rest, struct error *error) {
-    struct reader reader = {
-        .image = image, .hnsw = image->hnsw, .store = image->hnsw->store, .fd = fd, .error = error};
+enum status image_load(struct image *image, const struct index_files *files,
+                       struct image_rest *rest, struct error *error) {
+    struct image_reader reader = {
+        .image = image, .hnsw = image->hnsw, .store = image->hnsw->store, .error = error};
     assert(atomic_load(&image->hnsw->store->present_count) == 0);
-    enum status status = load_all(&reader);
+    enum status status = read_header(&reader, INDEX_IMAGE_WHOLE, files->whole);
+    if (status == STATUS_OK && files->delta >= 0)
+        status = read_header(&reader, INDEX_IMAGE_DELTA, files->delta);
     if (status == STATUS_OK)
+        status = load_files(&reader);
+    if (status == STATUS_OK) {
+        mark_changes(&reader);
         leave_edges(&reader, rest);
-    free(reader.sums);
+    }
+    for (size_t i = 0; i < INDEX_IMAGE_KINDS; i++) {
+        free(reader.files[i].sums);
+        free(reader.files[i].rows);
+    }
     free(reader.present);
     return status;
 }

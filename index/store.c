@@ -7,7 +7,7 @@
 
 enum {
     LINE = 64,   /* bytes of a cache line */
-    BITMAPS = 5, /* of a chunk */
+    BITMAPS = 7, /* of a chunk */
 };
 
 /* Bytes of the bitmaps, and of all that a slot has beside its code and links. */
@@ -63,7 +63,8 @@ static bool add_chunk(struct store *store) {
     chunk->errors = (float *)(void *)at;
     at += STORE_CHUNK * sizeof(float);
     _Atomic uint64_t **bitmaps[BITMAPS] = {&chunk->present, &chunk->waiting, &chunk->claimed,
-                                           &chunk->leaving, &chunk->leading};
+                                           &chunk->leaving, &chunk->leading, &chunk->changed,
+                                           &chunk->recoded};
     for (size_t i = 0; i < BITMAPS; i++, at += STORE_CHUNK_WORDS * sizeof(uint64_t))
         *bitmaps[i] = (_Atomic uint64_t *)(void *)at;
     store->chunks_count++;
@@ -112,26 +113,46 @@ void store_expect(struct store *store, uint32_t chunk_number, uint32_t rows) {
     expect_huge(chunk->records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
 }
 
-void store_restore(struct store *store, uint32_t chunk_number, const uint64_t *linked,
-                   const uint8_t *levels) {
-    struct store_chunk *chunk = &store->chunks[chunk_number];
-    uint64_t count = 0;
-    for (uint32_t word = 0; word < STORE_CHUNK_WORDS; word++) {
-        for (uint64_t bits = linked[word]; bits != 0; count++) {
-            uint32_t i = word * BITMAP_WORD_BITS + bitmap_take_lowest(&bits);
-            struct store_node *node = &chunk->nodes[i];
-            atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_relaxed);
-            atomic_store_explicit(&node->level, levels[i], memory_order_relaxed);
-            atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
+void store_restore(struct store *store, uint32_t slot, uint8_t level) {
+    struct store_node *node = store_node(store, slot);
+    atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_relaxed);
+    atomic_store_explicit(&node->level, level, memory_order_relaxed);
+    atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);
+    bitmap_atomic_set(store_chunk(store, slot)->present, slot & (STORE_CHUNK - 1));
+    atomic_fetch_add_explicit(&store->present_count, 1, memory_order_relaxed);
+}
+
+void store_forget_changes(struct store *store, uint32_t slot_end) {
+    for (uint32_t i = 0; i < slot_end / STORE_CHUNK; i++) {
+        for (size_t word = 0; word < STORE_CHUNK_WORDS; word++) {
+            atomic_exchange(&store->chunks[i].recoded[word], 0);
+            atomic_exchange(&store->chunks[i].changed[word], 0);
         }
-        atomic_store_explicit(&chunk->present[word], linked[word], memory_order_release);
     }
-    atomic_fetch_add_explicit(&store->present_count, count, memory_order_relaxed);
+}
+
+struct store_changes store_count_changes(const struct store *store) {
+    struct store_changes changes = {0};
+    uint32_t chunks = store_end(store) / STORE_CHUNK;
+    for (uint32_t i = 0; i < chunks; i++) {
+        for (size_t word = 0; word < STORE_CHUNK_WORDS; word++) {
+            changes.changed +=
+                (uint64_t)__builtin_popcountll(atomic_load(&store->chunks[i].changed[word]));
+            changes.recoded +=
+                (uint64_t)__builtin_popcountll(atomic_load(&store->chunks[i].recoded[word]));
+        }
+    }
+    return changes;
 }
 
 uint64_t store_memory_bytes(const struct store *store) {
     uint64_t slot_bytes = store->chunk_bytes / STORE_CHUNK;
     return atomic_load_explicit(&store->present_count, memory_order_relaxed) * slot_bytes;
+}
+
+static void mark_recoded(struct store_chunk *chunk, uint32_t bit) {
+    bitmap_atomic_set(chunk->changed, bit);
+    bitmap_atomic_set(chunk->recoded, bit);
 }
 
 void store_put(struct store *store, uint32_t slot, uint8_t level) {
@@ -157,7 +178,11 @@ void store_put(struct store *store, uint32_t slot, uint8_t level) {
     atomic_fetch_add_explicit(&store->waiting_count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->present_count, 1, memory_order_relaxed);
     bitmap_atomic_set(chunk->waiting, bit);
+    /* Before present, so that a delta which finds the slot present finds it recoded, too; and
+     * after, since a whole image may begin in between, forget the marks and not find it. */
+    mark_recoded(chunk, bit);
     bitmap_atomic_set(chunk->present, bit);
+    mark_recoded(chunk, bit);
 }
 
 static void stop_waiting(struct store *store, uint32_t slot) {
@@ -174,6 +199,7 @@ void store_wait_again(struct store *store, uint32_t slot) {
     atomic_fetch_add_explicit(&store->waiting_count, 1, memory_order_relaxed);
     bool was_waiting = bitmap_atomic_set(chunk->waiting, slot & (STORE_CHUNK - 1));
     assert(!was_waiting);
+    store_mark_changed(store, slot);
 }
 
 void store_remove(struct store *store, uint32_t slot) {
@@ -181,6 +207,7 @@ void store_remove(struct store *store, uint32_t slot) {
     stop_waiting(store, slot);
     if (bitmap_atomic_clear(chunk->present, slot & (STORE_CHUNK - 1)))
         atomic_fetch_sub_explicit(&store->present_count, 1, memory_order_relaxed);
+    store_mark_changed(store, slot);
 }
 
 /* The slots of a word that wait unclaimed. Claims first: a claim that ends between the two loads
@@ -230,7 +257,9 @@ bool store_claim(struct store *store, uint32_t *cursor, uint32_t *slot) {
 }
 
 void store_unclaim(struct store *store, uint32_t slot, bool is_linked) {
-    if (is_linked)
+    if (is_linked) {
         stop_waiting(store, slot);
+        store_mark_changed(store, slot);
+    }
     bitmap_atomic_clear(store_chunk(store, slot)->claimed, slot & (STORE_CHUNK - 1));
 }

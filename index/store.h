@@ -64,6 +64,8 @@ struct store_chunk {
     _Atomic uint64_t *claimed; /* ... that a builder is linking */
     _Atomic uint64_t *leaving; /* ... that is being unlinked: no new links to it */
     _Atomic uint64_t *leading; /* ... that has twins */
+    _Atomic uint64_t *changed; /* ... whose lists, level or kind the image (image.h) lacks */
+    _Atomic uint64_t *recoded; /* ... of these: whose code it lacks */
     _Atomic uint32_t waiting_count;
     _Atomic uint32_t unread;   /* all ones while the chunk's edges still lie in a file, else 0 */
     size_t huge[STORE_ARRAYS]; /* bytes in huge pages so far; writer only */
@@ -102,10 +104,9 @@ bool store_reserve(struct store *store, uint32_t slot_end);
 /* Bytes that the slots in use take. */
 uint64_t store_memory_bytes(const struct store *store);
 
-/* Marks slots of a fresh chunk, whose rows were filled, as present and linked up to their levels:
- * bit and byte per slot of the chunk. Upper links are the caller's to set. */
-void store_restore(struct store *store, uint32_t chunk, const uint64_t *linked,
-                   const uint8_t *levels);
+/* Marks a slot of a fresh chunk as present and linked up to `level`. Its row and its upper links
+ * are the caller's to fill before the first search. */
+void store_restore(struct store *store, uint32_t slot, uint8_t level);
 
 /* Asks for huge pages for the first rows of a chunk, which are going to be filled. Writer. */
 void store_expect(struct store *store, uint32_t chunk, uint32_t rows);
@@ -130,6 +131,16 @@ bool store_claim_slot(struct store *store, uint32_t slot);
 bool store_find_waiting(const struct store *store, uint32_t *slot);
 /* Ends a claim: the slot is linked, or goes on waiting. */
 void store_unclaim(struct store *store, uint32_t slot, bool is_linked);
+
+/* From here on an image has all: nothing below slot_end (whole chunks) counts as changed. While no
+ * builder is under way; a slot that is put meanwhile is marked afterwards, or seen by whoever asks
+ * next which slots are present. */
+void store_forget_changes(struct store *store, uint32_t slot_end);
+/* How many slots are marked as changed, and how many of them as recoded; a moment's figures. */
+struct store_changes {
+    uint64_t changed, recoded;
+};
+struct store_changes store_count_changes(const struct store *store);
 
 static inline uint32_t store_end(const struct store *store) {
     return atomic_load_explicit(&store->end, memory_order_acquire);
@@ -165,6 +176,14 @@ static inline struct store_head *store_head(const struct store *store, uint32_t 
 static inline uint32_t store_stale(const struct store *store, uint32_t slot, uint32_t block) {
     return atomic_load_explicit(&store_head(store, slot)->stale[block], memory_order_acquire) |
            atomic_load_explicit(&store_chunk(store, slot)->unread, memory_order_acquire);
+}
+
+/* A list of the slot changed. Whoever is under way as builder, or repairs; after the change or
+ * before. Most are marked already, so that looking spares a write that other cores would feel. */
+static inline void store_mark_changed(const struct store *store, uint32_t slot) {
+    _Atomic uint64_t *changed = store_chunk(store, slot)->changed;
+    if (!bitmap_atomic_test(changed, slot & (STORE_CHUNK - 1)))
+        bitmap_atomic_set(changed, slot & (STORE_CHUNK - 1));
 }
 
 /* Puts another link into a place of a level-0 list. Whoever holds the slot's lock. */

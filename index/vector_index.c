@@ -25,7 +25,8 @@ struct vector_index {
     struct store store;
     struct hnsw hnsw;
     struct epoch epoch;
-    struct image_rest rest;     /* one builder at a time */
+    struct image_rest rest;     /* one builder at a time, as is the next */
+    uint64_t image_base;        /* see struct image */
     struct code_query encoding; /* the writer's memory for encoding */
 };
 
@@ -375,20 +376,37 @@ void vector_index_info(const struct vector_index *index, struct vector_index_inf
 /* ---- Image ------------------------------------------------------------------------------------
  */
 
-enum status vector_index_save(struct vector_index *index, int fd, const struct index_stamp *stamp,
-                              struct error *error) {
-    const struct image image = {
-        .hnsw = &index->hnsw, .distance = index->options.distance, .stamp = *stamp};
-    while (image_read_edges(&index->rest, &index->hnsw)) {
-    }
-    return image_save(&image, fd, error);
+static struct image image_of(struct vector_index *index) {
+    return (struct image){
+        .hnsw = &index->hnsw, .distance = index->options.distance, .base = index->image_base};
 }
 
-enum status vector_index_load(struct vector_index *index, int fd, struct index_stamp *stamp,
-                              struct error *error) {
-    struct image image = {.hnsw = &index->hnsw, .distance = index->options.distance};
-    enum status status = image_load(&image, fd, &index->rest, error);
+enum index_image vector_index_image_due(const struct vector_index *index) {
+    const struct image image = image_of((struct vector_index *)index);
+    return image_due(&image);
+}
+
+enum status vector_index_save(struct vector_index *index, int fd, enum index_image kind,
+                              const struct index_stamp *stamp, struct error *error) {
+    struct image image = image_of(index);
+    image.stamp = *stamp;
+    while (image_read_edges(&index->rest, &index->hnsw)) {
+    }
+    enum status status = image_save(&image, kind, fd, error);
+    index->image_base = image.base;
+    return status;
+}
+
+void vector_index_forget_image(struct vector_index *index) {
+    index->image_base = 0;
+}
+
+enum status vector_index_load(struct vector_index *index, const struct index_files *files,
+                              struct index_stamp *stamp, struct error *error) {
+    struct image image = image_of(index);
+    enum status status = image_load(&image, files, &index->rest, error);
     *stamp = image.stamp;
+    index->image_base = image.base;
     return status;
 }
 

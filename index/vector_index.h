@@ -191,22 +191,48 @@ struct index_stamp {
     uint64_t incarnation; /* of the owner */
 };
 
-/* The image: everything but the original vectors, edges included, so that a start need not build
- * again. A file of its own, which the owner opens, syncs and names (graph.bin); it is a cache:
- * whatever is wrong with it, it is refused and the graph is built anew. fd is empty, open for
- * writing, and stays the caller's. STATUS_NO_SPACE, _IO, _NO_MEMORY.
- * Searches, puts and links may go on during _save; repairs may not. Builder. */
-MUST_CHECK enum status vector_index_save(struct vector_index *index, int fd,
+/* The image: everything but the original vectors, so that a start need not build again. A whole
+ * image has all, edges included. A delta has the slots that changed since a whole image was
+ * written, for which it costs a fraction; it replaces the delta before it. Each is a file of its
+ * own, which the owner opens, syncs and names; they are a cache: whatever is wrong with them, they
+ * are refused and the graph is built anew. */
+enum index_image {
+    INDEX_IMAGE_WHOLE,
+    INDEX_IMAGE_DELTA,
+    INDEX_IMAGE_KINDS,
+};
+
+/* What to save: a delta where there is a whole image that it can go with, of which it would take
+ * less than a quarter. Builder. */
+enum index_image vector_index_image_due(const struct vector_index *index);
+
+/* fd is empty, open for writing, and stays the caller's. STATUS_NO_SPACE, _IO, _NO_MEMORY. After a
+ * whole image deltas go with that one; if it does not come to stand where the next start looks for
+ * it, the caller says so by _forget_image. A delta needs a whole image before it.
+ * Searches, puts and links may go on meanwhile, and wait for nothing but, each time, the copy of a
+ * slot whose list a builder wants to change; repairs may not. The thread offers its core after each
+ * piece of about 1 MiB. Builder. */
+MUST_CHECK enum status vector_index_save(struct vector_index *index, int fd, enum index_image kind,
                                          const struct index_stamp *stamp, struct error *error);
 
-/* Fills a fresh index from an image. Every byte is untrusted, and checked before this returns; but
- * for edges, which only make searches faster: they are left to vector_index_settle. fd may be
- * closed afterwards; the file may be replaced, not changed. Which of its slots live is the owner's
- * to say: it calls vector_index_repair for those whose point died or changed since `operation`, and
- * vector_index_put for what came later, before the first search. On failure (STATUS_CORRUPT, _IO,
- * _NO_MEMORY) the index is to be freed. */
-MUST_CHECK enum status vector_index_load(struct vector_index *index, int fd,
-                                         struct index_stamp *stamp, struct error *error);
+/* The next image is to be a whole one. Builder. */
+void vector_index_forget_image(struct vector_index *index);
+
+/* Files to load from; both stay the caller's. */
+struct index_files {
+    int whole, delta; /* delta: -1 if there is none */
+};
+
+/* Fills a fresh index from an image, and the delta that goes with it; one that goes with another
+ * image is passed over, as a crash may leave it. Every byte is untrusted, and checked before this
+ * returns; but for edges, which only make searches faster: they are left to vector_index_settle.
+ * The files may be closed afterwards, and replaced, not changed. Which of its slots live is the
+ * owner's to say: it calls vector_index_repair for those whose point died or changed since
+ * `operation`, and vector_index_put for what came later, before the first search. On failure
+ * (STATUS_CORRUPT, _IO, _NO_MEMORY) the index is to be freed. */
+MUST_CHECK enum status vector_index_load(struct vector_index *index,
+                                         const struct index_files *files, struct index_stamp *stamp,
+                                         struct error *error);
 
 /* Reads a piece (about 1 MiB) of what _load left in the file, while searches, puts and links go on.
  * False: nothing is left. What turns out to be damaged is written anew by vector_index_refresh. One

@@ -31,9 +31,9 @@ enum {
     BUILDER_READS_MS = 20,       /* after the last read they count as going on */
     BUILDER_PAUSE_MS = 100,
     BUILDER_QUIET_MS = 2000,     /* no write for so long: time to save the graphs */
-    BUILDER_SAVE_MS = 60000,     /* ... as it is after so long without a save */
+    BUILDER_SAVE_MS = 10000,     /* ... as it is after so long without a save: mostly of a delta */
     BUILDER_SAVE_SHARE = 20,     /* ... but saving takes at most a 20th of the time */
-    BUILDER_SAVE_CHANGES = 1024, /* fewer changed slots since the last save are not worth another */
+    BUILDER_SAVE_CHANGES = 1024, /* fewer slots since the last save are linked again in a moment */
 };
 
 /* Where a collection stands. */

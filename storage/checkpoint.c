@@ -11,29 +11,43 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool file_name(const struct collection *collection, uint16_t number, const char *suffix,
-                      char path[PATH_MAX]) {
-    int n = snprintf(path, PATH_MAX, "%s/graph-%u.bin%s", collection->path, number, suffix);
-    return n > 0 && n < PATH_MAX;
+/* Files of a vector: by kind, and as each is called while it is written. */
+static const char *const suffixes[INDEX_IMAGE_KINDS] = {
+    [INDEX_IMAGE_WHOLE] = ".bin", [INDEX_IMAGE_DELTA] = ".delta"};
+
+static enum status file_name(const struct collection *collection, uint16_t number,
+                             const char *suffix, char path[PATH_MAX], struct error *error) {
+    int n = snprintf(path, PATH_MAX, "%s/graph-%u%s", collection->path, number, suffix);
+    return n > 0 && n < PATH_MAX ? STATUS_OK : error_set(error, STATUS_INVALID, "path too long");
 }
 
-static enum status save_vector(struct collection *collection, struct collection_vector *vector,
-                               uint64_t operation, struct error *error) {
-    char path[PATH_MAX], temporary[PATH_MAX];
-    if (!file_name(collection, vector->layout.number, "", path) ||
-        !file_name(collection, vector->layout.number, ".tmp", temporary))
-        return error_set(error, STATUS_INVALID, "path too long");
+/* Writes a file that survives a power cut under a temporary name. */
+static enum status write_file(struct collection *collection, struct vector_index *index,
+                              enum index_image kind, uint64_t operation, const char *temporary,
+                              struct error *error) {
+    const struct index_stamp stamp = {.operation = operation,
+                                      .incarnation = collection->incarnation};
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return error_set(error, STATUS_IO, "create a graph file: %s", strerror(errno));
-    const struct index_stamp stamp = {.operation = operation,
-                                      .incarnation = collection->incarnation};
-    enum status status = vector_index_save(vector->index, fd, &stamp, error);
+    enum status status = vector_index_save(index, fd, kind, &stamp, error);
     if (status == STATUS_OK && fsync(fd) < 0)
         status = error_set(error, STATUS_IO, "sync a graph file: %s", strerror(errno));
     close(fd);
     if (status == STATUS_OK && FAULT_POINT("checkpoint.written"))
         status = error_set(error, STATUS_IO, "graph file: fault of a test");
+    return status;
+}
+
+static enum status replace_file(struct collection *collection, struct collection_vector *vector,
+                                enum index_image kind, uint64_t operation, struct error *error) {
+    char path[PATH_MAX], temporary[PATH_MAX];
+    enum status status = file_name(collection, vector->layout.number, suffixes[kind], path, error);
+    if (status == STATUS_OK)
+        status = file_name(collection, vector->layout.number, ".tmp", temporary, error);
+    if (status != STATUS_OK)
+        return status;
+    status = write_file(collection, vector->index, kind, operation, temporary, error);
     if (status == STATUS_OK && rename(temporary, path) < 0)
         status = error_set(error, STATUS_IO, "rename a graph file: %s", strerror(errno));
     if (status != STATUS_OK) {
@@ -43,6 +57,25 @@ static enum status save_vector(struct collection *collection, struct collection_
     if (FAULT_POINT("checkpoint.renamed"))
         return error_set(error, STATUS_IO, "graph file: fault of a test");
     return file_sync_folder(collection->path, error);
+}
+
+static enum status save_vector(struct collection *collection, struct collection_vector *vector,
+                               uint64_t operation, struct error *error) {
+    char delta[PATH_MAX];
+    enum index_image kind = vector_index_image_due(vector->index);
+    enum status status = replace_file(collection, vector, kind, operation, error);
+    if (kind == INDEX_IMAGE_DELTA)
+        return status;
+    if (status != STATUS_OK) {
+        vector_index_forget_image(vector->index);
+        return status;
+    }
+    /* The delta of the image before this one: a crash may leave it, and loading passes it over. */
+    status =
+        file_name(collection, vector->layout.number, suffixes[INDEX_IMAGE_DELTA], delta, error);
+    if (status == STATUS_OK)
+        unlink(delta);
+    return status;
 }
 
 enum status checkpoint_save(struct collection *collection, struct error *error) {
@@ -73,10 +106,35 @@ static enum status start_over(struct collection *collection, struct collection_v
     return collection_create_index(collection, vector, error);
 }
 
-static enum status load_file(struct collection *collection, struct collection_vector *vector,
-                             int fd, uint64_t *operation, struct error *error) {
+static void close_files(const struct index_files *files) {
+    if (files->whole >= 0)
+        close(files->whole);
+    if (files->delta >= 0)
+        close(files->delta);
+}
+
+/* Opens what is there, -1 for what is not. */
+static enum status open_files(struct collection *collection, struct collection_vector *vector,
+                              struct index_files *files, struct error *error) {
+    int fds[INDEX_IMAGE_KINDS] = {-1, -1};
+    char path[PATH_MAX];
+    enum status status = file_name(collection, vector->layout.number, ".tmp", path, error);
+    if (status == STATUS_OK)
+        unlink(path); /* of a save that a crash cut short */
+    for (size_t kind = 0; kind < INDEX_IMAGE_KINDS && status == STATUS_OK; kind++) {
+        status = file_name(collection, vector->layout.number, suffixes[kind], path, error);
+        if (status == STATUS_OK)
+            fds[kind] = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    *files = (struct index_files){.whole = fds[INDEX_IMAGE_WHOLE], .delta = fds[INDEX_IMAGE_DELTA]};
+    return status;
+}
+
+static enum status load_files(struct collection *collection, struct collection_vector *vector,
+                              const struct index_files *files, uint64_t *operation,
+                              struct error *error) {
     struct index_stamp stamp;
-    enum status status = vector_index_load(vector->index, fd, &stamp, error);
+    enum status status = vector_index_load(vector->index, files, &stamp, error);
     if (status != STATUS_OK)
         return status;
     if (stamp.incarnation != collection->incarnation)
@@ -85,27 +143,27 @@ static enum status load_file(struct collection *collection, struct collection_ve
     return STATUS_OK;
 }
 
-/* Fills one index; one whose file is of no use is made anew. */
+/* Fills one index; one whose files are of no use is made anew. Image and delta stand and fall
+ * together: without a damaged delta the image would be as old as its last whole save, and each slot
+ * that was used again since would have to be repaired before the collection can be opened. */
 static enum status load_vector(struct collection *collection, struct collection_vector *vector,
                                uint64_t *operation, struct error *error) {
-    char path[PATH_MAX];
+    struct index_files files = {-1, -1};
     struct error reason = {0};
     *operation = 0;
-    if (!file_name(collection, vector->layout.number, ".tmp", path))
-        return error_set(error, STATUS_INVALID, "path too long");
-    unlink(path); /* of a save that a crash cut short */
-    path[strlen(path) - strlen(".tmp")] = '\0';
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return STATUS_OK;
-    enum status status = load_file(collection, vector, fd, operation, &reason);
-    close(fd);
-    if (status == STATUS_OK)
-        return STATUS_OK;
-    *operation = 0;
-    log_event(LOG_LEVEL_WARN, "graph file %s is not usable and is built again: %s", path,
-              reason.message);
-    return start_over(collection, vector, error);
+    enum status status = open_files(collection, vector, &files, error);
+    if (status == STATUS_OK && files.whole >= 0) {
+        status = load_files(collection, vector, &files, operation, &reason);
+        if (status != STATUS_OK) {
+            *operation = 0;
+            log_event(LOG_LEVEL_WARN,
+                      "graph files %s/graph-%u are not usable and are built again: %s",
+                      collection->path, vector->layout.number, reason.message);
+            status = start_over(collection, vector, error);
+        }
+    }
+    close_files(&files);
+    return status;
 }
 
 static void *load_all(void *context) {

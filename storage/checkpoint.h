@@ -1,18 +1,18 @@
 /* checkpoint.h -- the graph files of a collection: caches, written by builders and at the end.
  *
  * slots.bin beside them says which slots live, so that a start need not read all rows
- * (slot_file.h). One file a vector, graph-<number>.bin; its content is index/'s
- * (vector_index_save), and it says up to which operation of which incarnation it knows the
- * collection. A file that is missing, torn or of another life is ignored: the graph is built again
- * while exact search answers.
+ * (slot_file.h). Two files a vector, graph-<number>.bin and, for what changed since, .delta; their
+ * content is index/'s (vector_index_save), and they say up to which operation of which incarnation
+ * they know the collection. What is missing, torn or of another life is ignored: the graph is built
+ * again while exact search answers.
  */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
 #include "storage/collection_internal.h"
 
-/* Writes all graph files: temporary name, fsync, rename, fsync of the folder. The caller holds
- * is_maintained. */
+/* Writes a graph file of each vector, whole or a delta as the index wants it: temporary name,
+ * fsync, rename, fsync of the folder. The caller holds is_maintained. */
 MUST_CHECK enum status checkpoint_save(struct collection *collection, struct error *error);
 
 /* Filling the fresh indexes of a collection that nobody shares yet, while the data file is opened.

@@ -5,7 +5,7 @@
     test_corruption.py [--cases N] [--seed N] [--only WORD]
 
 A folder with three collections is made once and its true content kept. Each case damages one file of
-a copy: the data of one collection, its graph, or the catalogue; starts a server on it, and asks
+a copy: the data of one collection, its graph files, or the catalogue; starts a server on it, and asks
 everything. Each answer is right or an error. Collections that were not damaged answer rightly. The
 process may die of a damaged page, but then a start or two later it serves. Only a damaged catalogue
 may keep it from starting, with a line that says so.
@@ -143,14 +143,30 @@ class Golden:
         self.points = {}
         self.folder_of = {}
         with Victim(folder=self.folder) as server:
-            for name in NAMES:
-                self.make(server.client(), name)
-            self.stop(server)
+            self.write_all(server, self.make, 1)
             shutil.copytree(self.folder, self.stale)
             server.start()
-            for name in NAMES:
-                self.change(server.client(), name)
-            self.stop(server)
+            self.write_all(server, self.change, 2)
+
+    def write_all(self, server, write, version):
+        """Leaves whole graph files, and beside them deltas of what changed afterwards."""
+        for name in NAMES:
+            write(server.client(), name)
+            self.wait_until_linked(server.client(), name)
+        self.stop(server)
+        server.start()
+        for name in NAMES:
+            self.write(server.client(), name, [POINTS], version)
+        self.stop(server)
+        for folder in self.folder_of.values():
+            report.check("graph-0.delta" in os.listdir(folder), f"no delta was written: {os.listdir(folder)}")
+
+    @staticmethod
+    def wait_until_linked(client, name):
+        until = time.monotonic() + 30
+        while client.must("GET", f"/collections/{name}")["status"] != "green":
+            report.check(time.monotonic() < until, "vectors wait to be linked")
+            time.sleep(0.01)
 
     @staticmethod
     def stop(server):
@@ -195,7 +211,7 @@ class Golden:
         alpha = self.folder_of["alpha"]
         for base in sorted(os.listdir(alpha)):
             if base != "lock.mdb":
-                weight = 60 if base == "data.mdb" else 15
+                weight = 60 if base == "data.mdb" else 8
                 rows.append(("collection", os.path.relpath(os.path.join(alpha, base), self.folder), weight))
         for folder in self.folders() - set(self.folder_of.values()):
             rows.append(("catalogue", os.path.relpath(os.path.join(folder, "data.mdb"), self.folder), 25))

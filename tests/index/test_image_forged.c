@@ -2,11 +2,13 @@
 #include "tests/support/image_file.h"
 #include "tests/support/run_suite.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     ROWS = 400,
+    LEVEL_AT = offsetof(struct image_row, level), /* and the kind after it */
 };
 
 /* Searches and builds on what was taken: nothing breaks. */
@@ -33,7 +35,7 @@ START_TEST(survives_content_that_makes_no_sense) {
     struct image_bytes whole = image_file_save(original);
     struct image_bytes broken = {.data = malloc(whole.length), .length = whole.length};
     const struct image_layout layout = image_file_layout(&whole);
-    size_t begin = image_part(&layout, IMAGE_CODES, 0).at;
+    size_t begin = layout.parts[0].at;
     for (int round = 0; round < 120; round++) {
         memcpy(broken.data, whole.data, whole.length);
         for (int i = 0; i < 1 << round % 10; i++) {
@@ -41,7 +43,7 @@ START_TEST(survives_content_that_makes_no_sense) {
             broken.data[at] = (unsigned char)(fixture_random(&state) * 256);
         }
         image_file_seal(&broken, &layout);
-        if (image_file_load_fresh(&fixture, &broken, &index) == STATUS_OK) {
+        if (image_file_load_fresh(&fixture, &broken, NULL, &index) == STATUS_OK) {
             loaded++;
             fixture.index = index;
             use(&fixture);
@@ -60,7 +62,7 @@ END_TEST
 struct forgery {
     const char *what;
     enum image_part_kind part;
-    size_t row, at; /* at: in the row, or from the part's begin for numbers */
+    size_t row, at; /* at: in the row */
     uint32_t value;
 };
 
@@ -69,12 +71,11 @@ START_TEST(refuses_what_would_lead_astray) {
     image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], ROWS);
     struct image_bytes image = image_file_save(fixture.index);
     const struct image_layout layout = image_file_layout(&image);
-    const struct image_numbers numbers = image_numbers(layout.slots);
     const float nan = 0.0f / 0.0f;
     uint32_t nan_bits, waiting = 390, twin = 15;
     memcpy(&nan_bits, &nan, sizeof(nan_bits));
     const struct forgery forgeries[] = {
-        {"a link beyond the slots", IMAGE_LINKS, 5, 64, layout.slots},
+        {"a link beyond the slots", IMAGE_LINKS, 5, 64, layout.rows},
         {"a link to a slot that waits", IMAGE_LINKS, 5, 64, waiting},
         {"a link to a twin", IMAGE_LINKS, 5, 64 + 4, twin},
         {"a filler far beyond", IMAGE_LINKS, 5, 64, HNSW_FILLER | 0x3ffffff},
@@ -83,33 +84,35 @@ START_TEST(refuses_what_would_lead_astray) {
         {"a twin of itself", IMAGE_LINKS, twin, 64 + 8, twin},
         {"a twin of nothing", IMAGE_LINKS, twin, 64 + 8, SLOT_NONE},
         {"a twin of another code", IMAGE_LINKS, twin, 64 + 8, 200},
-        {"bits beyond the slots", IMAGE_NUMBERS, 0, numbers.present + 1000, 1},
-        {"linked without a vector", IMAGE_NUMBERS, 0, numbers.present, 0},
-        {"linked, and a twin", IMAGE_NUMBERS, 0, numbers.linked, UINT32_MAX},
-        {"a scale that is no number", IMAGE_NUMBERS, 0, numbers.metas, nan_bits},
-        {"an error below zero", IMAGE_NUMBERS, 0, numbers.errors + 40, 0xbf800000},
-        {"too high levels", IMAGE_NUMBERS, 0, numbers.levels, 0x09090909},
-        {"levels without lists", IMAGE_NUMBERS, 0, numbers.levels, 0x03030303},
-        {"an upper link beyond the slots", IMAGE_UPPER, 0, 0, layout.slots},
+        {"a slot in another's place", IMAGE_NUMBERS, 7, offsetof(struct image_row, slot), 8},
+        {"linked without lists", IMAGE_NUMBERS, waiting, LEVEL_AT, IMAGE_ROW_LINKED << 8},
+        {"waiting where links lead", IMAGE_NUMBERS, 5, LEVEL_AT, IMAGE_ROW_WAITING << 8},
+        {"nothing where links lead", IMAGE_NUMBERS, 5, LEVEL_AT, IMAGE_ROW_EMPTY << 8},
+        {"no kind that there is", IMAGE_NUMBERS, 5, LEVEL_AT, IMAGE_ROW_KINDS << 8},
+        {"a scale that is no number", IMAGE_NUMBERS, 9, 0, nan_bits},
+        {"an error below zero", IMAGE_NUMBERS, 9, offsetof(struct image_row, error), 0xbf800000},
+        {"too high a level", IMAGE_NUMBERS, 5, LEVEL_AT, IMAGE_ROW_LINKED << 8 | 9},
+        {"a level without lists", IMAGE_NUMBERS, 5, LEVEL_AT, IMAGE_ROW_LINKED << 8 | 3},
+        {"an upper link beyond the slots", IMAGE_UPPER, 0, 0, layout.rows},
         {"an upper link to level 0", IMAGE_UPPER, 0, 0, 9},
         {"an upper link with flags", IMAGE_UPPER, 0, 0, 5 | HNSW_KEPT},
     };
     for (size_t i = 0; i < sizeof(forgeries) / sizeof(forgeries[0]); i++) {
-        const struct image_part part = image_part(&layout, forgeries[i].part, 0);
-        size_t at = part.at + forgeries[i].row * part.row_bytes + forgeries[i].at;
+        const struct image_part *part = &layout.parts[forgeries[i].part];
+        size_t at = part->at + forgeries[i].row * part->row_bytes + forgeries[i].at;
         uint32_t was;
         memcpy(&was, image.data + at, sizeof(was));
         memcpy(image.data + at, &forgeries[i].value, sizeof(was));
         image_file_seal(&image, &layout);
-        image_file_must_refuse(&fixture, &image, forgeries[i].what, at);
+        image_file_must_refuse(&fixture, &image, NULL, forgeries[i].what, at);
         memcpy(image.data + at, &was, sizeof(was));
     }
     for (uint64_t entry = 0; entry < 4;
          entry++) { /* no slot, one that waits, a wrong level, none */
-        const uint64_t entries[] = {layout.slots, waiting, UINT64_C(8) << 32 | 5, HNSW_NO_ENTRY};
-        memcpy(image.data + 64, &entries[entry], sizeof(entries[entry]));
+        const uint64_t entries[] = {layout.rows, waiting, UINT64_C(8) << 32 | 5, HNSW_NO_ENTRY};
+        memcpy(image.data + 72, &entries[entry], sizeof(entries[entry]));
         image_file_seal(&image, &layout);
-        image_file_must_refuse(&fixture, &image, "entry", entry);
+        image_file_must_refuse(&fixture, &image, NULL, "entry", entry);
     }
     free(image.data);
     fixture_free(&fixture);

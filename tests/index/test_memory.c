@@ -73,7 +73,7 @@ static struct session {
     struct index_scratch *scratch;
     float rows[ROWS][DIMENSION];
     uint64_t words[ROWS / 64 + 1];
-    int fd; /* of the image */
+    int fds[INDEX_IMAGE_KINDS]; /* of the files that were saved; 0: none */
     struct error error;
 } session;
 
@@ -180,22 +180,32 @@ static enum status search_filtered(void) {
 
 static const struct index_stamp stamp = {.operation = 1, .incarnation = 2};
 
+static enum status save_as(enum index_image kind) {
+    if (session.fds[kind] > 0)
+        close(session.fds[kind]);
+    session.fds[kind] = memfd_create("image", MFD_CLOEXEC);
+    return vector_index_save(session.index, session.fds[kind], kind, &stamp, &session.error);
+}
+
 static enum status save(void) {
-    if (session.fd > 0)
-        close(session.fd);
-    session.fd = memfd_create("image", MFD_CLOEXEC);
-    return vector_index_save(session.index, session.fd, &stamp, &session.error);
+    return save_as(INDEX_IMAGE_WHOLE);
+}
+
+static enum status save_delta(void) {
+    return save_as(INDEX_IMAGE_DELTA);
 }
 
 static enum status load(void) {
     struct index_stamp read;
+    int delta = session.fds[INDEX_IMAGE_DELTA];
+    const struct index_files files = {.whole = session.fds[INDEX_IMAGE_WHOLE],
+                                      .delta = delta > 0 ? delta : -1};
     vector_index_free(session.loaded);
     session.loaded = NULL;
     enum status status =
         vector_index_create(&options, session.slots, &session.loaded, &session.error);
-    return status != STATUS_OK
-               ? status
-               : vector_index_load(session.loaded, session.fd, &read, &session.error);
+    return status != STATUS_OK ? status
+                               : vector_index_load(session.loaded, &files, &read, &session.error);
 }
 
 static enum status settle(void) {
@@ -235,6 +245,7 @@ static enum status (*const steps[])(void) = {
     scan_together,  save,
     load,           settle,
     search_loaded,  repair,
+    save_delta,     load,
     check,
 };
 
@@ -258,7 +269,8 @@ static bool run_session(long failing) {
     vector_index_free(session.index);
     vector_index_free(session.loaded);
     slots_free(session.slots);
-    close(session.fd);
+    close(session.fds[INDEX_IMAGE_WHOLE]);
+    close(session.fds[INDEX_IMAGE_DELTA]);
     return has_failed;
 }
 

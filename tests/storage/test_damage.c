@@ -11,6 +11,8 @@
 enum {
     POINTS = 900,
     DAMAGES = 160,
+    CHANGED = 1, /* so few that a delta is worth while */
+    FILES = 4,   /* that are damaged */
     PAGE = 4096,
     EXIT_SERVED = 0,    /* everything that was read was right */
     EXIT_REPORTED = 40, /* damage was reported */
@@ -38,7 +40,7 @@ static void read_file(struct file *file, const char *folder, unsigned number, co
 }
 
 static void write_file(const struct file *file, const uint8_t *bytes, size_t length) {
-    int fd = open(file->path, O_WRONLY | O_TRUNC);
+    int fd = open(file->path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(file_write_all(fd, bytes, length), 0);
     close(fd);
@@ -178,6 +180,15 @@ static int run_child(struct fixture *fixture) {
 /* ---- Tests ------------------------------------------------------------------------------------
  */
 
+static void wait_until_linked(struct collection *collection) {
+    struct collection_status status = {.waiting_count = 1};
+    for (int ms = 0; status.waiting_count > 0; ms++) {
+        ck_assert_int_lt(ms, 30000);
+        usleep(1000);
+        collection_status(collection, &status);
+    }
+}
+
 static void begin(struct fixture *fixture) {
     struct error error = {0};
     fixture_begin(fixture);
@@ -186,24 +197,33 @@ static void begin(struct fixture *fixture) {
     struct collection *collection = fixture_acquire(fixture, "bad");
     for (uint64_t first = 0; first < POINTS; first += 100)
         ck_assert_int_eq(fixture_upsert(collection, first, 100, 1, &error), STATUS_OK);
+    wait_until_linked(collection);
     storage_release_collection(collection);
     collection = fixture_acquire(fixture, "good");
     ck_assert_int_eq(fixture_upsert(collection, 0, 20, 1, &error), STATUS_OK);
     storage_release_collection(collection);
     fixture_close(fixture);
+    /* What changes now goes into a delta beside the graph file. */
+    fixture_open(fixture);
+    collection = fixture_acquire(fixture, "bad");
+    ck_assert_int_eq(fixture_remove_points(collection, 7, CHANGED, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_upsert(collection, 7, CHANGED, 1, &error), STATUS_OK);
+    storage_release_collection(collection);
+    fixture_close(fixture);
 }
 
-/* _i: the file (0: data, 1: graph, 2: table of slots). */
+/* _i: which of the files; all but the first are caches. */
 START_TEST(a_damaged_file_never_gives_a_wrong_answer) {
+    static const char *const names[FILES] = {"data.mdb", "graph-0.bin", "graph-0.delta",
+                                             "slots.bin"};
     struct fixture fixture;
-    struct file files[3];
+    struct file files[FILES];
     char marks[512];
     unsigned reported = 0, served = 0;
     begin(&fixture);
     random_state = 88172645463325252ULL + (unsigned)_i;
-    read_file(&files[0], fixture.path, 1, "data.mdb");
-    read_file(&files[1], fixture.path, 1, "graph-0.bin");
-    read_file(&files[2], fixture.path, 1, "slots.bin");
+    for (int i = 0; i < FILES; i++)
+        read_file(&files[i], fixture.path, 1, names[i]);
     snprintf(marks, sizeof(marks), "%s/damaged", fixture.path);
     for (unsigned kind = 0; kind < DAMAGES; kind++) {
         damage(&files[_i], kind);
@@ -215,17 +235,16 @@ START_TEST(a_damaged_file_never_gives_a_wrong_answer) {
         reported += result != EXIT_SERVED;
         served += result == EXIT_SERVED;
         unlink(marks);
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < FILES; i++)
             write_file(&files[i], files[i].bytes, files[i].length);
     }
     ck_assert_int_eq(run_child(&fixture), EXIT_SERVED);
     if (_i == 0)
         ck_assert_uint_gt(reported, DAMAGES / 2);
     else
-        ck_assert_uint_eq(served, DAMAGES); /* these are caches */
-    free(files[0].bytes);
-    free(files[1].bytes);
-    free(files[2].bytes);
+        ck_assert_uint_eq(served, DAMAGES);
+    for (int i = 0; i < FILES; i++)
+        free(files[i].bytes);
     fixture_remove(fixture.path);
 }
 END_TEST
@@ -339,7 +358,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("damage");
     TCase *tests = tcase_create("tests");
     tcase_set_timeout(tests, 200);
-    tcase_add_loop_test(tests, a_damaged_file_never_gives_a_wrong_answer, 0, 3);
+    tcase_add_loop_test(tests, a_damaged_file_never_gives_a_wrong_answer, 0, FILES);
     tcase_add_test(tests, an_older_copy_of_a_data_file_is_reported);
     tcase_add_test(tests, a_table_of_slots_that_is_newer_than_the_data_file_does_not_stay);
     tcase_add_test(tests, a_file_of_another_collection_is_reported);

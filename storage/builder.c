@@ -31,11 +31,6 @@ static enum remains more_urgent(enum remains a, enum remains b) {
 /* ---- Linking ----------------------------------------------------------------------------------
  */
 
-static void note_cost(struct collection *collection, uint64_t ns, uint32_t linked) {
-    uint64_t each = ns / linked, average = atomic_load(&collection->link_ns);
-    atomic_store(&collection->link_ns, average == 0 ? each : (7 * average + each) / 8);
-}
-
 /* True if there are reads, now or a moment ago: between two of them a builder must not settle. */
 static bool are_reads_going_on(struct storage *storage) {
     return atomic_load_explicit(&storage->active_readers, memory_order_relaxed) > 0 ||
@@ -81,16 +76,12 @@ static enum remains link_piece(struct collection *collection, struct index_scrat
     for (size_t i = 0; i < collection->vectors_count; i++) {
         uint32_t linked = 0;
         struct error error = {0};
-        uint64_t begun = collection_now_ns();
         enum status status =
             link_slots(collection, collection->vectors[i].index, scratch, &linked, &error);
         if (status != STATUS_OK) {
             log_event(LOG_LEVEL_WARN, "linking of %s: %s", collection->path, error.message);
             remains = more_urgent(remains, REMAINS_LATER);
-        } else if (linked > 0) {
-            note_cost(collection, collection_now_ns() - begun, linked);
-            remains = REMAINS_NOW;
-        } else if (refresh_index(collection, collection->vectors[i].index, scratch)) {
+        } else if (linked > 0 || refresh_index(collection, collection->vectors[i].index, scratch)) {
             remains = REMAINS_NOW;
         }
     }

@@ -16,8 +16,10 @@
 #include "storage/vector_blocks.h"
 
 enum {
-    COLLECTION_WAITING_MAX = 131072, /* unlinked slots beyond which writes are slowed down: a
+    COLLECTION_WAITING_MAX = 131072, /* unlinked slots beyond which writes are held back: a
                                         search scans them, about 5 ms at 768 dimensions */
+    COLLECTION_DEAD_SHARE = 64, /* ... and dead ones beyond a share 1 / so many of the points: each
+                                   takes memory until it is repaired */
     COLLECTION_REASON_MAX = 256,
     COLLECTION_REPAIR_MAX = 256, /* slots repaired at a time */
 };
@@ -71,6 +73,7 @@ struct collection {
     struct collection_state state; /* as of the last commit; writer */
     bool has_field_work;           /* an index is being built or dropped; writer */
     unsigned failed_commits;       /* in a row; writer */
+    uint64_t backlog, backlog_ns;  /* what writes were last held back for, and since when; writer */
 
     atomic_bool is_read_only; /* until restart; reason says why */
     pthread_mutex_t reason_mutex;
@@ -84,8 +87,7 @@ struct collection {
     atomic_uint_fast64_t saved_operation; /* what the graph files cover */
     atomic_uint_fast64_t unsaved_changes; /* births, deaths and links that they do not have */
     uint64_t saved_ns,
-        save_cost_ns;             /* when they were last written, and how long it took; builder */
-    atomic_uint_fast64_t link_ns; /* moving average of the cost of linking a slot */
+        save_cost_ns; /* when they were last written, and how long it took; builder */
     atomic_uint_fast64_t written_ns; /* when the last commit was published */
 };
 
@@ -142,6 +144,11 @@ void collection_fail(struct collection *collection, const char *reason);
 
 /* Takes up to WRITE_GROUP_* jobs off the queue, linked by next. Writer. */
 struct write_job *collection_take_jobs(struct collection *collection);
+
+/* True while writes are to wait since builders are behind: with linking, which each search pays for
+ * (invariant 3), or with dead slots, which take memory; but not for long if they make no headway.
+ * Writer. */
+bool collection_is_held_back(struct collection *collection);
 
 /* After a group: true if there is more to do; else the collection is no longer scheduled. Writer.
  */

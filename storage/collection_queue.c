@@ -12,6 +12,10 @@
 #include <assert.h>
 #include <math.h>
 
+/* Builders that have done nothing about a backlog for so long are busy with something else, or lack
+ * memory: a group of writes goes on. */
+#define HELD_BACK_NS UINT64_C(2000000000)
+
 /* ---- Checks on the read worker ----------------------------------------------------------------
  */
 
@@ -108,6 +112,36 @@ struct write_job *collection_take_jobs(struct collection *collection) {
     }
     pthread_mutex_unlock(&collection->queue_mutex);
     return first;
+}
+
+/* How much more there is for builders to do than writes may leave to them. */
+static uint64_t excess_of_backlog(struct collection *collection) {
+    uint64_t waiting = 0;
+    for (size_t i = 0; i < collection->vectors_count; i++) {
+        struct vector_index_info info;
+        vector_index_info(collection->vectors[i].index, &info);
+        waiting = info.waiting_count > waiting ? info.waiting_count : waiting;
+    }
+    uint64_t dead_max = atomic_load(&collection->points) / COLLECTION_DEAD_SHARE;
+    if (dead_max < COLLECTION_REPAIR_MAX)
+        dead_max = COLLECTION_REPAIR_MAX;
+    /* What a reader still sees no builder can do anything about. */
+    uint64_t dead =
+        slot_pool_count_dead_before(&collection->pool, collection_oldest_reader(collection));
+    return (waiting > COLLECTION_WAITING_MAX ? waiting - COLLECTION_WAITING_MAX : 0) +
+           (dead > dead_max ? dead - dead_max : 0);
+}
+
+bool collection_is_held_back(struct collection *collection) {
+    uint64_t backlog = excess_of_backlog(collection), now = collection_now_ns();
+    if (backlog > 0 && (collection->backlog == 0 || backlog < collection->backlog)) {
+        collection->backlog = backlog;
+        collection->backlog_ns = now;
+    }
+    bool is_held_back = backlog > 0 && now - collection->backlog_ns < HELD_BACK_NS;
+    if (!is_held_back)
+        collection->backlog = 0;
+    return is_held_back;
 }
 
 bool collection_stays_scheduled(struct collection *collection) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    REFILL_SHARE = 4, /* a group is refilled when a quarter of it is free */
+    REFILL_SHARE = 16, /* a group is refilled when a share 1 / so many of it is free */
     DEAD_FIRST = 256,
     SLOTS_FIRST = 16384,
 };
@@ -82,8 +82,7 @@ enum status slot_pool_reserve(struct slot_pool *pool, uint32_t slot_end, size_t 
 }
 
 static uint16_t refill_least(const struct slot_pool *pool) {
-    uint32_t least = pool->group / REFILL_SHARE;
-    return (uint16_t)(least > 0 ? least : 1);
+    return (uint16_t)((pool->group + REFILL_SHARE - 1) / REFILL_SHARE);
 }
 
 /* The next group worth refilling after the last one. */
@@ -164,4 +163,18 @@ size_t slot_pool_dead_count(struct slot_pool *pool) {
     size_t count = pool->dead_count;
     pthread_mutex_unlock(&pool->mutex);
     return count;
+}
+
+size_t slot_pool_count_dead_before(struct slot_pool *pool, uint64_t oldest) {
+    pthread_mutex_lock(&pool->mutex);
+    size_t low = 0, high = pool->dead_count; /* operations die in order */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (pool->dead[pool->dead_first + middle].died <= oldest)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return low;
 }

@@ -3,7 +3,8 @@
  * A slot's life after its point died: dead (searches of old snapshots still see it) -> repaired (no
  * node of any graph points at it, but a search that began earlier may still hold its number) ->
  * free. Slots are reused by groups, one group being about one block of vectors, and only once a
- * quarter of a group is free: so reuse rewrites few blocks.
+ * sixteenth of a group is free: so reuse rewrites fewer blocks, and fewer than one slot in sixteen
+ * lies idle for it, whatever the order in which points die.
  *
  * Memory: malloc'ed, embedded in the collection. Threads: any; one mutex, a leaf.
  */
@@ -55,5 +56,7 @@ void slot_pool_add_dead(struct slot_pool *pool, uint32_t slot, uint64_t died);
 size_t slot_pool_take_dead(struct slot_pool *pool, uint64_t oldest, uint32_t *slots, size_t count);
 
 size_t slot_pool_dead_count(struct slot_pool *pool);
+/* Of these, how many slot_pool_take_dead would give. */
+size_t slot_pool_count_dead_before(struct slot_pool *pool, uint64_t oldest);
 
 #endif

@@ -18,7 +18,6 @@ enum {
     FAILED_COMMITS_MAX = 2,       /* in a row, then the collection is read-only until restart */
     SPACE_FACTOR = 4,             /* pages a job may change, in multiples of its bytes */
     SPACE_FOR_GROUP = 512 * 1024, /* ... and what any group changes: blocks, trees, free lists */
-    SLOW_DOWN_NS_MAX = 900000000, /* how long a group is held back by the builders' backlog */
     STEP_PAUSE_NS = 50000000, /* before a step of index building that could not run is retried */
 };
 
@@ -347,20 +346,6 @@ static void publish(struct write_context *context) {
     (void)FAULT_POINT("group.published");
 }
 
-/* Holds the writer back while the builders are behind, for about as long as they need for the slots
- * that this group brought: the backlog is scanned by every search (invariant 3). */
-static void slow_down(struct write_context *context) {
-    struct collection *collection = context->collection;
-    if (!collection_has_waiting(collection, COLLECTION_WAITING_MAX))
-        return;
-    uint64_t ns = context->changes.births_count * atomic_load(&collection->link_ns) /
-                  collection->storage->options.builders;
-    if (ns > SLOW_DOWN_NS_MAX)
-        ns = SLOW_DOWN_NS_MAX;
-    struct timespec pause = {.tv_nsec = (long)ns};
-    nanosleep(&pause, NULL);
-}
-
 static void undo_changes(struct write_context *context) {
     change_set_undo(&context->changes, context->collection, 0,
                     context->collection->state.next_slot);
@@ -429,10 +414,8 @@ static bool run_group(struct write_context *context, struct collection *collecti
         storage_count_group(collection->storage, has_failed, jobs);
         finish_jobs(jobs, has_failed ? &error : NULL);
     }
-    if (attempt == ATTEMPT_COMMITTED && context->changes.slots_count > 0) {
+    if (attempt == ATTEMPT_COMMITTED && context->changes.slots_count > 0)
         builder_pool_wake(&collection->storage->builders, collection);
-        slow_down(context);
-    }
     if (!jobs && attempt != ATTEMPT_COMMITTED)
         nanosleep(&(struct timespec){.tv_nsec = STEP_PAUSE_NS}, NULL);
     write_context_end(context);

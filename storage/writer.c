@@ -6,6 +6,11 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
+
+enum {
+    HELD_BACK_PAUSE_NS = 2000000, /* which other collections in the list wait, too */
+};
 
 /* What a writer found to do: one of the two, or neither when it is to end. */
 struct errand {
@@ -41,9 +46,21 @@ static struct errand next_errand(struct writer_pool *pool) {
     return errand;
 }
 
+/* Whoever stops waits for what is queued, not for builders. */
+static bool is_held_back(struct writer_pool *pool, struct collection *collection) {
+    pthread_mutex_lock(&pool->mutex);
+    bool is_stopping = pool->is_stopping;
+    pthread_mutex_unlock(&pool->mutex);
+    return !is_stopping && collection_is_held_back(collection);
+}
+
+/* Runs a group of a collection, or lets it wait for its builders at the end of the list. */
 static void run_collection(struct writer_pool *pool, struct write_context *context,
                            struct collection *collection) {
-    write_group_run(context, collection, collection_take_jobs(collection));
+    if (is_held_back(pool, collection))
+        nanosleep(&(struct timespec){.tv_nsec = HELD_BACK_PAUSE_NS}, NULL);
+    else
+        write_group_run(context, collection, collection_take_jobs(collection));
     if (collection_stays_scheduled(collection))
         writer_pool_schedule(pool, collection);
     else

@@ -34,26 +34,26 @@ START_TEST(a_slot_is_given_out_only_while_it_is_free) {
             free_count--;
         }
     }
-    /* Whatever is kept back is less than a quarter of each group. */
+    /* Whatever is kept back is less than a sixteenth of each group. */
     while (slot_pool_take(&pool) != SLOT_NONE)
         free_count--;
-    ck_assert_uint_le(free_count, (SLOTS / group + 1) * (group / 4 > 0 ? group / 4 - 1 : 0));
+    ck_assert_uint_le(free_count, (SLOTS / group + 1) * ((group - 1) / 16));
     slot_pool_destroy(&pool);
 }
 END_TEST
 
-START_TEST(a_group_is_refilled_only_when_a_quarter_of_it_is_free) {
+START_TEST(a_group_is_refilled_only_when_a_sixteenth_of_it_is_free) {
     struct slot_pool pool;
     struct error error = {0};
-    ck_assert_int_eq(slot_pool_init(&pool, 20, &error), STATUS_OK);
-    ck_assert_int_eq(slot_pool_reserve(&pool, 100, 0, &error), STATUS_OK);
-    for (uint32_t slot = 40; slot < 44; slot++)
+    ck_assert_int_eq(slot_pool_init(&pool, 80, &error), STATUS_OK);
+    ck_assert_int_eq(slot_pool_reserve(&pool, 400, 0, &error), STATUS_OK);
+    for (uint32_t slot = 160; slot < 164; slot++)
         slot_pool_give(&pool, slot);
     ck_assert_uint_eq(slot_pool_take(&pool), SLOT_NONE);
-    slot_pool_give(&pool, 59);
-    for (uint32_t slot = 40; slot < 44; slot++)
+    slot_pool_give(&pool, 239);
+    for (uint32_t slot = 160; slot < 164; slot++)
         ck_assert_uint_eq(slot_pool_take(&pool), slot);
-    ck_assert_uint_eq(slot_pool_take(&pool), 59);
+    ck_assert_uint_eq(slot_pool_take(&pool), 239);
     ck_assert_uint_eq(slot_pool_take(&pool), SLOT_NONE);
     slot_pool_destroy(&pool);
 }
@@ -71,11 +71,13 @@ START_TEST(the_dead_leave_in_the_order_of_their_deaths_and_not_before_the_oldest
             slot_pool_add_dead(&pool, next, next / 2 + 1);
         size_t count;
         uint64_t oldest = next > 400 ? (next - 400) / 2 : 0;
+        uint32_t leaving = expected + (uint32_t)slot_pool_count_dead_before(&pool, oldest);
         while ((count = slot_pool_take_dead(&pool, oldest, slots, 8)) > 0)
             for (size_t i = 0; i < count; i++, expected++) {
                 ck_assert_uint_eq(slots[i], expected);
                 ck_assert_uint_le(expected / 2 + 1, oldest);
             }
+        ck_assert_uint_eq(expected, leaving);
         ck_assert_uint_eq(slot_pool_dead_count(&pool), next - expected);
     }
     ck_assert_uint_gt(expected, 14000);
@@ -87,7 +89,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("slot pool");
     TCase *tests = tcase_create("tests");
     tcase_add_loop_test(tests, a_slot_is_given_out_only_while_it_is_free, 0, 4);
-    tcase_add_test(tests, a_group_is_refilled_only_when_a_quarter_of_it_is_free);
+    tcase_add_test(tests, a_group_is_refilled_only_when_a_sixteenth_of_it_is_free);
     tcase_add_test(tests,
                    the_dead_leave_in_the_order_of_their_deaths_and_not_before_the_oldest_reader);
     suite_add_tcase(suite, tests);

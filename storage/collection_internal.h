@@ -18,8 +18,9 @@
 enum {
     COLLECTION_WAITING_MAX = 131072, /* unlinked slots beyond which writes are held back: a
                                         search scans them, about 5 ms at 768 dimensions */
-    COLLECTION_DEAD_SHARE = 64, /* ... and dead ones beyond a share 1 / so many of the points: each
-                                   takes memory until it is repaired */
+    COLLECTION_DEAD_SHARE = 32, /* ... and dead ones beyond a share 1 / so many of the points (and
+                                   storage_options.dead_slots_spare): each takes memory until it is
+                                   repaired */
     COLLECTION_REASON_MAX = 256,
     COLLECTION_REPAIR_MAX = 256, /* slots repaired at a time */
 };

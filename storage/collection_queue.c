@@ -123,8 +123,8 @@ static uint64_t excess_of_backlog(struct collection *collection) {
         waiting = info.waiting_count > waiting ? info.waiting_count : waiting;
     }
     uint64_t dead_max = atomic_load(&collection->points) / COLLECTION_DEAD_SHARE;
-    if (dead_max < COLLECTION_REPAIR_MAX)
-        dead_max = COLLECTION_REPAIR_MAX;
+    if (dead_max < collection->storage->options.dead_slots_spare)
+        dead_max = collection->storage->options.dead_slots_spare;
     /* What a reader still sees no builder can do anything about. */
     uint64_t dead =
         slot_pool_count_dead_before(&collection->pool, collection_oldest_reader(collection));

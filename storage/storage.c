@@ -24,6 +24,7 @@
 enum {
     MAP_BYTES_DEFAULT_GIB = 64,
     WRITERS_DEFAULT = 2,
+    DEAD_SLOTS_DEFAULT = 16384,
     READERS_DEFAULT = 64,
     NUMBER_DIGITS = 16,  /* of a collection's folder name */
     LEFTOVERS_MAX = 256, /* folders removed at one start */
@@ -86,6 +87,8 @@ static void set_defaults(struct storage *storage, const struct storage_options *
         storage->options.writers = WRITERS_DEFAULT;
     if (storage->options.builders == 0)
         storage->options.builders = storage->cores; /* see storage.h */
+    if (storage->options.dead_slots_spare == 0)
+        storage->options.dead_slots_spare = DEAD_SLOTS_DEFAULT;
     if (storage->options.readers_max == 0)
         storage->options.readers_max = READERS_DEFAULT;
     storage->options.path = storage->path;

@@ -24,6 +24,8 @@ struct storage_options {
     unsigned builders;           /* threads; 0: one a core, since a bulk load is to use all of
                                     them to its end; their low priority keeps reads first */
     unsigned readers_max;        /* concurrent readers: the server's workers and a few */
+    uint32_t dead_slots_spare;   /* that a collection may have before its writes wait for repairs,
+                                    however small it is; 0: 16,384, some 70 MB at 768 dimensions */
     uint64_t disk_reserve_bytes; /* writes are refused when less is free */
     uint64_t memory_limit_bytes; /* points that need new memory are refused beyond; 0: no limit */
     bool recover_damaged;        /* start although the folder holds what cannot be read */

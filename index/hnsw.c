@@ -72,7 +72,7 @@ void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot) {
 
 void hnsw_learn_cost(struct hnsw *hnsw, const struct walk *walk) {
     uint32_t known = atomic_load_explicit(&hnsw->scored_per_ef, memory_order_relaxed);
-    uint32_t seen = (uint32_t)(walk->scored * 256 / walk->reach);
+    uint32_t seen = (uint32_t)(walk->scored * 256 / walk->ef);
     /* A moving mean of some 64 walks. Builders may overwrite each other's: it is an estimate. */
     atomic_store_explicit(&hnsw->scored_per_ef, known - known / 64 + seen / 64,
                           memory_order_relaxed);

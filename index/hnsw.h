@@ -113,7 +113,6 @@ struct walk {
     struct index_scratch *scratch;
     struct hit *pool;
     size_t count, ef;
-    size_t reach;    /* only so many of the nearest are expanded; at most ef */
     size_t cursor;   /* all before it in the pool were expanded */
     size_t kept_max; /* of the expanded nodes, a walk by edges keeps so many, and at most ef */
     bool was_full;   /* the walk met more than ef nodes */
@@ -145,8 +144,8 @@ void hnsw_walk_nearest(struct walk *walk, uint64_t entry);
 void hnsw_walk_filtered(struct walk *walk, struct hit start, uint64_t scored_max);
 
 /* What walks are made of. _take measures the batch and inserts what belongs into the pool (and is
- * accepted). _next marks the nearest slot that was not expanded yet as expanded; false if none is
- * left within reach. _end takes the marks off. */
+ * accepted). _next marks the nearest slot that was not expanded yet as expanded; false at the end
+ * of the pool. _end takes the marks off. */
 typedef bool hnsw_accepts_fn(void *walk, uint32_t slot);
 void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts);
 bool hnsw_walk_next(struct walk *walk, uint32_t *slot);

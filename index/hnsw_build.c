@@ -12,11 +12,6 @@ enum {
      * half of them, and what it expands are the candidates. 20 lost 0.2 points of recall at 768
      * dimensions, 30 gained nothing. */
     EDGES_POOL_TENTHS = 25,
-    /* Of the candidates, in tenths, the nearest are expanded by a walk by codes, the others were
-     * only met: pruning takes far links from them, for which any will do. A build takes three
-     * quarters of the time of one with 10, and at equal ef the graph finds what hnswlib's does of
-     * the same ef_construction, 0.1 to 0.3 points less than with 10. */
-    REACH_TENTHS = 7,
 };
 
 static bool links_by_edges(const struct hnsw *hnsw) {
@@ -34,7 +29,6 @@ static bool begin_walk(struct walk *walk, const struct hnsw *hnsw, struct index_
     if (!hnsw_walk_init(walk, hnsw, scratch, pool_of(hnsw)))
         return false;
     walk->ef = walk->kept_max = hnsw->ef_construct;
-    walk->reach = hnsw->ef_construct * (size_t)REACH_TENTHS / 10;
     return true;
 }
 

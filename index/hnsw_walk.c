@@ -29,7 +29,6 @@ bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scr
                           .scratch = scratch,
                           .pool = scratch->pool.items,
                           .ef = ef,
-                          .reach = ef,
                           .kept_max = ef};
     return true;
 }
@@ -147,7 +146,7 @@ void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
 bool hnsw_walk_next(struct walk *walk, uint32_t *slot) {
     while (walk->cursor < walk->count && (walk->pool[walk->cursor].slot & EXPANDED))
         walk->cursor++;
-    if (walk->cursor == walk->count || walk->cursor >= walk->reach)
+    if (walk->cursor == walk->count)
         return false;
     *slot = walk->pool[walk->cursor].slot;
     walk->pool[walk->cursor++].slot |= EXPANDED;

@@ -73,10 +73,11 @@ static bool hand_over(struct connection *connection) {
 
 void connection_input_run(struct connection *connection, bool is_last) {
     struct server *server = connection->server;
+    bool is_counted = connection->job->was_handed_over; /* it was to follow, and came back */
     connection->is_delegated = is_last && may_delegate(connection);
     connection_move_to(connection, CONNECTION_RUNNING);
     if (hand_over(connection)) {
-        metrics_add(server->metrics, METRICS_jobs_run, 1);
+        metrics_add(server->metrics, METRICS_jobs_run, !is_counted);
     } else {
         metrics_add(server->metrics, METRICS_requests_refused, 1);
         request_refuse_for_now(connection->job, "too many requests are waiting");
@@ -220,6 +221,7 @@ static bool follow(struct connection *connection, const char *bytes, size_t leng
     if (!job)
         return false;
     job->was_handed_over = true;
+    metrics_add(server->metrics, METRICS_jobs_run, 1);
     reply_allow(&job->reply, connection->fd);
     before->following = job;
     if (!reply_follow(&before->reply)) { /* it was sent meanwhile: on to this one at once */
@@ -232,7 +234,6 @@ static bool follow(struct connection *connection, const char *bytes, size_t leng
     connection->requests++;
     connection->since_ms = server_now_ms(server);
     connection_set_deadline(connection);
-    metrics_add(server->metrics, METRICS_jobs_run, 1);
     return true;
 }
 

@@ -48,6 +48,20 @@ static void expect_in_order(int fd, const char *first, const char *second, const
     ck_assert_uint_eq(wire_count("HTTP/1.1 200 OK\r\n"), 3);
 }
 
+static atomic_bool seen_three;
+
+static void look_whether_three_jobs_are_counted(struct server *server) {
+    struct arena arena;
+    struct json_writer out;
+    arena_init(&arena, 1 << 20);
+    json_writer_init(&out, &arena);
+    metrics_write(server->metrics, &(struct metrics_moment){.clock = &server->clock}, &out);
+    const char *line = "\nnigh_jobs_total 3\n";
+    seen_three = json_writer_finish(&out) == STATUS_OK &&
+                 memmem(out.text, out.length, line, strlen(line)) != NULL;
+    arena_free(&arena);
+}
+
 START_TEST(the_next_request_is_answered_after_the_one_it_follows) {
     int fd = send_ahead(NEXT "next");
     wait_for_following();
@@ -55,6 +69,8 @@ START_TEST(the_next_request_is_answered_after_the_one_it_follows) {
     sleep_ms(20);
     atomic_store(&double_gate_is_open, true);
     expect_in_order(fd, "\r\n\r\nopen", "\r\n\r\nnext", "\r\n\r\nthird");
+    wire_on_loop(look_whether_three_jobs_are_counted);
+    ck_assert(seen_three); /* the one that came back counts once */
     close(fd);
     wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);

@@ -34,17 +34,21 @@ static void wake(void *context) {
     atomic_fetch_add(&wake_count, 1);
 }
 
-static void start(unsigned threads, size_t queue_max) {
+static void start_with(void (*run_one)(struct job *job), unsigned threads, size_t queue_max) {
     jobs = calloc(JOBS, sizeof(*jobs));
     ck_assert_ptr_nonnull(jobs);
     ck_assert_int_eq(workers_create(&(struct workers_options){.threads = threads,
                                                               .queue_max = queue_max,
-                                                              .run = run,
+                                                              .run = run_one,
                                                               .release = release,
                                                               .wake = wake,
                                                               .context = &wake_count},
                                     &workers, NULL),
                      STATUS_OK);
+}
+
+static void start(unsigned threads, size_t queue_max) {
+    start_with(run, threads, queue_max);
 }
 
 static void stop(void) {
@@ -214,15 +218,7 @@ static void run_chain(struct job *job) {
 }
 
 START_TEST(a_job_that_follows_runs_next_on_the_same_thread) {
-    jobs = calloc(JOBS, sizeof(*jobs));
-    ck_assert_int_eq(workers_create(&(struct workers_options){.threads = 1,
-                                                              .queue_max = QUEUE_MAX,
-                                                              .run = run_chain,
-                                                              .release = release,
-                                                              .wake = wake,
-                                                              .context = &wake_count},
-                                    &workers, NULL),
-                     STATUS_OK);
+    start_with(run_chain, 1, QUEUE_MAX);
     ck_assert(workers_submit(workers, &jobs[0]));
     while (wake_count == 0)
         usleep(100);

@@ -224,7 +224,6 @@ static void put_on(const struct hnsw *hnsw, uint32_t slot, uint32_t level, uint3
         hnsw_links_put(hnsw, slot, place, link);
     else
         hnsw_link_store(hnsw_list(hnsw, slot, level), place, link);
-    store_mark_changed(hnsw->store, slot);
 }
 
 void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot,
@@ -233,6 +232,7 @@ void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, ui
     const struct hit *hits = candidates->hits;
     size_t count = candidates->count;
     uint32_t places = hnsw_places(hnsw, level), place = 0;
+    store_mark_changed(hnsw->store, slot);
     hnsw_select(hnsw, scratch, candidates, hnsw->m, is_chosen);
     for (size_t i = 0; i < count; i++) {
         if (is_chosen[i])

@@ -383,13 +383,12 @@ enum status image_save(struct image *image, enum index_image kind, int fd, struc
     return status;
 }
 
-enum index_image image_due(const struct image *image) {
-    const struct store *store = image->hnsw->store;
+enum index_image image_due(const struct store *store, uint64_t base) {
     const struct store_changes changes = store_count_changes(store);
     uint64_t present = atomic_load_explicit(&store->present_count, memory_order_relaxed);
     uint64_t row = sizeof(struct image_row) + store->edges_at;
     uint64_t whole = present * (sizeof(struct image_row) + store->code_bytes + store->record_bytes);
     uint64_t delta = changes.changed * row + changes.recoded * store->code_bytes;
-    bool is_worth_while = image->base != 0 && delta < whole / DELTA_SHARE;
+    bool is_worth_while = base != 0 && delta < whole / DELTA_SHARE;
     return is_worth_while ? INDEX_IMAGE_DELTA : INDEX_IMAGE_WHOLE;
 }

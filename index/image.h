@@ -136,8 +136,8 @@ MUST_CHECK enum status image_save(struct image *image, enum index_image kind, in
 MUST_CHECK enum status image_load(struct image *image, const struct index_files *files,
                                   struct image_rest *rest, struct error *error);
 
-/* See vector_index_image_due. */
-enum index_image image_due(const struct image *image);
+/* See vector_index_image_due; base: as in struct image. */
+enum index_image image_due(const struct store *store, uint64_t base);
 
 /* Reads exactly so many bytes; STATUS_CORRUPT where the file ends before. */
 MUST_CHECK enum status image_read_bytes(int fd, uint64_t at, void *bytes, size_t length,

@@ -382,8 +382,7 @@ static struct image image_of(struct vector_index *index) {
 }
 
 enum index_image vector_index_image_due(const struct vector_index *index) {
-    const struct image image = image_of((struct vector_index *)index);
-    return image_due(&image);
+    return image_due(&index->store, index->image_base);
 }
 
 enum status vector_index_save(struct vector_index *index, int fd, enum index_image kind,

@@ -114,7 +114,7 @@ $(OUT)/index/kernels_avx2.o $(OUT)/pic/index/kernels_avx2.o $(OUT)/index/kernels
 $(OUT)/index/kernels_avx512.o $(OUT)/pic/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
 endif
 # Loops over batches of rows and over text, in the base instruction set.
-$(addsuffix /index/codes.o,$(OUT) $(OUT)/pic) $(addsuffix /index/kernels_scalar_text.o,$(OUT) $(OUT)/pic) $(addsuffix /index/flat.o,$(OUT) $(OUT)/pic): CFLAGS += -O3
+$(addsuffix /index/codes.o,$(OUT) $(OUT)/pic) $(addsuffix /index/kernels_scalar_text.o,$(OUT) $(OUT)/pic) $(addsuffix /index/flat.o,$(OUT) $(OUT)/pic) $(addsuffix /index/hits.o,$(OUT) $(OUT)/pic) $(addsuffix /index/cells.o,$(OUT) $(OUT)/pic): CFLAGS += -O3
 $(OUT)/server/main.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
 # The program knows its commit: it is compiled again when that changes, and only then.
 $(OUT)/server/main.o: $(OUT)/commit

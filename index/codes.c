@@ -52,6 +52,11 @@ bool codes_query_reserve(struct code_query *query, size_t width) {
     return true;
 }
 
+void codes_query_lend(struct code_query *query, int8_t *codes, size_t width) {
+    query->kernel.codes = codes;
+    query->width_max = width;
+}
+
 void codes_query_free(struct code_query *query) {
     free((void *)query->kernel.codes);
     free((void *)query->kernel.values);
@@ -136,18 +141,27 @@ static float round_up(double value) {
     return up <= (double)FLT_MAX ? (float)up : INFINITY;
 }
 
-void codes_encode(const struct code_space *space, const float *vector, struct code_query *work,
-                  struct code_row *row) {
-    float *values = values_of(work);
-    int8_t *codes = codes_of(work);
-    assert(work->width_max >= space->width);
-    spread(space, vector, values);
+void codes_encode_values(const struct code_space *space, const float *values, int8_t *codes,
+                         struct code_row *row) {
     float scale = quantise(space, values, codes);
     for (size_t i = 0; i < space->width; i++)
         row->code[i] = (uint8_t)(codes[i] + 128);
     *row->meta = (struct code_meta){
         .scale = scale, .length = code_length(scale, sum_codes(codes, space->width).squares)};
     *row->error = round_up(measure(space, values, codes, scale).error);
+}
+
+void codes_encode(const struct code_space *space, const float *vector, struct code_query *work,
+                  struct code_row *row) {
+    assert(work->width_max >= space->width);
+    spread(space, vector, values_of(work));
+    codes_encode_values(space, values_of(work), codes_of(work), row);
+}
+
+void codes_add_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
+                      float *sums) {
+    for (size_t i = 0; i < space->width; i++)
+        sums[i] += meta.scale * (float)(code[i] - 128);
 }
 
 /* Turns the sums of codes into distances; see struct code_query. */

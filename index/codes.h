@@ -59,6 +59,9 @@ void codes_space_free(struct code_space *space);
 /* Makes room for a width; false when memory ends. A zeroed query may be reserved and freed. */
 bool codes_query_reserve(struct code_query *query, size_t width);
 void codes_query_free(struct code_query *query);
+/* Lends a zeroed query memory for its codes, KERNELS_BLOCK-aligned. It serves codes_query_row and
+ * codes_scan where no code is of CODE_METRIC_L1, and is not to be freed. */
+void codes_query_lend(struct code_query *query, int8_t *codes, size_t width);
 
 /* Where an encoded vector goes. */
 struct code_row {
@@ -71,6 +74,13 @@ struct code_row {
 /* Encodes `dimension` numbers. work: memory for one query. */
 void codes_encode(const struct code_space *space, const float *vector, struct code_query *work,
                   struct code_row *row);
+
+/* The same for numbers as codes stand for them, rotated already. codes: width bytes of memory. */
+void codes_encode_values(const struct code_space *space, const float *values, int8_t *codes,
+                         struct code_row *row);
+/* Adds the numbers that a code stands for to `sums`. */
+void codes_add_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
+                      float *sums);
 
 void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);

@@ -25,6 +25,7 @@ void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *
     pthread_rwlockattr_destroy(&attributes);
     pthread_mutex_init(&hnsw->claim_lock, NULL);
     hnsw_seeds_init(&hnsw->seeds);
+    hnsw_bulk_init(&hnsw->bulk);
 }
 
 void hnsw_free(struct hnsw *hnsw) {
@@ -33,6 +34,7 @@ void hnsw_free(struct hnsw *hnsw) {
     pthread_rwlock_destroy(&hnsw->gate);
     pthread_mutex_destroy(&hnsw->claim_lock);
     hnsw_order_free(&hnsw->order);
+    hnsw_bulk_free(&hnsw->bulk);
     hnsw_seeds_free(&hnsw->seeds);
 }
 

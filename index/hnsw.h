@@ -19,6 +19,7 @@
 #ifndef HNSW_H
 #define HNSW_H
 
+#include "index/hnsw_bulk.h"
 #include "index/search.h"
 #include "index/upper_links.h"
 
@@ -71,6 +72,8 @@ struct hnsw {
     pthread_mutex_t claim_lock; /* guards claim_cursor, the claim and the order; a leaf */
     uint32_t claim_cursor;      /* no slot below waits unclaimed */
     struct hnsw_order order;
+    struct hnsw_bulk bulk;
+    _Atomic uint64_t unlinked;     /* slots that repairs took out, all told */
     _Atomic uint32_t edges_cursor; /* up to which this pass has written stale edges */
 };
 
@@ -150,12 +153,16 @@ typedef bool hnsw_accepts_fn(void *walk, uint32_t slot);
 void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts);
 bool hnsw_walk_next(struct walk *walk, uint32_t *slot);
 void hnsw_walk_end(struct walk *walk);
+/* Makes the pool longer, if need be; false when memory ends. */
+bool hnsw_walk_reserve(struct walk *walk, size_t count);
+/* Expands up to `max` of the nodes in the pool, all of which are visited. */
+void hnsw_walk_refine(struct walk *walk, size_t max);
 /* Inserts a hit that is nearer than the last, or finds room; returns its place. */
 size_t hnsw_walk_insert(struct walk *walk, struct hit hit);
 /* Puts the seeds, which links may fail to lead to, into the batch. */
 void hnsw_walk_add_seeds(struct walk *walk);
 
-/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c) -------------------------------------
+/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c; in bulk: hnsw_bulk.h) -------------------------------------
  */
 
 /* Links one waiting slot. False: none waits (*linked false) or memory ends (STATUS_NO_MEMORY). */

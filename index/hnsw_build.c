@@ -12,6 +12,7 @@ enum {
      * half of them, and what it expands are the candidates. 20 lost 0.2 points of recall at 768
      * dimensions, 30 gained nothing. */
     EDGES_POOL_TENTHS = 25,
+    UPPER_SHARE = 4, /* of ef_construct, 1 / so many are the candidates on upper levels */
 };
 
 static bool links_by_edges(const struct hnsw *hnsw) {
@@ -32,22 +33,22 @@ static bool begin_walk(struct walk *walk, const struct hnsw *hnsw, struct index_
     return true;
 }
 
-/* Fills the pool with up to ef_construct of the nearest from `start` on. */
-static void walk_level_0(struct walk *walk, struct hit start) {
+/* Fills the pool with up to ef_construct of the nearest to the slot from `start` on. */
+static void walk_level_0(struct walk *walk, uint32_t slot, struct hit start) {
     const struct hnsw *hnsw = walk->hnsw;
     if (!links_by_edges(hnsw)) {
         hnsw_walk_level(walk, start, 0);
         return;
     }
+    codes_query_row_edges(hnsw->space, store_code(hnsw->store, slot),
+                          *store_meta(hnsw->store, slot), &walk->scratch->query);
     walk->ef = pool_of(hnsw);
     hnsw_walk_edges(walk, start);
 }
 
 static void query_slot(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
-    const uint8_t *code = store_code(hnsw->store, slot);
-    codes_query_row(hnsw->space, code, *store_meta(hnsw->store, slot), &scratch->query);
-    if (links_by_edges(hnsw))
-        codes_query_row_edges(hnsw->space, code, *store_meta(hnsw->store, slot), &scratch->query);
+    codes_query_row(hnsw->space, store_code(hnsw->store, slot), *store_meta(hnsw->store, slot),
+                    &scratch->query);
 }
 
 /* Takes slots that are being unlinked, and the slot itself, out of the candidates. */
@@ -82,19 +83,42 @@ static void publish(const struct hnsw *hnsw, struct index_scratch *scratch, uint
     }
 }
 
-/* Finds neighbours and links them. entry is not HNSW_NO_ENTRY. */
-static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
-    struct store_node *node = store_node(hnsw->store, slot);
-    uint32_t level = atomic_load_explicit(&node->level, memory_order_relaxed);
-    uint32_t top = level < hnsw_entry_level(entry) ? level : hnsw_entry_level(entry);
-    struct hit start = hnsw_walk_descend(walk, entry, top);
+/* Finds neighbours on the levels from `top` down to 1 and writes these lists; the nearest. */
+static struct hit connect_upper(struct hnsw *hnsw, struct walk *walk, uint32_t slot,
+                                struct hit start, uint32_t top) {
+    size_t ef = walk->ef;
+    walk->ef = ef / UPPER_SHARE > hnsw->m ? ef / UPPER_SHARE : hnsw->m;
     for (uint32_t at = top; at > 0; at--) {
         hnsw_walk_level(walk, start, at);
         start = walk->pool[0];
         struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
         hnsw_links_write(hnsw, walk->scratch, slot, &found, at);
     }
-    walk_level_0(walk, start);
+    walk->ef = ef;
+    return start;
+}
+
+/* Fills the pool with candidates for level 0. */
+static void find_level_0(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry,
+                         uint32_t top) {
+    struct hit start = {.slot = SLOT_NONE};
+    if (top > 0)
+        start = connect_upper(hnsw, walk, slot, hnsw_walk_descend(walk, entry, top), top);
+    if (hnsw_bulk_candidates(walk, slot))
+        return;
+    if (top == 0)
+        start = hnsw_walk_descend(walk, entry, 0);
+    walk_level_0(walk, slot, start);
+    if (hnsw->store->edge_blocks == 0) /* what walks by edges cost is measured */
+        hnsw_learn_cost(hnsw, walk);
+}
+
+/* Finds neighbours and links them. entry is not HNSW_NO_ENTRY. */
+static void connect(struct hnsw *hnsw, struct walk *walk, uint32_t slot, uint64_t entry) {
+    struct store_node *node = store_node(hnsw->store, slot);
+    uint32_t level = atomic_load_explicit(&node->level, memory_order_relaxed);
+    uint32_t top = level < hnsw_entry_level(entry) ? level : hnsw_entry_level(entry);
+    find_level_0(hnsw, walk, slot, entry, top);
     struct hnsw_candidates found = drop_leaving(hnsw, walk, slot);
     /* All that is near is being unlinked: the entry will do. If it leaves too, the repair that
      * waits for us at the gate ties the slot to another. */
@@ -120,7 +144,7 @@ void hnsw_links_reconnect(struct hnsw *hnsw, struct index_scratch *scratch, uint
         !begin_walk(&walk, hnsw, scratch))
         return;
     query_slot(hnsw, scratch, slot);
-    walk_level_0(&walk, hnsw_walk_descend(&walk, entry, 0));
+    walk_level_0(&walk, slot, hnsw_walk_descend(&walk, entry, 0));
     struct hnsw_candidates found = drop_leaving(hnsw, &walk, slot);
     hnsw_select(hnsw, scratch, &found, hnsw->m, is_chosen);
     for (size_t i = 0; i < found.count; i++) {
@@ -183,7 +207,9 @@ static bool is_power_of_two(uint64_t count) {
     return count >= HNSW_CALIBRATED_MIN && (count & (count - 1)) == 0;
 }
 
-static bool claim(struct hnsw *hnsw, uint32_t *slot) {
+static bool claim(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t *slot) {
+    if (hnsw_bulk_claim(hnsw, scratch, slot))
+        return true;
     pthread_mutex_lock(&hnsw->claim_lock);
     bool is_claimed =
         hnsw_order_claim(hnsw, slot) || store_claim(hnsw->store, &hnsw->claim_cursor, slot);
@@ -202,9 +228,10 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     *linked = false;
     pthread_rwlock_rdlock(&hnsw->gate);
     bool has_room = scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width);
-    if (has_room)
+    if (has_room && !hnsw_bulk_work(hnsw, scratch))
         hnsw_order_make(hnsw, scratch);
-    if (!claim(hnsw, &slot)) {
+    if (!claim(hnsw, scratch, &slot)) {
+        hnsw_bulk_end(hnsw);
         if (has_room)
             hnsw_seeds_refresh(hnsw, scratch);
         pthread_rwlock_unlock(&hnsw->gate);
@@ -213,8 +240,6 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     *linked = has_room && begin_walk(&walk, hnsw, scratch) && prepare_upper(hnsw, slot);
     if (*linked) {
         link_slot(hnsw, &walk, slot);
-        if (hnsw->store->edge_blocks == 0) /* what walks by edges cost is measured */
-            hnsw_learn_cost(hnsw, &walk);
         hnsw_seeds_changed(&hnsw->seeds, 1);
     }
     store_unclaim(hnsw->store, slot, *linked);

@@ -1,19 +1,12 @@
 /* The lists of the graph: who may enter them, and who has to go. */
 #include "index/hnsw_links.h"
 
-#include <stdlib.h>
+#include "index/hits.h"
 
 enum {
     KEPT_SPARE = 4,  /* places of a list that links kept at insertion leave to repairs */
-    RANKED_MAX = 80, /* hits above which a general sort is faster */
+    RANKED_MAX = 80, /* hits above which hits_sort is faster */
 };
-
-static int by_distance(const void *left, const void *right) {
-    const struct hit *a = left, *b = right;
-    if (a->distance != b->distance)
-        return a->distance < b->distance ? -1 : 1;
-    return a->slot < b->slot ? -1 : a->slot > b->slot;
-}
 
 /* A hit goes to the place that the number of hits before it tells: quadratic, but for the few dozen
  * of a list several times as fast as a sort that branches. */
@@ -21,7 +14,7 @@ void hnsw_links_sort(struct hit *hits, size_t count) {
     struct hit unsorted[RANKED_MAX];
     float distances[RANKED_MAX];
     if (count > RANKED_MAX) {
-        qsort(hits, count, sizeof(hits[0]), by_distance);
+        hits_sort(hits, count);
         return;
     }
     for (size_t i = 0; i < count; i++) {

@@ -260,5 +260,7 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
                               memory_order_release);
         atomic_fetch_sub_explicit(&hnsw->linked, 1, memory_order_relaxed);
     }
+    /* Before the slots are used again: who measured them earlier sees that they may be others. */
+    atomic_fetch_add_explicit(&hnsw->unlinked, dead_count, memory_order_release);
     return STATUS_OK;
 }

@@ -33,6 +33,13 @@ bool hnsw_walk_init(struct walk *walk, const struct hnsw *hnsw, struct index_scr
     return true;
 }
 
+bool hnsw_walk_reserve(struct walk *walk, size_t count) {
+    if (!scratch_reserve_hits(&walk->scratch->pool, count + 1 + CODES_BATCH_MAX))
+        return false;
+    walk->pool = walk->scratch->pool.items;
+    return true;
+}
+
 /* How many of the pool are not beyond the distance. Comparing with hundreds side by side is faster
  * than halving the pool further, of which a processor guesses every second step wrong. */
 static inline size_t rank_of(const struct walk *walk, float distance) {
@@ -220,6 +227,17 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
         }
     }
     walk->was_full = walk->count == walk->ef;
+    hnsw_walk_end(walk);
+}
+
+void hnsw_walk_refine(struct walk *walk, size_t max) {
+    uint32_t slot;
+    walk->cursor = 0;
+    walk->level = 0;
+    for (size_t i = 0; i < max && hnsw_walk_next(walk, &slot); i++) {
+        gather(walk, slot, 0);
+        hnsw_walk_take(walk, NULL);
+    }
     hnsw_walk_end(walk);
 }
 

@@ -1,5 +1,6 @@
 #include "index/scratch.h"
 
+#include "index/hnsw_bulk.h"
 #include "index/vector_index.h"
 
 #include <stdlib.h>
@@ -34,6 +35,8 @@ void index_scratch_free(struct index_scratch *scratch) {
         free(scratch->lanes[i].found.items);
     }
     free(scratch->lanes);
+    if (scratch->group)
+        hnsw_group_free(scratch->group);
     free(scratch->asked.words);
     free(scratch->passed.words);
     free(scratch);

@@ -30,6 +30,8 @@ struct scratch_lane {
     struct scratch_hits found;      /* its answer */
 };
 
+struct hnsw_group;
+
 struct index_scratch {
     struct visited visited;
     struct code_query query;     /* what is searched, or the node that is linked */
@@ -46,6 +48,7 @@ struct index_scratch {
     struct scratch_hits rows;         /* rows a scan cannot exclude yet */
     struct scratch_lane *lanes;       /* lanes_count of them */
     size_t lanes_count;
+    struct hnsw_group *group;   /* of slots that are linked in bulk; NULL until there was one */
     struct scratch_words asked;  /* slots about which a lazy filter was asked */
     struct scratch_words passed; /* ... and which it let pass */
 };

@@ -57,4 +57,16 @@ static inline void search_batch_add(const struct store *store, struct code_batch
     batch->metas[i] = store_meta(store, slot);
 }
 
+/* The same for a block whose floors nobody asks for. */
+static inline void search_block_add(const struct store *store, struct code_block *block,
+                                    uint32_t slot) {
+    const struct code_meta *meta = store_meta(store, slot);
+    size_t i = block->count++;
+    block->slots[i] = slot;
+    block->rows[i] = store_code(store, slot);
+    block->scales[i] = meta->scale;
+    block->lengths[i] = meta->length;
+    block->errors[i] = 0;
+}
+
 #endif

@@ -1,0 +1,466 @@
+#include "index/hnsw_bulk.h"
+
+#include "index/hits.h"
+#include "index/hnsw.h"
+
+#include <assert.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    GRAPH_MIN = 1024,    /* slots: smaller graphs are walked */
+    BATCH_MIN = 128,     /* slots */
+    BATCH_MAX = 1 << 17, /* bounds the memory of a batch */
+    GRAPH_BATCHES = 8, /* the graph is so many times as large as a batch that enters it: with 4 the
+                          half of a batch that is not linked yet is missed, 16 gain nothing */
+    FIRST_SHARE = 8,   /* cells are made for a share 1 / so many of the graph that waits ... */
+    LAST_SHARE = 64,   /* ... and used on while such a share does */
+    ROOT_CELLS = 4,    /* cells, in square roots of the number of slots */
+    CELLS_LOOKED_AT = 48,   /* for each 200 candidates */
+    CELLS_WANTED_MAX = 256, /* so many at most */
+    SAMPLE_SHARE = 8,       /* slots a cell that centres are trained on, */
+    ROUNDS = 2,             /* so many times */
+    AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
+    PIECE = 64,             /* slots; a millisecond or two */
+    EXPANDED = 8,           /* of the candidates */
+};
+
+static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */
+
+void hnsw_bulk_init(struct hnsw_bulk *bulk) {
+    static _Atomic uint64_t numbers;
+    bulk->number = atomic_fetch_add_explicit(&numbers, 1, memory_order_relaxed) + 1;
+}
+
+/* Under the lock of claims, or by whoever alone touches it; nobody scans. */
+static void drop(struct hnsw_bulk *bulk) {
+    cells_free(&bulk->cells);
+    free(bulk->slots);
+    free(bulk->found);
+    free(bulk->turns);
+    bulk->slots = bulk->turns = NULL;
+    bulk->found = NULL;
+    bulk->phase = HNSW_BULK_IDLE;
+    bulk->slots_count = bulk->taken = bulk->done = bulk->turns_next = 0;
+}
+
+void hnsw_bulk_free(struct hnsw_bulk *bulk) {
+    drop(bulk);
+}
+
+static bool is_linked(const struct store *store, uint32_t slot) {
+    return store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED;
+}
+
+/* Its code does not change as long as the builder is in the index's epoch. */
+static bool is_readable(const struct store *store, uint32_t slot) {
+    return is_linked(store, slot) ||
+           (store_is_present(store, slot) && store_is_waiting(store, slot));
+}
+
+/* ---- What phases go through -------------------------------------------------------------------
+ */
+
+static bool reserve(struct hnsw_bulk *bulk, size_t slots, size_t wanted) {
+    free(bulk->slots);
+    free(bulk->found);
+    bulk->slots = malloc((slots > 0 ? slots : 1) * sizeof(*bulk->slots));
+    bulk->found = malloc((slots > 0 ? slots : 1) * wanted * sizeof(*bulk->found));
+    bulk->slots_count = bulk->taken = bulk->done = 0;
+    bulk->wanted = wanted;
+    return bulk->slots && bulk->found;
+}
+
+/* Linked slots; more may be linked meanwhile, and are left for next time. */
+static bool take_linked(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    const struct store *store = hnsw->store;
+    size_t max = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    if (!reserve(bulk, max, 1))
+        return false;
+    for (uint32_t slot = 0; slot < store_end(store) && bulk->slots_count < max; slot++) {
+        if (is_linked(store, slot))
+            bulk->slots[bulk->slots_count++] = slot;
+    }
+    return bulk->slots_count > 0;
+}
+
+/* Thins what take_linked found out to a sample, evenly. */
+static void thin_out(struct hnsw_bulk *bulk, size_t max) {
+    size_t count = bulk->slots_count < max ? bulk->slots_count : max;
+    for (size_t i = 0; i < count; i++)
+        bulk->slots[i] = bulk->slots[i * bulk->slots_count / count];
+    bulk->slots_count = count;
+}
+
+static size_t batch_size(const struct hnsw *hnsw) {
+    size_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    size_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
+    size_t max = linked / GRAPH_BATCHES < BATCH_MAX ? linked / GRAPH_BATCHES : BATCH_MAX;
+    return waiting < max ? waiting : max;
+}
+
+/* The lowest slots that wait. */
+static bool take_waiting(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    size_t max = batch_size(hnsw);
+    size_t wanted = CELLS_LOOKED_AT * hnsw->ef_construct / 200;
+    wanted = wanted < CELLS_WANTED_MAX ? wanted : CELLS_WANTED_MAX;
+    if (!reserve(bulk, max, wanted < bulk->cells.count ? wanted : bulk->cells.count))
+        return false;
+    for (uint32_t slot = 0; bulk->slots_count < max && store_find_waiting(hnsw->store, &slot);
+         slot++)
+        bulk->slots[bulk->slots_count++] = slot;
+    return bulk->slots_count > 0;
+}
+
+/* ---- Pieces -----------------------------------------------------------------------------------
+ */
+
+/* Those of a piece that can be read; `places` of them in the piece. */
+static size_t take_readable(const struct hnsw *hnsw, size_t first, size_t count, uint32_t *slots,
+                            size_t *places) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        slots[kept] = hnsw->bulk.slots[first + i];
+        places[kept] = first + i;
+        kept += is_readable(hnsw->store, slots[kept]);
+    }
+    return kept;
+}
+
+static void assign_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
+                         size_t count) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    uint32_t slots[PIECE] = {0};
+    size_t places[PIECE], kept = take_readable(hnsw, first, count, slots, places);
+    uint16_t found[PIECE];
+    cells_assign(&bulk->cells, slots, kept, &scratch->block, found);
+    for (size_t i = 0; i < count; i++)
+        bulk->found[first + i] = CELLS_NONE;
+    for (size_t i = 0; i < kept; i++)
+        bulk->found[places[i]] = found[i];
+}
+
+static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
+                       size_t count) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    uint32_t slots[PIECE] = {0};
+    size_t places[PIECE], kept = take_readable(hnsw, first, count, slots, places);
+    uint16_t found[KERNELS_QUERIES * CELLS_WANTED_MAX];
+    size_t bytes = bulk->wanted * sizeof(found[0]);
+    memset(bulk->found + first * bulk->wanted, 0xff, count * bytes); /* CELLS_NONE */
+    if (!scratch_reserve_hits(&scratch->pool, KERNELS_QUERIES * bulk->cells.count) ||
+        !scratch_reserve_lanes(scratch, KERNELS_QUERIES, bulk->cells.space.width))
+        return; /* these will be walked for */
+    struct cells_work work = {.block = &scratch->block, .hits = scratch->pool.items};
+    for (size_t q = 0; q < KERNELS_QUERIES; q++)
+        work.queries[q] = &scratch->lanes[q].query;
+    for (size_t i = 0; i < kept; i += KERNELS_QUERIES) {
+        size_t some = kept - i < KERNELS_QUERIES ? kept - i : KERNELS_QUERIES;
+        cells_find(&bulk->cells, slots + i, some, bulk->wanted, &work, found);
+        for (size_t j = 0; j < some; j++)
+            memcpy(bulk->found + places[i + j] * bulk->wanted, found + j * bulk->wanted, bytes);
+    }
+}
+
+/* ---- Ends of phases ---------------------------------------------------------------------------
+ */
+
+/* Slots that went meanwhile, and may be another's by now. */
+static void forget_unreadable(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    for (size_t i = 0; i < bulk->slots_count; i++) {
+        if (!is_readable(hnsw->store, bulk->slots[i]))
+            bulk->found[i * bulk->wanted] = CELLS_NONE;
+    }
+}
+
+static bool end_training(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    forget_unreadable(hnsw);
+    if (!cells_move(&bulk->cells, bulk->slots, bulk->slots_count, bulk->found))
+        return false;
+    bulk->rounds++;
+    if (bulk->rounds < ROUNDS) {
+        bulk->taken = bulk->done = 0;
+        return true;
+    }
+    bulk->phase = HNSW_BULK_FILLING;
+    return cells_sort(&bulk->cells) && take_linked(hnsw);
+}
+
+static bool add_to_cells(struct hnsw_bulk *bulk) {
+    for (size_t i = 0; i < bulk->slots_count; i++) {
+        uint16_t cell = bulk->found[i * bulk->wanted];
+        if (cell == CELLS_NONE)
+            continue;
+        if (!cells_add(&bulk->cells, cell, bulk->slots[i]))
+            return false;
+        bulk->members++;
+    }
+    return true;
+}
+
+static bool end_filling(struct hnsw *hnsw) {
+    hnsw->bulk.phase = HNSW_BULK_FINDING;
+    return add_to_cells(&hnsw->bulk) && take_waiting(hnsw);
+}
+
+/* Puts the batch into cells, and those in turns that are near each other. */
+static bool end_finding(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    struct hit *hits = malloc(bulk->slots_count * sizeof(*hits));
+    free(bulk->turns);
+    bulk->turns = malloc(bulk->slots_count * sizeof(*bulk->turns));
+    bulk->turns_next = 0;
+    forget_unreadable(hnsw);
+    bool has_memory = hits && bulk->turns && add_to_cells(bulk);
+    for (size_t i = 0; has_memory && i < bulk->slots_count; i++) {
+        uint16_t cell = bulk->found[i * bulk->wanted];
+        hits[i] = (struct hit){.slot = (uint32_t)i,
+                               .distance = cell == CELLS_NONE ? CELLS_MAX
+                                                              : (float)bulk->cells.order[cell]};
+    }
+    if (has_memory)
+        hits_sort(hits, bulk->slots_count);
+    for (size_t i = 0; has_memory && i < bulk->slots_count; i++)
+        bulk->turns[i] = hits[i].slot;
+    free(hits);
+    bulk->phase = HNSW_BULK_LINKING;
+    return has_memory;
+}
+
+static const struct {
+    void (*do_piece)(struct hnsw *hnsw, struct index_scratch *scratch, size_t first, size_t count);
+    bool (*end)(struct hnsw *hnsw); /* false when memory ends, or nothing is left to do */
+} phases[HNSW_BULK_PHASES] = {
+    [HNSW_BULK_TRAINING] = {assign_piece, end_training},
+    [HNSW_BULK_FILLING] = {assign_piece, end_filling},
+    [HNSW_BULK_FINDING] = {find_piece, end_finding},
+};
+
+/* ---- Batches ----------------------------------------------------------------------------------
+ */
+
+/* Nearness to centres tells what is near by dot product only if lengths are about the same. */
+static bool is_fit(const struct hnsw *hnsw) {
+    const struct hnsw_bulk *bulk = &hnsw->bulk;
+    float shortest = FLT_MAX, longest = 0;
+    for (size_t i = 0; hnsw->space->metric == CODE_METRIC_DOT && i < bulk->slots_count; i++) {
+        float length = store_meta(hnsw->store, bulk->slots[i])->length;
+        shortest = length < shortest ? length : shortest;
+        longest = length > longest ? length : longest;
+    }
+    return longest <= shortest * lengths_apart_max;
+}
+
+static bool make_cells(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    cells_free(&bulk->cells);
+    bulk->phase = HNSW_BULK_TRAINING;
+    bulk->rounds = 0;
+    bulk->members = 0;
+    bulk->unlinked = atomic_load_explicit(&hnsw->unlinked, memory_order_relaxed);
+    if (!take_linked(hnsw))
+        return false;
+    bulk->made_for = bulk->slots_count + batch_size(hnsw);
+    size_t count = (size_t)(ROOT_CELLS * sqrt((double)bulk->made_for)) & ~(KERNELS_QUERIES - 1UL);
+    count = count < CELLS_MAX ? count : CELLS_MAX;
+    thin_out(bulk, SAMPLE_SHARE * count);
+    return is_fit(hnsw) && cells_init(&bulk->cells, hnsw->store, hnsw->space, bulk->slots,
+                                      bulk->slots_count, count);
+}
+
+static bool has_cells(const struct hnsw *hnsw) {
+    const struct hnsw_bulk *bulk = &hnsw->bulk;
+    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    uint64_t unlinked = atomic_load_explicit(&hnsw->unlinked, memory_order_relaxed);
+    return bulk->cells.count > 0 && linked < 2 * bulk->made_for &&
+           unlinked - bulk->unlinked < bulk->made_for / AGED_SHARE;
+}
+
+/* Under the lock of claims: do enough slots wait for a batch, and is none under way? */
+static bool is_wanted(const struct hnsw *hnsw) {
+    const struct hnsw_bulk *bulk = &hnsw->bulk;
+    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
+    bool is_ended = bulk->phase == HNSW_BULK_IDLE ||
+                    (bulk->phase == HNSW_BULK_LINKING && bulk->turns_next >= bulk->slots_count);
+    return is_ended && bulk->scanning == 0 && hnsw->space->metric != CODE_METRIC_L1 &&
+           linked >= GRAPH_MIN && linked >= 2 * bulk->refused_at && waiting >= BATCH_MIN &&
+           waiting * (has_cells(hnsw) ? LAST_SHARE : FIRST_SHARE) >= linked;
+}
+
+static bool begin(struct hnsw *hnsw) {
+    if (!has_cells(hnsw))
+        return make_cells(hnsw);
+    hnsw->bulk.phase = HNSW_BULK_FINDING;
+    return take_waiting(hnsw);
+}
+
+/* True if the scratch's group is of this graph, and has slots whose turn is still to come. */
+static bool has_group(const struct hnsw *hnsw, const struct index_scratch *scratch) {
+    const struct hnsw_group *group = scratch->group;
+    return group && group->bulk == hnsw->bulk.number && group->next < group->count;
+}
+
+/* Readies the next phase, with `ready`; without it there are walks until the graph has doubled. */
+static void change(struct hnsw *hnsw, bool (*ready)(struct hnsw *hnsw)) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    bool is_ready = ready(hnsw);
+    pthread_mutex_lock(&hnsw->claim_lock);
+    bulk->is_changing = false;
+    if (!is_ready) {
+        drop(bulk);
+        bulk->refused_at = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&hnsw->claim_lock);
+}
+
+bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    if (has_group(hnsw, scratch))
+        return true;
+    pthread_mutex_lock(&hnsw->claim_lock);
+    bool begins = !bulk->is_changing && is_wanted(hnsw);
+    enum hnsw_bulk_phase phase = bulk->phase;
+    size_t first = bulk->taken, count = 0;
+    if (!begins && !bulk->is_changing && phases[phase].do_piece) {
+        count = bulk->slots_count - first < PIECE ? bulk->slots_count - first : PIECE;
+        bulk->taken += count;
+    }
+    bulk->is_changing |= begins;
+    bool is_busy = bulk->is_changing || phase != HNSW_BULK_IDLE;
+    pthread_mutex_unlock(&hnsw->claim_lock);
+    if (begins)
+        change(hnsw, begin);
+    if (count == 0)
+        return is_busy;
+    phases[phase].do_piece(hnsw, scratch, first, count);
+    pthread_mutex_lock(&hnsw->claim_lock);
+    bulk->done += count;
+    bool ends = bulk->done == bulk->slots_count;
+    bulk->is_changing |= ends;
+    pthread_mutex_unlock(&hnsw->claim_lock);
+    if (ends)
+        change(hnsw, phases[phase].end);
+    return true;
+}
+
+void hnsw_bulk_end(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    pthread_mutex_lock(&hnsw->claim_lock);
+    if (!bulk->is_changing && bulk->scanning == 0 && bulk->taken == bulk->done)
+        drop(bulk);
+    pthread_mutex_unlock(&hnsw->claim_lock);
+}
+
+/* ---- Groups -----------------------------------------------------------------------------------
+ */
+
+/* Takes the next slots of the batch; false if there are none. Those of them that do not wait any
+ * more are left out. Two builders may have groups that are neighbours: what the other one has linked
+ * by then counts among the candidates. */
+static bool take_group(struct hnsw *hnsw, struct hnsw_group *group) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    pthread_mutex_lock(&hnsw->claim_lock);
+    bool is_there = !bulk->is_changing && bulk->phase == HNSW_BULK_LINKING &&
+                    bulk->turns_next < bulk->slots_count;
+    if (!is_there || !hnsw_group_reserve(group, hnsw)) {
+        bulk->turns_next = is_there ? bulk->slots_count : bulk->turns_next; /* these are walked for */
+        pthread_mutex_unlock(&hnsw->claim_lock);
+        return false;
+    }
+    group->bulk = bulk->number;
+    group->count = group->next = 0;
+    while (bulk->turns_next < bulk->slots_count && group->count < HNSW_GROUP_MAX) {
+        size_t place = bulk->turns[bulk->turns_next++];
+        if (!store_is_waiting(hnsw->store, bulk->slots[place]))
+            continue;
+        group->slots[group->count] = bulk->slots[place];
+        group->found[group->count++] = bulk->found + place * bulk->wanted;
+    }
+    bulk->scanning++;
+    pthread_mutex_unlock(&hnsw->claim_lock);
+    return true;
+}
+
+static void measure_group(struct hnsw *hnsw, struct index_scratch *scratch) {
+    hnsw_group_measure(scratch->group, hnsw, scratch);
+    pthread_mutex_lock(&hnsw->claim_lock);
+    hnsw->bulk.scanning--;
+    pthread_mutex_unlock(&hnsw->claim_lock);
+}
+
+bool hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t *slot) {
+    if (!scratch->group)
+        scratch->group = calloc(1, sizeof(*scratch->group));
+    struct hnsw_group *group = scratch->group;
+    if (!group)
+        return false;
+    do {
+        while (has_group(hnsw, scratch)) {
+            *slot = group->slots[group->next++];
+            pthread_mutex_lock(&hnsw->claim_lock);
+            bool is_claimed = store_claim_slot(hnsw->store, *slot);
+            pthread_mutex_unlock(&hnsw->claim_lock);
+            if (is_claimed)
+                return true;
+        }
+        group->bulk = 0;
+        if (!take_group(hnsw, group))
+            return false;
+        measure_group(hnsw, scratch);
+    } while (true);
+}
+
+/* Adds what is linked by now and was not added before. */
+static void add_hits(struct walk *walk, uint32_t slot, const struct hnsw_near *near) {
+    const struct store *store = walk->hnsw->store;
+    struct visited *visited = &walk->scratch->visited;
+    for (size_t i = 0; i < near->count; i++) {
+        struct hit hit = near->hits[i];
+        /* A slot that was used again may stand in two cells. */
+        if (hit.slot != slot && is_linked(store, hit.slot) &&
+            !store_is_leaving(store, hit.slot) && visited_add(visited, hit.slot))
+            walk->pool[walk->count++] = hit;
+    }
+}
+
+/* Slots were unlinked since the group was measured: a hit may have another code by now. */
+static void measure_again(struct walk *walk) {
+    struct code_batch *batch = &walk->scratch->batch;
+    for (size_t first = 0; first < walk->count; first += batch->count) {
+        batch->count = 0;
+        while (first + batch->count < walk->count && batch->count < CODES_BATCH_MAX)
+            search_batch_add(walk->hnsw->store, batch, walk->pool[first + batch->count].slot);
+        codes_distances(walk->hnsw->space, walk->query, batch);
+        for (size_t i = 0; i < batch->count; i++)
+            walk->pool[first + i].distance = batch->distances[i];
+    }
+}
+
+bool hnsw_bulk_candidates(struct walk *walk, uint32_t slot) {
+    const struct hnsw *hnsw = walk->hnsw;
+    const struct hnsw_group *group = walk->scratch->group;
+    if (!group || group->bulk != hnsw->bulk.number || group->next == 0 ||
+        group->slots[group->next - 1] != slot)
+        return false;
+    struct hnsw_near near = hnsw_group_near(group, hnsw, group->next - 1, walk->query);
+    if (!near.is_current || !hnsw_walk_reserve(walk, near.count))
+        return false;
+    visited_begin(&walk->scratch->visited);
+    walk->count = 0;
+    add_hits(walk, slot, &near);
+    if (group->unlinked != atomic_load_explicit(&hnsw->unlinked, memory_order_acquire))
+        measure_again(walk);
+    hits_sort(walk->pool, walk->count);
+    walk->count = walk->count < walk->ef ? walk->count : walk->ef;
+    if (walk->count == 0)
+        return false;
+    hnsw_walk_refine(walk, EXPANDED);
+    return true;
+}

@@ -1,0 +1,109 @@
+/* hnsw_bulk.h -- linking many slots that wait: candidates from cells instead of walks.
+ *
+ * A walk measures some two thousand codes for an insertion, each at a random place, and waits for
+ * most of them. Where many slots wait, they are dealt with a batch at a time instead: the slots of
+ * the graph and of the batch lie in cells (cells.h), and a group of the batch's slots that are near
+ * each other is compared with all codes of the cells near it, of which each comes from memory once
+ * for the whole group. What is nearest is improved by expanding the first of it in the graph. The
+ * insertion is the same otherwise, and the graph as good (docs/ENGINE.md).
+ *
+ * All that comes before is cut into pieces of some milliseconds, of which builders take one each
+ * time before they link a slot: centres are trained on a sample, the graph's slots are put into
+ * cells, the batch finds the cells near its slots. Cells serve batch after batch until the graph has
+ * doubled.
+ *
+ * Threads: builders that hold the gate shared and are in the index's epoch, so that no code changes
+ * while they look at it. What several of them change is under hnsw.claim_lock.
+ */
+#ifndef HNSW_BULK_H
+#define HNSW_BULK_H
+
+#include "index/cells.h"
+#include "index/scratch.h"
+
+enum hnsw_bulk_phase {
+    HNSW_BULK_IDLE,
+    HNSW_BULK_TRAINING, /* centres move, to the means of a sample */
+    HNSW_BULK_FILLING,  /* the graph's slots go into cells */
+    HNSW_BULK_FINDING,  /* the cells near each slot of the batch are found */
+    HNSW_BULK_LINKING,  /* groups are handed out */
+    HNSW_BULK_PHASES,
+};
+
+struct hnsw_bulk {
+    uint64_t number; /* of this graph among all that there were; from 1 */
+    enum hnsw_bulk_phase phase;
+    bool is_changing;         /* a builder readies the next phase, and alone touches it meanwhile */
+    uint32_t rounds;          /* of training that are done */
+    uint32_t scanning;        /* builders that read the cells */
+    struct cells cells;       /* count 0: none */
+    uint64_t members;         /* slots in their lists */
+    uint64_t made_for;        /* slots of graph and batch when they were made */
+    uint64_t unlinked;        /* hnsw.unlinked then */
+    uint64_t refused_at;      /* slots of the graph when cells were not to be had; 0: never */
+    uint32_t *slots;          /* owned: what the phase goes through, and */
+    size_t slots_count;       /* how many they are */
+    size_t wanted;            /* cells that are looked for for each */
+    uint16_t *found;          /* owned: those of slot i from found[i * wanted] on */
+    size_t taken, done;       /* slots of which builders took care, or have taken care */
+    uint32_t *turns;          /* owned: in which order a batch's slots are linked, as indices */
+    size_t turns_next;        /* the first that no group has */
+};
+
+struct hnsw;
+struct walk;
+
+void hnsw_bulk_init(struct hnsw_bulk *bulk);
+void hnsw_bulk_free(struct hnsw_bulk *bulk);
+
+/* Does a piece of what comes before linking, or begins a batch if enough slots wait for one. False
+ * if slots are linked one by one. */
+bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch);
+
+/* Claims the next slot of the scratch's group, or of a new one, which is then compared with its
+ * cells; false if there is none. */
+bool hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t *slot);
+
+/* Fills the pool of a walk, whose query is the slot, with candidates for it; false if the slot was
+ * not the last that the scratch's group claimed: then a walk must find them. */
+bool hnsw_bulk_candidates(struct walk *walk, uint32_t slot);
+
+/* No slot waits: gives the memory back. */
+void hnsw_bulk_end(struct hnsw *hnsw);
+
+/* ---- Groups (hnsw_group.c) ---------------------------------------------------------------------
+ */
+
+enum {
+    HNSW_GROUP_MAX = 256 /* slots */
+};
+
+/* Slots of a batch, neighbours, and what is near each. */
+struct hnsw_group {
+    uint64_t bulk;     /* number of the graph they belong to; 0: none */
+    uint64_t unlinked; /* hnsw.unlinked before their distances were taken */
+    size_t count, next;
+    uint32_t slots[HNSW_GROUP_MAX];
+    const uint16_t *found[HNSW_GROUP_MAX]; /* while it is measured: cells near each */
+    struct group_memory *memory;           /* owned */
+};
+
+/* Memory for a group of the bulk's present batch; false when it ends. */
+bool hnsw_group_reserve(struct hnsw_group *group, const struct hnsw *hnsw);
+void hnsw_group_free(struct hnsw_group *group);
+
+/* Compares the group's slots with the codes of their cells. */
+void hnsw_group_measure(struct hnsw_group *group, const struct hnsw *hnsw,
+                        struct index_scratch *scratch);
+
+/* What is near the slot at `place`, in no order; `is_current` false if the slot has another code by
+ * now. */
+struct hnsw_near {
+    const struct hit *hits;
+    size_t count;
+    bool is_current;
+};
+struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct hnsw *hnsw,
+                                 size_t place, const struct code_query *query);
+
+#endif

@@ -25,7 +25,6 @@ void hnsw_init(struct hnsw *hnsw, struct store *store, const struct code_space *
     pthread_rwlockattr_destroy(&attributes);
     pthread_mutex_init(&hnsw->claim_lock, NULL);
     hnsw_seeds_init(&hnsw->seeds);
-    hnsw_bulk_init(&hnsw->bulk);
 }
 
 void hnsw_free(struct hnsw *hnsw) {

@@ -73,7 +73,8 @@ struct hnsw {
     uint32_t claim_cursor;      /* no slot below waits unclaimed */
     struct hnsw_order order;
     struct hnsw_bulk bulk;
-    _Atomic uint64_t unlinked;     /* slots that repairs took out, all told */
+    _Atomic uint64_t linked_in_bulk; /* slots that found candidates there, all told */
+    _Atomic uint64_t unlinked;       /* slots that repairs took out, all told */
     _Atomic uint32_t edges_cursor; /* up to which this pass has written stale edges */
 };
 
@@ -121,6 +122,7 @@ struct walk {
     bool was_full;   /* the walk met more than ef nodes */
     uint32_t level;  /* that is walked on */
     struct search *search; /* polled and asked about filters; NULL while building */
+    struct hnsw_group *group; /* building: what knows candidates; NULL: a walk must find them */
     uint64_t scored;
 };
 

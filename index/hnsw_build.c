@@ -104,8 +104,10 @@ static void find_level_0(struct hnsw *hnsw, struct walk *walk, uint32_t slot, ui
     struct hit start = {.slot = SLOT_NONE};
     if (top > 0)
         start = connect_upper(hnsw, walk, slot, hnsw_walk_descend(walk, entry, top), top);
-    if (hnsw_bulk_candidates(walk, slot))
+    if (walk->group && hnsw_bulk_candidates(walk, walk->group, slot)) {
+        atomic_fetch_add_explicit(&hnsw->linked_in_bulk, 1, memory_order_relaxed);
         return;
+    }
     if (top == 0)
         start = hnsw_walk_descend(walk, entry, 0);
     walk_level_0(walk, slot, start);
@@ -207,9 +209,7 @@ static bool is_power_of_two(uint64_t count) {
     return count >= HNSW_CALIBRATED_MIN && (count & (count - 1)) == 0;
 }
 
-static bool claim(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t *slot) {
-    if (hnsw_bulk_claim(hnsw, scratch, slot))
-        return true;
+static bool claim(struct hnsw *hnsw, uint32_t *slot) {
     pthread_mutex_lock(&hnsw->claim_lock);
     bool is_claimed =
         hnsw_order_claim(hnsw, slot) || store_claim(hnsw->store, &hnsw->claim_cursor, slot);
@@ -230,7 +230,8 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     bool has_room = scratch_reserve(scratch, store_end(hnsw->store), hnsw->space->width);
     if (has_room && !hnsw_bulk_work(hnsw, scratch))
         hnsw_order_make(hnsw, scratch);
-    if (!claim(hnsw, scratch, &slot)) {
+    struct hnsw_group *group = has_room ? hnsw_bulk_claim(hnsw, scratch, &slot) : NULL;
+    if (!group && !claim(hnsw, &slot)) {
         hnsw_bulk_end(hnsw);
         if (has_room)
             hnsw_seeds_refresh(hnsw, scratch);
@@ -239,10 +240,13 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     }
     *linked = has_room && begin_walk(&walk, hnsw, scratch) && prepare_upper(hnsw, slot);
     if (*linked) {
+        walk.group = group;
         link_slot(hnsw, &walk, slot);
         hnsw_seeds_changed(&hnsw->seeds, 1);
     }
     store_unclaim(hnsw->store, slot, *linked);
+    if (group)
+        hnsw_bulk_return(hnsw, group);
     if (*linked &&
         is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1))
         hnsw_calibrate(hnsw, scratch);

@@ -29,13 +29,12 @@ enum {
 
 static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */
 
-void hnsw_bulk_init(struct hnsw_bulk *bulk) {
-    static _Atomic uint64_t numbers;
-    bulk->number = atomic_fetch_add_explicit(&numbers, 1, memory_order_relaxed) + 1;
-}
-
-/* Under the lock of claims, or by whoever alone touches it; nobody scans. */
+/* Under the lock of claims, or by whoever alone touches it. No group is taken. */
 static void drop(struct hnsw_bulk *bulk) {
+    for (size_t i = 0; i < HNSW_GROUPS_MAX; i++) {
+        hnsw_group_free(bulk->groups[i]);
+        bulk->groups[i] = NULL;
+    }
     cells_free(&bulk->cells);
     free(bulk->slots);
     free(bulk->found);
@@ -282,14 +281,23 @@ static bool has_cells(const struct hnsw *hnsw) {
            unlinked - bulk->unlinked < bulk->made_for / AGED_SHARE;
 }
 
+/* True if no group has slots left, or a builder. */
+static bool are_groups_done(const struct hnsw_bulk *bulk) {
+    bool are_done = true;
+    for (size_t i = 0; i < HNSW_GROUPS_MAX && bulk->groups[i]; i++)
+        are_done &= !bulk->groups[i]->is_taken && bulk->groups[i]->next == bulk->groups[i]->count;
+    return are_done;
+}
+
 /* Under the lock of claims: do enough slots wait for a batch, and is none under way? */
 static bool is_wanted(const struct hnsw *hnsw) {
     const struct hnsw_bulk *bulk = &hnsw->bulk;
     uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
     uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
     bool is_ended = bulk->phase == HNSW_BULK_IDLE ||
-                    (bulk->phase == HNSW_BULK_LINKING && bulk->turns_next >= bulk->slots_count);
-    return is_ended && bulk->scanning == 0 && hnsw->space->metric != CODE_METRIC_L1 &&
+                    (bulk->phase == HNSW_BULK_LINKING && bulk->turns_next >= bulk->slots_count &&
+                     are_groups_done(bulk));
+    return is_ended && hnsw->space->metric != CODE_METRIC_L1 &&
            linked >= GRAPH_MIN && linked >= 2 * bulk->refused_at && waiting >= BATCH_MIN &&
            waiting * (has_cells(hnsw) ? LAST_SHARE : FIRST_SHARE) >= linked;
 }
@@ -299,12 +307,6 @@ static bool begin(struct hnsw *hnsw) {
         return make_cells(hnsw);
     hnsw->bulk.phase = HNSW_BULK_FINDING;
     return take_waiting(hnsw);
-}
-
-/* True if the scratch's group is of this graph, and has slots whose turn is still to come. */
-static bool has_group(const struct hnsw *hnsw, const struct index_scratch *scratch) {
-    const struct hnsw_group *group = scratch->group;
-    return group && group->bulk == hnsw->bulk.number && group->next < group->count;
 }
 
 /* Readies the next phase, with `ready`; without it there are walks until the graph has doubled. */
@@ -322,8 +324,6 @@ static void change(struct hnsw *hnsw, bool (*ready)(struct hnsw *hnsw)) {
 
 bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
-    if (has_group(hnsw, scratch))
-        return true;
     pthread_mutex_lock(&hnsw->claim_lock);
     bool begins = !bulk->is_changing && is_wanted(hnsw);
     enum hnsw_bulk_phase phase = bulk->phase;
@@ -353,7 +353,10 @@ bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
 void hnsw_bulk_end(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     pthread_mutex_lock(&hnsw->claim_lock);
-    if (!bulk->is_changing && bulk->scanning == 0 && bulk->taken == bulk->done)
+    bool is_taken = false;
+    for (size_t i = 0; i < HNSW_GROUPS_MAX && bulk->groups[i]; i++)
+        is_taken |= bulk->groups[i]->is_taken;
+    if (!bulk->is_changing && !is_taken && bulk->taken == bulk->done)
         drop(bulk);
     pthread_mutex_unlock(&hnsw->claim_lock);
 }
@@ -361,20 +364,11 @@ void hnsw_bulk_end(struct hnsw *hnsw) {
 /* ---- Groups -----------------------------------------------------------------------------------
  */
 
-/* Takes the next slots of the batch; false if there are none. Those of them that do not wait any
- * more are left out. Two builders may have groups that are neighbours: what the other one has linked
- * by then counts among the candidates. */
-static bool take_group(struct hnsw *hnsw, struct hnsw_group *group) {
+/* Hands the next slots of the batch to the group; those that do not wait any more are left out. Two
+ * builders may have groups that are neighbours: what the other one has linked by then counts among
+ * the candidates. */
+static void fill_group(struct hnsw *hnsw, struct hnsw_group *group) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
-    pthread_mutex_lock(&hnsw->claim_lock);
-    bool is_there = !bulk->is_changing && bulk->phase == HNSW_BULK_LINKING &&
-                    bulk->turns_next < bulk->slots_count;
-    if (!is_there || !hnsw_group_reserve(group, hnsw)) {
-        bulk->turns_next = is_there ? bulk->slots_count : bulk->turns_next; /* these are walked for */
-        pthread_mutex_unlock(&hnsw->claim_lock);
-        return false;
-    }
-    group->bulk = bulk->number;
     group->count = group->next = 0;
     while (bulk->turns_next < bulk->slots_count && group->count < HNSW_GROUP_MAX) {
         size_t place = bulk->turns[bulk->turns_next++];
@@ -383,38 +377,91 @@ static bool take_group(struct hnsw *hnsw, struct hnsw_group *group) {
         group->slots[group->count] = bulk->slots[place];
         group->found[group->count++] = bulk->found + place * bulk->wanted;
     }
-    bulk->scanning++;
-    pthread_mutex_unlock(&hnsw->claim_lock);
-    return true;
 }
 
-static void measure_group(struct hnsw *hnsw, struct index_scratch *scratch) {
-    hnsw_group_measure(scratch->group, hnsw, scratch);
+/* The place of a group for new slots, made if need be; HNSW_GROUPS_MAX if there is none. */
+static size_t find_spent(const struct hnsw *hnsw) {
+    struct hnsw_group *const *groups = hnsw->bulk.groups;
+    for (size_t i = 0; i < HNSW_GROUPS_MAX; i++) {
+        if (!groups[i] || (!groups[i]->is_taken && groups[i]->next == groups[i]->count))
+            return i;
+    }
+    return HNSW_GROUPS_MAX;
+}
+
+/* A group with slots that nobody has taken: the owner's, or any. */
+static struct hnsw_group *find_left(const struct hnsw *hnsw, const void *owner) {
+    struct hnsw_group *const *groups = hnsw->bulk.groups;
+    for (size_t i = 0; i < HNSW_GROUPS_MAX && groups[i]; i++) {
+        if (!groups[i]->is_taken && groups[i]->next < groups[i]->count &&
+            (!owner || groups[i]->owner == owner))
+            return groups[i];
+    }
+    return NULL;
+}
+
+/* A group with the next slots of the batch, which are to be measured; NULL if there are none. */
+static struct hnsw_group *begin_group(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    size_t place = find_spent(hnsw);
+    if (bulk->turns_next >= bulk->slots_count || place == HNSW_GROUPS_MAX)
+        return NULL;
+    if (!bulk->groups[place])
+        bulk->groups[place] = calloc(1, sizeof(*bulk->groups[place]));
+    struct hnsw_group *group = bulk->groups[place];
+    if (!group || !hnsw_group_reserve(group, hnsw)) {
+        bulk->turns_next = bulk->slots_count; /* these are walked for */
+        return NULL;
+    }
+    fill_group(hnsw, group);
+    return group;
+}
+
+/* Claims the group's next slot that waits; false if there is none. Under the lock of claims. */
+static bool claim_next(struct hnsw *hnsw, struct hnsw_group *group, uint32_t *slot) {
+    while (group->next < group->count) {
+        *slot = group->slots[group->next++];
+        if (store_claim_slot(hnsw->store, *slot))
+            return true;
+    }
+    return false;
+}
+
+struct hnsw_group *hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scratch,
+                                   uint32_t *slot) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    struct hnsw_group *group = NULL;
+    bool is_claimed = false;
     pthread_mutex_lock(&hnsw->claim_lock);
-    hnsw->bulk.scanning--;
+    while (!is_claimed && !bulk->is_changing && bulk->phase == HNSW_BULK_LINKING) {
+        bool is_new = false;
+        group = find_left(hnsw, scratch);
+        if (!group) {
+            group = begin_group(hnsw);
+            is_new = group;
+        }
+        if (!group)
+            group = find_left(hnsw, NULL);
+        if (!group)
+            break;
+        group->is_taken = true;
+        group->owner = scratch;
+        if (is_new) {
+            pthread_mutex_unlock(&hnsw->claim_lock);
+            hnsw_group_measure(group, hnsw, scratch);
+            pthread_mutex_lock(&hnsw->claim_lock);
+        }
+        is_claimed = claim_next(hnsw, group, slot);
+        group->is_taken = is_claimed;
+    }
     pthread_mutex_unlock(&hnsw->claim_lock);
+    return is_claimed ? group : NULL;
 }
 
-bool hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t *slot) {
-    if (!scratch->group)
-        scratch->group = calloc(1, sizeof(*scratch->group));
-    struct hnsw_group *group = scratch->group;
-    if (!group)
-        return false;
-    do {
-        while (has_group(hnsw, scratch)) {
-            *slot = group->slots[group->next++];
-            pthread_mutex_lock(&hnsw->claim_lock);
-            bool is_claimed = store_claim_slot(hnsw->store, *slot);
-            pthread_mutex_unlock(&hnsw->claim_lock);
-            if (is_claimed)
-                return true;
-        }
-        group->bulk = 0;
-        if (!take_group(hnsw, group))
-            return false;
-        measure_group(hnsw, scratch);
-    } while (true);
+void hnsw_bulk_return(struct hnsw *hnsw, struct hnsw_group *group) {
+    pthread_mutex_lock(&hnsw->claim_lock);
+    group->is_taken = false;
+    pthread_mutex_unlock(&hnsw->claim_lock);
 }
 
 /* Adds what is linked by now and was not added before. */
@@ -443,13 +490,9 @@ static void measure_again(struct walk *walk) {
     }
 }
 
-bool hnsw_bulk_candidates(struct walk *walk, uint32_t slot) {
+bool hnsw_bulk_candidates(struct walk *walk, const struct hnsw_group *group, uint32_t slot) {
     const struct hnsw *hnsw = walk->hnsw;
-    const struct hnsw_group *group = walk->scratch->group;
-    if (!group || group->bulk != hnsw->bulk.number || group->next == 0 ||
-        group->slots[group->next - 1] != slot)
-        return false;
-    struct hnsw_near near = hnsw_group_near(group, hnsw, group->next - 1, walk->query);
+    struct hnsw_near near = hnsw_group_near(group, walk->query);
     if (!near.is_current || !hnsw_walk_reserve(walk, near.count))
         return false;
     visited_begin(&walk->scratch->visited);

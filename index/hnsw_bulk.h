@@ -30,12 +30,16 @@ enum hnsw_bulk_phase {
     HNSW_BULK_PHASES,
 };
 
+enum {
+    HNSW_GROUP_MAX = 256, /* slots of a group */
+    HNSW_GROUPS_MAX = 16, /* builders beyond walk */
+};
+
 struct hnsw_bulk {
-    uint64_t number; /* of this graph among all that there were; from 1 */
     enum hnsw_bulk_phase phase;
-    bool is_changing;         /* a builder readies the next phase, and alone touches it meanwhile */
-    uint32_t rounds;          /* of training that are done */
-    uint32_t scanning;        /* builders that read the cells */
+    bool is_changing; /* a builder readies the next phase, and alone touches it meanwhile */
+    uint32_t rounds;  /* of training that are done */
+    struct hnsw_group *groups[HNSW_GROUPS_MAX]; /* owned; NULL: none yet */
     struct cells cells;       /* count 0: none */
     uint64_t members;         /* slots in their lists */
     uint64_t made_for;        /* slots of graph and batch when they were made */
@@ -47,26 +51,27 @@ struct hnsw_bulk {
     uint16_t *found;          /* owned: those of slot i from found[i * wanted] on */
     size_t taken, done;       /* slots of which builders took care, or have taken care */
     uint32_t *turns;          /* owned: in which order a batch's slots are linked, as indices */
-    size_t turns_next;        /* the first that no group has */
+    size_t turns_next;        /* the first that no group has, or has had */
 };
 
 struct hnsw;
 struct walk;
 
-void hnsw_bulk_init(struct hnsw_bulk *bulk);
 void hnsw_bulk_free(struct hnsw_bulk *bulk);
 
 /* Does a piece of what comes before linking, or begins a batch if enough slots wait for one. False
  * if slots are linked one by one. */
 bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch);
 
-/* Claims the next slot of the scratch's group, or of a new one, which is then compared with its
- * cells; false if there is none. */
-bool hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t *slot);
+/* Claims the next slot of a group: of the one that the same thread had last, a new one, which is
+ * compared with its cells first, or one that was left. NULL if there is none. To be returned. */
+struct hnsw_group *hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scratch,
+                                   uint32_t *slot);
+void hnsw_bulk_return(struct hnsw *hnsw, struct hnsw_group *group);
 
-/* Fills the pool of a walk, whose query is the slot, with candidates for it; false if the slot was
- * not the last that the scratch's group claimed: then a walk must find them. */
-bool hnsw_bulk_candidates(struct walk *walk, uint32_t slot);
+/* Fills the pool of a walk, whose query is the slot that was claimed, with candidates for it; false
+ * if there are none: then a walk must find them. */
+bool hnsw_bulk_candidates(struct walk *walk, const struct hnsw_group *group, uint32_t slot);
 
 /* No slot waits: gives the memory back. */
 void hnsw_bulk_end(struct hnsw *hnsw);
@@ -74,13 +79,10 @@ void hnsw_bulk_end(struct hnsw *hnsw);
 /* ---- Groups (hnsw_group.c) ---------------------------------------------------------------------
  */
 
-enum {
-    HNSW_GROUP_MAX = 256 /* slots */
-};
-
 /* Slots of a batch, neighbours, and what is near each. */
 struct hnsw_group {
-    uint64_t bulk;     /* number of the graph they belong to; 0: none */
+    bool is_taken;     /* by a builder, who alone touches it meanwhile */
+    const void *owner; /* the scratch of the builder who had it last; never looked into */
     uint64_t unlinked; /* hnsw.unlinked before their distances were taken */
     size_t count, next;
     uint32_t slots[HNSW_GROUP_MAX];
@@ -96,14 +98,13 @@ void hnsw_group_free(struct hnsw_group *group);
 void hnsw_group_measure(struct hnsw_group *group, const struct hnsw *hnsw,
                         struct index_scratch *scratch);
 
-/* What is near the slot at `place`, in no order; `is_current` false if the slot has another code by
- * now. */
+/* What is near the slot that was claimed last, in no order. `is_current` is false if the slot has
+ * another code by now than when that was measured. */
 struct hnsw_near {
     const struct hit *hits;
     size_t count;
     bool is_current;
 };
-struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct hnsw *hnsw,
-                                 size_t place, const struct code_query *query);
+struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct code_query *query);
 
 #endif

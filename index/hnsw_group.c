@@ -49,6 +49,8 @@ static void free_memory(struct group_memory *memory) {
 }
 
 void hnsw_group_free(struct hnsw_group *group) {
+    if (!group)
+        return;
     free_memory(group->memory);
     free(group);
 }
@@ -82,7 +84,6 @@ bool hnsw_group_reserve(struct hnsw_group *group, const struct hnsw *hnsw) {
     if (memory && memory->width == hnsw->space->width && memory->wanted == wanted &&
         memory->cells_count >= hnsw->bulk.cells.count)
         return true;
-    group->bulk = 0; /* its hits go */
     free_memory(group->memory);
     group->memory = make_memory(hnsw->space->width, wanted, hnsw->bulk.cells.count);
     return group->memory;
@@ -192,19 +193,21 @@ void hnsw_group_measure(struct hnsw_group *group, const struct hnsw *hnsw,
         lane->limit = INFINITY;
     }
     size_t cells_count = choose_cells(group, hnsw);
-    for (size_t i = 0; i < cells_count; i++)
+    for (size_t i = 0; i < cells_count; i++) {
         measure_cell(hnsw, memory, memory->cells[i], &scratch->block);
+        scratch_offer_core(scratch);
+    }
     for (size_t i = 0; i < group->count; i++) {
         struct lane *lane = &memory->lanes[i];
         lane->count = hits_thin_out(lane->hits, lane->count, memory->wanted, &lane->limit);
     }
 }
 
-struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct hnsw *hnsw,
-                                 size_t place, const struct code_query *query) {
-    const struct lane *lane = &group->memory->lanes[place];
-    return (struct hnsw_near){.hits = lane->hits,
-                              .count = lane->count,
-                              .is_current = memcmp(lane->query.kernel.codes, query->kernel.codes,
-                                                   hnsw->space->width) == 0};
+struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct code_query *query) {
+    const struct lane *lane = &group->memory->lanes[group->next - 1];
+    const struct code_query *measured = &lane->query;
+    bool is_current =
+        memcmp(&measured->scale, &query->scale, sizeof(query->scale)) == 0 &&
+        memcmp(measured->kernel.codes, query->kernel.codes, group->memory->width) == 0;
+    return (struct hnsw_near){.hits = lane->hits, .count = lane->count, .is_current = is_current};
 }

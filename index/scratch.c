@@ -1,7 +1,5 @@
 #include "index/scratch.h"
 
-#include "index/hnsw_bulk.h"
-#include "index/vector_index.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +13,11 @@ enum status index_scratch_create(struct index_scratch **out, struct error *error
     if (!*out)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for a search");
     return STATUS_OK;
+}
+
+void index_scratch_set_offer(struct index_scratch *scratch, index_offer_fn *offer, void *context) {
+    scratch->offer = offer;
+    scratch->offer_context = context;
 }
 
 void index_scratch_free(struct index_scratch *scratch) {
@@ -35,8 +38,6 @@ void index_scratch_free(struct index_scratch *scratch) {
         free(scratch->lanes[i].found.items);
     }
     free(scratch->lanes);
-    if (scratch->group)
-        hnsw_group_free(scratch->group);
     free(scratch->asked.words);
     free(scratch->passed.words);
     free(scratch);

@@ -9,6 +9,7 @@
 #include "index/bucket_queue.h"
 #include "index/codes.h"
 #include "index/top_k.h"
+#include "index/vector_index.h"
 #include "index/visited.h"
 
 /* An array of hits that grows. */
@@ -30,8 +31,6 @@ struct scratch_lane {
     struct scratch_hits found;      /* its answer */
 };
 
-struct hnsw_group;
-
 struct index_scratch {
     struct visited visited;
     struct code_query query;     /* what is searched, or the node that is linked */
@@ -48,10 +47,16 @@ struct index_scratch {
     struct scratch_hits rows;         /* rows a scan cannot exclude yet */
     struct scratch_lane *lanes;       /* lanes_count of them */
     size_t lanes_count;
-    struct hnsw_group *group;   /* of slots that are linked in bulk; NULL until there was one */
+    index_offer_fn *offer;      /* see index_scratch_set_offer; NULL: nobody wants the core */
+    void *offer_context;
     struct scratch_words asked;  /* slots about which a lazy filter was asked */
     struct scratch_words passed; /* ... and which it let pass */
 };
+
+static inline void scratch_offer_core(const struct index_scratch *scratch) {
+    if (scratch->offer)
+        scratch->offer(scratch->offer_context);
+}
 
 /* Each is false when memory ends; contents are kept. */
 bool scratch_reserve_hits(struct scratch_hits *hits, size_t count);

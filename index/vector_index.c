@@ -365,6 +365,7 @@ bool vector_index_epoch_passed(const struct vector_index *index, uint64_t ended)
 void vector_index_info(const struct vector_index *index, struct vector_index_info *info) {
     *info = (struct vector_index_info){
         .linked_count = atomic_load_explicit(&index->hnsw.linked, memory_order_relaxed),
+        .bulk_count = atomic_load_explicit(&index->hnsw.linked_in_bulk, memory_order_relaxed),
         .waiting_count = atomic_load_explicit(&index->store.waiting_count, memory_order_relaxed),
         .memory_bytes = store_memory_bytes(&index->store) +
                         upper_links_bytes((struct upper_links *)&index->hnsw.upper),

@@ -113,6 +113,10 @@ struct index_answer {
 MUST_CHECK enum status index_scratch_create(struct index_scratch **scratch, struct error *error);
 void index_scratch_free(struct index_scratch *scratch);
 
+/* Has `offer` called about each millisecond of a call that links: others may want the core. */
+typedef void index_offer_fn(void *context);
+void index_scratch_set_offer(struct index_scratch *scratch, index_offer_fn *offer, void *context);
+
 /* slots is borrowed and must outlive the index; several indexes may share it. */
 MUST_CHECK enum status vector_index_create(const struct vector_index_options *options,
                                            struct slots *slots, struct vector_index **index,
@@ -177,6 +181,7 @@ bool vector_index_epoch_passed(const struct vector_index *index, uint64_t epoch)
 
 struct vector_index_info {
     uint64_t linked_count;  /* slots in the graph, dead ones included until repaired */
+    uint64_t bulk_count; /* slots that were linked by way of cells since the index was made */
     uint64_t waiting_count; /* slots that wait to be linked */
     uint64_t memory_bytes;
     uint32_t default_ef;

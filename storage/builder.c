@@ -40,7 +40,8 @@ static bool are_reads_going_on(struct storage *storage) {
 
 /* While reads go on: a reader that wakes up on this core would else wait for the end of the
  * builder's time slice, which is up to 4 ms in spite of its low priority. */
-static void offer_core(struct storage *storage) {
+static void offer_core(void *context) {
+    struct storage *storage = context;
     if (are_reads_going_on(storage))
         sched_yield();
 }
@@ -331,6 +332,7 @@ static void *builder_main(void *argument) {
         log_event(LOG_LEVEL_ERROR, "a builder cannot start: %s", error.message);
         return NULL;
     }
+    index_scratch_set_offer(scratch, offer_core, pool->storage);
     struct collection *collection;
     while ((collection = next_collection(pool)) != NULL) {
         if (!atomic_load(&collection->is_deleted) &&

@@ -1,5 +1,6 @@
-/* Slots that wait in large numbers are linked in an order that keeps neighbours together: the graph
- * is as good as one that grew slot by slot, and nothing is left out. */
+/* Slots that wait in large numbers are linked in bulk or, where that cannot be (here: Manhattan), in
+ * an order that keeps neighbours together: the graph is as good as one that grew slot by slot, and
+ * nothing is left out. */
 #include "tests/support/index_fixture.h"
 #include "tests/support/run_suite.h"
 
@@ -17,6 +18,7 @@ enum {
 };
 
 static struct vector_index_options options = {.dimension = NARROW, .distance = DISTANCE_COSINE};
+static bool is_bulk; /* the slots that wait are many enough for cells */
 
 static void make(struct fixture *fixture) {
     fixture_create(fixture, &options, ROWS);
@@ -28,6 +30,10 @@ static void put_all_and_link(struct fixture *fixture, int builders) {
     fixture_put(fixture, 0, ROWS, 1);
     fixture_link(fixture, builders);
     fixture_check(fixture);
+    struct vector_index_info info;
+    vector_index_info(fixture->index, &info);
+    ck_assert_uint_ge(info.bulk_count, is_bulk ? (uint64_t)ROWS / 2 : 0);
+    ck_assert_uint_le(info.bulk_count, is_bulk ? (uint64_t)ROWS : 0);
 }
 
 static double recall_of(struct fixture *fixture) {
@@ -100,24 +106,36 @@ START_TEST(what_does_not_wait_any_more_is_passed_over) {
 }
 END_TEST
 
-static void use_turbo(void) {
+static void use_manhattan(void) {
+    options.distance = DISTANCE_MANHATTAN;
+}
+
+static void use_cells(void) {
+    is_bulk = true;
+}
+
+static void use_cells_and_turbo(void) {
+    is_bulk = true;
     fixture_profile = INDEX_PROFILE_TURBO;
     options.dimension = WIDE;
 }
 
-static void add_tests(Suite *suite, TCase *tcase) {
-    tcase_set_timeout(tcase, 240);
-    tcase_add_loop_test(tcase, a_graph_of_batches_is_as_good_as_one_that_grew, 1, 3);
-    tcase_add_test(tcase, one_builder_links_batches_in_the_same_order_twice);
-    tcase_add_test(tcase, what_does_not_wait_any_more_is_passed_over);
-    suite_add_tcase(suite, tcase);
-}
+static const struct {
+    const char *name;
+    void (*set_up)(void);
+} ways[] = {
+    {"order", use_manhattan}, {"bulk, lean", use_cells}, {"bulk, turbo", use_cells_and_turbo}};
 
 Suite *test_suite(void) {
     Suite *suite = suite_create("order");
-    TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
-    tcase_add_checked_fixture(turbo, use_turbo, NULL);
-    add_tests(suite, lean);
-    add_tests(suite, turbo);
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        TCase *tcase = tcase_create(ways[i].name);
+        tcase_add_checked_fixture(tcase, ways[i].set_up, NULL);
+        tcase_set_timeout(tcase, 240);
+        tcase_add_loop_test(tcase, a_graph_of_batches_is_as_good_as_one_that_grew, 1, 3);
+        tcase_add_test(tcase, one_builder_links_batches_in_the_same_order_twice);
+        tcase_add_test(tcase, what_does_not_wait_any_more_is_passed_over);
+        suite_add_tcase(suite, tcase);
+    }
     return suite;
 }

@@ -179,6 +179,21 @@ START_TEST(a_slot_in_two_cells_is_a_candidate_once) {
 }
 END_TEST
 
+START_TEST(a_group_whose_slots_others_took_is_given_up) {
+    uint32_t slot;
+    struct hnsw_group *group = set_up(&slot);
+    for (size_t i = group->next; i < group->count; i++)
+        ck_assert(store_claim_slot(&store, group->slots[i]));
+    hnsw_bulk_return(&hnsw, group);
+    struct hnsw_group *next = hnsw_bulk_claim(&hnsw, scratch, &slot);
+    ck_assert_ptr_nonnull(next);
+    ck_assert(next == group || !group->is_taken);
+    ck_assert(store_is_waiting(&store, slot));
+    hnsw_bulk_return(&hnsw, next);
+    tear_down();
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("group");
     TCase *tcase = tcase_create("group");
@@ -187,6 +202,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, codes_that_changed_are_measured_again);
     tcase_add_loop_test(tcase, a_slot_with_another_code_is_walked_for, 0, 2);
     tcase_add_test(tcase, a_slot_in_two_cells_is_a_candidate_once);
+    tcase_add_test(tcase, a_group_whose_slots_others_took_is_given_up);
     suite_add_tcase(suite, tcase);
     return suite;
 }

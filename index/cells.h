@@ -3,8 +3,8 @@
  * What is near a slot lies for the most part in the cells whose centres are near it, and codes of a
  * cell can be compared with many slots in one go (inverted file: Sivic & Zisserman 2003; Jegou et
  * al. 2011; centres by k-means, Lloyd 1982). We keep cells only while slots are linked in bulk, and
- * let them age: a slot that is gone, or has another vector by now, stays where it was put, and whoever
- * reads a list asks the store about each slot.
+ * let them age: a slot that is gone, or has another vector by now, stays where it was put, and
+ * whoever reads a list asks the store about each slot.
  *
  * Nearness to a centre is L2 of codes, whatever the metric of the space.
  *
@@ -35,7 +35,8 @@ struct cells {
     int8_t *codes; /* ... and as queries */
     struct code_query *queries;
     struct cell_list *lists;
-    uint16_t *order; /* of each cell its place in an order in which neighbours are near each other */
+    uint16_t
+        *order; /* of each cell its place in an order in which neighbours are near each other */
 };
 
 /* Makes `count` cells without lists, their centres at slots that are spread evenly over `seeds`.

@@ -75,7 +75,7 @@ struct hnsw {
     struct hnsw_bulk bulk;
     _Atomic uint64_t linked_in_bulk; /* slots that found candidates there, all told */
     _Atomic uint64_t unlinked;       /* slots that repairs took out, all told */
-    _Atomic uint32_t edges_cursor; /* up to which this pass has written stale edges */
+    _Atomic uint32_t edges_cursor;   /* up to which this pass has written stale edges */
 };
 
 #define HNSW_NO_ENTRY UINT64_MAX
@@ -121,7 +121,7 @@ struct walk {
     size_t kept_max; /* of the expanded nodes, a walk by edges keeps so many, and at most ef */
     bool was_full;   /* the walk met more than ef nodes */
     uint32_t level;  /* that is walked on */
-    struct search *search; /* polled and asked about filters; NULL while building */
+    struct search *search;    /* polled and asked about filters; NULL while building */
     struct hnsw_group *group; /* building: what knows candidates; NULL: a walk must find them */
     uint64_t scored;
 };
@@ -164,7 +164,8 @@ size_t hnsw_walk_insert(struct walk *walk, struct hit hit);
 /* Puts the seeds, which links may fail to lead to, into the batch. */
 void hnsw_walk_add_seeds(struct walk *walk);
 
-/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c; in bulk: hnsw_bulk.h) -------------------------------------
+/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c; in bulk: hnsw_bulk.h)
+ * -------------------------------------
  */
 
 /* Links one waiting slot. False: none waits (*linked false) or memory ends (STATUS_NO_MEMORY). */

@@ -220,8 +220,8 @@ static bool end_finding(struct hnsw *hnsw) {
     for (size_t i = 0; has_memory && i < bulk->slots_count; i++) {
         uint16_t cell = bulk->found[i * bulk->wanted];
         hits[i] = (struct hit){.slot = (uint32_t)i,
-                               .distance = cell == CELLS_NONE ? CELLS_MAX
-                                                              : (float)bulk->cells.order[cell]};
+                               .distance =
+                                   cell == CELLS_NONE ? CELLS_MAX : (float)bulk->cells.order[cell]};
     }
     if (has_memory)
         hits_sort(hits, bulk->slots_count);
@@ -297,8 +297,8 @@ static bool is_wanted(const struct hnsw *hnsw) {
     bool is_ended = bulk->phase == HNSW_BULK_IDLE ||
                     (bulk->phase == HNSW_BULK_LINKING && bulk->turns_next >= bulk->slots_count &&
                      are_groups_done(bulk));
-    return is_ended && hnsw->space->metric != CODE_METRIC_L1 &&
-           linked >= GRAPH_MIN && linked >= 2 * bulk->refused_at && waiting >= BATCH_MIN &&
+    return is_ended && hnsw->space->metric != CODE_METRIC_L1 && linked >= GRAPH_MIN &&
+           linked >= 2 * bulk->refused_at && waiting >= BATCH_MIN &&
            waiting * (has_cells(hnsw) ? LAST_SHARE : FIRST_SHARE) >= linked;
 }
 
@@ -471,8 +471,8 @@ static void add_hits(struct walk *walk, uint32_t slot, const struct hnsw_near *n
     for (size_t i = 0; i < near->count; i++) {
         struct hit hit = near->hits[i];
         /* A slot that was used again may stand in two cells. */
-        if (hit.slot != slot && is_linked(store, hit.slot) &&
-            !store_is_leaving(store, hit.slot) && visited_add(visited, hit.slot))
+        if (hit.slot != slot && is_linked(store, hit.slot) && !store_is_leaving(store, hit.slot) &&
+            visited_add(visited, hit.slot))
             walk->pool[walk->count++] = hit;
     }
 }

@@ -9,8 +9,8 @@
  *
  * All that comes before is cut into pieces of some milliseconds, of which builders take one each
  * time before they link a slot: centres are trained on a sample, the graph's slots are put into
- * cells, the batch finds the cells near its slots. Cells serve batch after batch until the graph has
- * doubled.
+ * cells, the batch finds the cells near its slots. Cells serve batch after batch until the graph
+ * has doubled.
  *
  * Threads: builders that hold the gate shared and are in the index's epoch, so that no code changes
  * while they look at it. What several of them change is under hnsw.claim_lock.
@@ -40,18 +40,18 @@ struct hnsw_bulk {
     bool is_changing; /* a builder readies the next phase, and alone touches it meanwhile */
     uint32_t rounds;  /* of training that are done */
     struct hnsw_group *groups[HNSW_GROUPS_MAX]; /* owned; NULL: none yet */
-    struct cells cells;       /* count 0: none */
-    uint64_t members;         /* slots in their lists */
-    uint64_t made_for;        /* slots of graph and batch when they were made */
-    uint64_t unlinked;        /* hnsw.unlinked then */
-    uint64_t refused_at;      /* slots of the graph when cells were not to be had; 0: never */
-    uint32_t *slots;          /* owned: what the phase goes through, and */
-    size_t slots_count;       /* how many they are */
-    size_t wanted;            /* cells that are looked for for each */
-    uint16_t *found;          /* owned: those of slot i from found[i * wanted] on */
-    size_t taken, done;       /* slots of which builders took care, or have taken care */
-    uint32_t *turns;          /* owned: in which order a batch's slots are linked, as indices */
-    size_t turns_next;        /* the first that no group has, or has had */
+    struct cells cells;                         /* count 0: none */
+    uint64_t members;                           /* slots in their lists */
+    uint64_t made_for;                          /* slots of graph and batch when they were made */
+    uint64_t unlinked;                          /* hnsw.unlinked then */
+    uint64_t refused_at; /* slots of the graph when cells were not to be had; 0: never */
+    uint32_t *slots;     /* owned: what the phase goes through, and */
+    size_t slots_count;  /* how many they are */
+    size_t wanted;       /* cells that are looked for for each */
+    uint16_t *found;     /* owned: those of slot i from found[i * wanted] on */
+    size_t taken, done;  /* slots of which builders took care, or have taken care */
+    uint32_t *turns;     /* owned: in which order a batch's slots are linked, as indices */
+    size_t turns_next;   /* the first that no group has, or has had */
 };
 
 struct hnsw;

@@ -9,9 +9,10 @@
 
 enum {
     WORDS = HNSW_GROUP_MAX / BITMAP_WORD_BITS,
-    ROOM_SHARE = 4,  /* hits are cut to the nearest once there are so many times as many */
-    SPARE_SHARE = 4, /* a share 1 / so many more than candidates: of slots that are not linked yet */
-    ROWS_SHARE = 2,  /* of so many times as many rows as cells have on average ... */
+    ROOM_SHARE = 4, /* hits are cut to the nearest once there are so many times as many */
+    SPARE_SHARE =
+        4,          /* a share 1 / so many more than candidates: of slots that are not linked yet */
+    ROWS_SHARE = 2, /* of so many times as many rows as cells have on average ... */
     ROWS_MIN = 1024, /* ... and of no less, no slot is compared with more */
 };
 
@@ -147,8 +148,8 @@ static void measure_block(const struct hnsw *hnsw, struct group_memory *memory,
             if (left.words[word] == 0)
                 word++;
             else
-                lanes[count++] = &memory->lanes[word * BITMAP_WORD_BITS +
-                                                bitmap_take_lowest(&left.words[word])];
+                lanes[count++] =
+                    &memory->lanes[word * BITMAP_WORD_BITS + bitmap_take_lowest(&left.words[word])];
         }
         if (count == 0)
             return;

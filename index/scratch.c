@@ -1,6 +1,5 @@
 #include "index/scratch.h"
 
-
 #include <stdlib.h>
 #include <string.h>
 

@@ -47,7 +47,7 @@ struct index_scratch {
     struct scratch_hits rows;         /* rows a scan cannot exclude yet */
     struct scratch_lane *lanes;       /* lanes_count of them */
     size_t lanes_count;
-    index_offer_fn *offer;      /* see index_scratch_set_offer; NULL: nobody wants the core */
+    index_offer_fn *offer; /* see index_scratch_set_offer; NULL: nobody wants the core */
     void *offer_context;
     struct scratch_words asked;  /* slots about which a lazy filter was asked */
     struct scratch_words passed; /* ... and which it let pass */

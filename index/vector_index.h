@@ -181,7 +181,7 @@ bool vector_index_epoch_passed(const struct vector_index *index, uint64_t epoch)
 
 struct vector_index_info {
     uint64_t linked_count;  /* slots in the graph, dead ones included until repaired */
-    uint64_t bulk_count; /* slots that were linked by way of cells since the index was made */
+    uint64_t bulk_count;    /* slots that were linked by way of cells since the index was made */
     uint64_t waiting_count; /* slots that wait to be linked */
     uint64_t memory_bytes;
     uint32_t default_ef;

@@ -23,8 +23,8 @@ static void make(struct fixture *fixture, enum distance distance) {
 
 static void link_some(struct fixture *fixture, struct index_scratch *scratch, uint32_t count) {
     uint32_t linked;
-    ck_assert_int_eq(
-        vector_index_link(fixture->index, count, scratch, &linked, &fixture->error), STATUS_OK);
+    ck_assert_int_eq(vector_index_link(fixture->index, count, scratch, &linked, &fixture->error),
+                     STATUS_OK);
 }
 
 static struct vector_index_info info_of(const struct fixture *fixture) {

@@ -41,9 +41,8 @@ static void set_up(int metric) {
     for (uint32_t slot = 0; slot < ROWS; slot++) {
         for (size_t i = 0; i < DIMENSION; i++)
             vector[i] = uniform() + (float)(slot % CELLS == i);
-        struct code_row row = {.code = store_code(&store, slot),
-                               .meta = store_meta(&store, slot),
-                               .error = &rounding};
+        struct code_row row = {
+            .code = store_code(&store, slot), .meta = store_meta(&store, slot), .error = &rounding};
         codes_encode(&space, vector, &scratch->query, &row);
         slots[slot] = slot;
     }
@@ -87,8 +86,7 @@ START_TEST(each_slot_is_assigned_to_its_nearest_centre) {
     assign_all();
     for (uint32_t slot = 0; slot < ROWS; slot++) {
         for (size_t cell = 0; cell < CELLS; cell++)
-            ck_assert_double_le(distance_to(found[slot], slot),
-                                distance_to(cell, slot) + hardly);
+            ck_assert_double_le(distance_to(found[slot], slot), distance_to(cell, slot) + hardly);
     }
     tear_down();
 }
@@ -146,9 +144,9 @@ START_TEST(centres_move_to_means_and_come_nearer) {
                 mean[i] += value_of(store_code(&store, slot), *store_meta(&store, slot), i);
         }
         for (size_t i = 0; i < space.width && count > 0; i++)
-            ck_assert_double_eq_tol(
-                mean[i] / count, value_of(cells.rows + cell * space.width, cells.metas[cell], i),
-                (double)cells.metas[cell].scale * 0.51);
+            ck_assert_double_eq_tol(mean[i] / count,
+                                    value_of(cells.rows + cell * space.width, cells.metas[cell], i),
+                                    (double)cells.metas[cell].scale * 0.51);
     }
     ck_assert_double_lt(sum_of_distances(), before);
     tear_down();

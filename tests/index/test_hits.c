@@ -59,8 +59,8 @@ static struct hit hits[HITS_MAX], before[HITS_MAX];
 
 static void fill(size_t count, float (*distance)(size_t i)) {
     for (size_t i = 0; i < count; i++)
-        hits[i] = (struct hit){.slot = (uint32_t)(i * 2654435761U % 1000003),
-                               .distance = distance(i)};
+        hits[i] =
+            (struct hit){.slot = (uint32_t)(i * 2654435761U % 1000003), .distance = distance(i)};
     memcpy(before, hits, count * sizeof(hits[0]));
 }
 

@@ -1,6 +1,6 @@
-/* Slots that wait in large numbers are linked in bulk or, where that cannot be (here: Manhattan), in
- * an order that keeps neighbours together: the graph is as good as one that grew slot by slot, and
- * nothing is left out. */
+/* Slots that wait in large numbers are linked in bulk or, where that cannot be (here: Manhattan),
+ * in an order that keeps neighbours together: the graph is as good as one that grew slot by slot,
+ * and nothing is left out. */
 #include "tests/support/index_fixture.h"
 #include "tests/support/run_suite.h"
 

@@ -87,8 +87,9 @@ static float sample_limit(const struct hit *hits, size_t count, size_t max) {
     struct hit sample[SAMPLE_MAX];
     struct buckets buckets;
     size_t stride = (count + SAMPLE_MAX - 1) / SAMPLE_MAX, sample_count = 0;
-    for (size_t i = 0; i < count; i += stride)
-        sample[sample_count++] = hits[i];
+    do
+        sample[sample_count] = hits[sample_count * stride];
+    while (++sample_count * stride < count);
     spread(&buckets, sample, sample_count);
     if (buckets.per_unit <= 0)
         return buckets.low;

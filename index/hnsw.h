@@ -164,8 +164,7 @@ size_t hnsw_walk_insert(struct walk *walk, struct hit hit);
 /* Puts the seeds, which links may fail to lead to, into the batch. */
 void hnsw_walk_add_seeds(struct walk *walk);
 
-/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c; in bulk: hnsw_bulk.h)
- * -------------------------------------
+/* ---- Building (hnsw_build.c, hnsw_select.c, hnsw_twins.c; in bulk: hnsw_bulk.h) ---------------
  */
 
 /* Links one waiting slot. False: none waits (*linked false) or memory ends (STATUS_NO_MEMORY). */

@@ -104,7 +104,7 @@ static void find_level_0(struct hnsw *hnsw, struct walk *walk, uint32_t slot, ui
     struct hit start = {.slot = SLOT_NONE};
     if (top > 0)
         start = connect_upper(hnsw, walk, slot, hnsw_walk_descend(walk, entry, top), top);
-    if (walk->group && hnsw_bulk_candidates(walk, walk->group, slot)) {
+    if (walk->group && hnsw_group_candidates(walk, walk->group, slot)) {
         atomic_fetch_add_explicit(&hnsw->linked_in_bulk, 1, memory_order_relaxed);
         return;
     }

@@ -24,7 +24,6 @@ enum {
     ROUNDS = 2,             /* so many times */
     AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
     PIECE = 64,             /* slots; a millisecond or two */
-    EXPANDED = 8,           /* of the candidates */
 };
 
 static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */
@@ -462,48 +461,4 @@ void hnsw_bulk_return(struct hnsw *hnsw, struct hnsw_group *group) {
     pthread_mutex_lock(&hnsw->claim_lock);
     group->is_taken = false;
     pthread_mutex_unlock(&hnsw->claim_lock);
-}
-
-/* Adds what is linked by now and was not added before. */
-static void add_hits(struct walk *walk, uint32_t slot, const struct hnsw_near *near) {
-    const struct store *store = walk->hnsw->store;
-    struct visited *visited = &walk->scratch->visited;
-    for (size_t i = 0; i < near->count; i++) {
-        struct hit hit = near->hits[i];
-        /* A slot that was used again may stand in two cells. */
-        if (hit.slot != slot && is_linked(store, hit.slot) && !store_is_leaving(store, hit.slot) &&
-            visited_add(visited, hit.slot))
-            walk->pool[walk->count++] = hit;
-    }
-}
-
-/* Slots were unlinked since the group was measured: a hit may have another code by now. */
-static void measure_again(struct walk *walk) {
-    struct code_batch *batch = &walk->scratch->batch;
-    for (size_t first = 0; first < walk->count; first += batch->count) {
-        batch->count = 0;
-        while (first + batch->count < walk->count && batch->count < CODES_BATCH_MAX)
-            search_batch_add(walk->hnsw->store, batch, walk->pool[first + batch->count].slot);
-        codes_distances(walk->hnsw->space, walk->query, batch);
-        for (size_t i = 0; i < batch->count; i++)
-            walk->pool[first + i].distance = batch->distances[i];
-    }
-}
-
-bool hnsw_bulk_candidates(struct walk *walk, const struct hnsw_group *group, uint32_t slot) {
-    const struct hnsw *hnsw = walk->hnsw;
-    struct hnsw_near near = hnsw_group_near(group, walk->query);
-    if (!near.is_current || !hnsw_walk_reserve(walk, near.count))
-        return false;
-    visited_begin(&walk->scratch->visited);
-    walk->count = 0;
-    add_hits(walk, slot, &near);
-    if (group->unlinked != atomic_load_explicit(&hnsw->unlinked, memory_order_acquire))
-        measure_again(walk);
-    hits_sort(walk->pool, walk->count);
-    walk->count = walk->count < walk->ef ? walk->count : walk->ef;
-    if (walk->count == 0)
-        return false;
-    hnsw_walk_refine(walk, EXPANDED);
-    return true;
 }

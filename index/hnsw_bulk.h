@@ -69,10 +69,6 @@ struct hnsw_group *hnsw_bulk_claim(struct hnsw *hnsw, struct index_scratch *scra
                                    uint32_t *slot);
 void hnsw_bulk_return(struct hnsw *hnsw, struct hnsw_group *group);
 
-/* Fills the pool of a walk, whose query is the slot that was claimed, with candidates for it; false
- * if there are none: then a walk must find them. */
-bool hnsw_bulk_candidates(struct walk *walk, const struct hnsw_group *group, uint32_t slot);
-
 /* No slot waits: gives the memory back. */
 void hnsw_bulk_end(struct hnsw *hnsw);
 
@@ -98,13 +94,8 @@ void hnsw_group_free(struct hnsw_group *group);
 void hnsw_group_measure(struct hnsw_group *group, const struct hnsw *hnsw,
                         struct index_scratch *scratch);
 
-/* What is near the slot that was claimed last, in no order. `is_current` is false if the slot has
- * another code by now than when that was measured. */
-struct hnsw_near {
-    const struct hit *hits;
-    size_t count;
-    bool is_current;
-};
-struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct code_query *query);
+/* Fills the pool of a walk, whose query is the slot that was claimed last, with candidates for it;
+ * false if there are none: then a walk must find them. */
+bool hnsw_group_candidates(struct walk *walk, const struct hnsw_group *group, uint32_t slot);
 
 #endif

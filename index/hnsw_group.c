@@ -1,4 +1,4 @@
-/* What is near a group of slots: a pass over the cells near them. */
+/* What is near a group of slots: a pass over the cells near them, and what it makes of it. */
 #include "index/hits.h"
 #include "index/hnsw.h"
 
@@ -14,6 +14,8 @@ enum {
         4,          /* a share 1 / so many more than candidates: of slots that are not linked yet */
     ROWS_SHARE = 2, /* of so many times as many rows as cells have on average ... */
     ROWS_MIN = 1024, /* ... and of no less, no slot is compared with more */
+    EXPANDED = 8,    /* candidates whose links are followed: 0 finds too little of what lies across
+                        the border of a cell that was not looked at, 32 nothing more */
 };
 
 /* What is known of one slot. */
@@ -204,11 +206,58 @@ void hnsw_group_measure(struct hnsw_group *group, const struct hnsw *hnsw,
     }
 }
 
-struct hnsw_near hnsw_group_near(const struct hnsw_group *group, const struct code_query *query) {
-    const struct lane *lane = &group->memory->lanes[group->next - 1];
+/* ---- Candidates -------------------------------------------------------------------------------
+ */
+
+/* False if the slot has another code by now than when it was measured. */
+static bool is_current(const struct hnsw_group *group, const struct lane *lane,
+                       const struct code_query *query) {
     const struct code_query *measured = &lane->query;
-    bool is_current =
-        memcmp(&measured->scale, &query->scale, sizeof(query->scale)) == 0 &&
-        memcmp(measured->kernel.codes, query->kernel.codes, group->memory->width) == 0;
-    return (struct hnsw_near){.hits = lane->hits, .count = lane->count, .is_current = is_current};
+    return measured->scale >= query->scale && measured->scale <= query->scale &&
+           memcmp(measured->kernel.codes, query->kernel.codes, group->memory->width) == 0;
+}
+
+/* Adds what is linked by now and was not added before. */
+static void add_hits(struct walk *walk, uint32_t slot, const struct lane *lane) {
+    const struct store *store = walk->hnsw->store;
+    struct visited *visited = &walk->scratch->visited;
+    for (size_t i = 0; i < lane->count; i++) {
+        struct hit hit = lane->hits[i];
+        /* A slot that was used again may stand in two cells. */
+        if (hit.slot != slot && store_is_present(store, hit.slot) &&
+            store_kind(store, hit.slot) == STORE_LINKED && !store_is_leaving(store, hit.slot) &&
+            visited_add(visited, hit.slot))
+            walk->pool[walk->count++] = hit;
+    }
+}
+
+/* Slots were unlinked since the group was measured: a hit may have another code by now. */
+static void measure_again(struct walk *walk) {
+    struct code_batch *batch = &walk->scratch->batch;
+    for (size_t first = 0; first < walk->count; first += batch->count) {
+        batch->count = 0;
+        while (first + batch->count < walk->count && batch->count < CODES_BATCH_MAX)
+            search_batch_add(walk->hnsw->store, batch, walk->pool[first + batch->count].slot);
+        codes_distances(walk->hnsw->space, walk->query, batch);
+        for (size_t i = 0; i < batch->count; i++)
+            walk->pool[first + i].distance = batch->distances[i];
+    }
+}
+
+bool hnsw_group_candidates(struct walk *walk, const struct hnsw_group *group, uint32_t slot) {
+    const struct hnsw *hnsw = walk->hnsw;
+    const struct lane *lane = &group->memory->lanes[group->next - 1];
+    if (!is_current(group, lane, walk->query) || !hnsw_walk_reserve(walk, lane->count))
+        return false;
+    visited_begin(&walk->scratch->visited);
+    walk->count = 0;
+    add_hits(walk, slot, lane);
+    if (group->unlinked != atomic_load_explicit(&hnsw->unlinked, memory_order_acquire))
+        measure_again(walk);
+    hits_sort(walk->pool, walk->count);
+    walk->count = walk->count < walk->ef ? walk->count : walk->ef;
+    if (walk->count == 0)
+        return false;
+    hnsw_walk_refine(walk, EXPANDED);
+    return true;
 }

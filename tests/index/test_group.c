@@ -74,7 +74,7 @@ static void tear_down(void) {
 static bool find(struct walk *walk, const struct hnsw_group *group, uint32_t slot) {
     ck_assert(hnsw_walk_init(walk, &hnsw, scratch, EF_CONSTRUCT));
     codes_query_row(&space, store_code(&store, slot), *store_meta(&store, slot), &scratch->query);
-    return hnsw_bulk_candidates(walk, group, slot);
+    return hnsw_group_candidates(walk, group, slot);
 }
 
 /* Linked slots, each once, as far as they are, nearest first. */

@@ -321,41 +321,58 @@ static void change(struct hnsw *hnsw, bool (*ready)(struct hnsw *hnsw)) {
     pthread_mutex_unlock(&hnsw->claim_lock);
 }
 
+/* What a builder is to do next. */
+struct task {
+    enum hnsw_bulk_phase phase;
+    size_t first, count; /* slots of the phase; count 0: none */
+    bool begins;         /* a batch */
+    bool is_busy;        /* slots are linked in bulk, or soon */
+};
+
+static struct task take_task(struct hnsw *hnsw) {
+    struct hnsw_bulk *bulk = &hnsw->bulk;
+    struct task task = {.is_busy = true};
+    pthread_mutex_lock(&hnsw->claim_lock);
+    if (!bulk->is_changing) {
+        task.phase = bulk->phase;
+        task.begins = bulk->is_changing = is_wanted(hnsw);
+        task.is_busy = task.begins || task.phase != HNSW_BULK_IDLE;
+        if (!task.begins && phases[task.phase].do_piece) {
+            size_t left = bulk->slots_count - bulk->taken;
+            task.first = bulk->taken;
+            task.count = left < PIECE ? left : PIECE;
+            bulk->taken += task.count;
+        }
+    }
+    pthread_mutex_unlock(&hnsw->claim_lock);
+    return task;
+}
+
 bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
-    pthread_mutex_lock(&hnsw->claim_lock);
-    bool begins = !bulk->is_changing && is_wanted(hnsw);
-    enum hnsw_bulk_phase phase = bulk->phase;
-    size_t first = bulk->taken, count = 0;
-    if (!begins && !bulk->is_changing && phases[phase].do_piece) {
-        count = bulk->slots_count - first < PIECE ? bulk->slots_count - first : PIECE;
-        bulk->taken += count;
-    }
-    bulk->is_changing |= begins;
-    bool is_busy = bulk->is_changing || phase != HNSW_BULK_IDLE;
-    pthread_mutex_unlock(&hnsw->claim_lock);
-    if (begins)
+    struct task task = take_task(hnsw);
+    if (task.begins)
         change(hnsw, begin);
-    if (count == 0)
-        return is_busy;
-    phases[phase].do_piece(hnsw, scratch, first, count);
+    if (task.count == 0)
+        return task.is_busy;
+    phases[task.phase].do_piece(hnsw, scratch, task.first, task.count);
     pthread_mutex_lock(&hnsw->claim_lock);
-    bulk->done += count;
+    bulk->done += task.count;
     bool ends = bulk->done == bulk->slots_count;
     bulk->is_changing |= ends;
     pthread_mutex_unlock(&hnsw->claim_lock);
     if (ends)
-        change(hnsw, phases[phase].end);
+        change(hnsw, phases[task.phase].end);
     return true;
 }
 
 void hnsw_bulk_end(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     pthread_mutex_lock(&hnsw->claim_lock);
-    bool is_taken = false;
-    for (size_t i = 0; i < HNSW_GROUPS_MAX && bulk->groups[i]; i++)
-        is_taken |= bulk->groups[i]->is_taken;
-    if (!bulk->is_changing && !is_taken && bulk->taken == bulk->done)
+    bool is_taken = bulk->is_changing;
+    for (size_t i = 0; !is_taken && i < HNSW_GROUPS_MAX && bulk->groups[i]; i++)
+        is_taken = bulk->groups[i]->is_taken;
+    if (!is_taken && bulk->taken == bulk->done)
         drop(bulk);
     pthread_mutex_unlock(&hnsw->claim_lock);
 }

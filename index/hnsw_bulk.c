@@ -13,11 +13,11 @@ enum {
     GRAPH_MIN = 1024,    /* slots: smaller graphs are walked */
     BATCH_MIN = 128,     /* slots */
     BATCH_MAX = 1 << 17, /* bounds the memory of a batch */
-    GRAPH_BATCHES = 8, /* the graph is so many times as large as a batch that enters it: with 4 the
-                          half of a batch that is not linked yet is missed, 16 gain nothing */
-    FIRST_SHARE = 8,   /* cells are made for a share 1 / so many of the graph that waits ... */
-    LAST_SHARE = 64,   /* ... and used on while such a share does */
-    ROOT_CELLS = 4,    /* cells, in square roots of the number of slots */
+    GRAPH_BATCHES = 16,  /* the graph is so many times as large as a batch that enters it: with 4 or
+                            8, more of what is near is not linked yet, and recall suffers */
+    FIRST_SHARE = 8,     /* cells are made for a share 1 / so many of the graph that waits ... */
+    LAST_SHARE = 64,     /* ... and used on while such a share does */
+    ROOT_CELLS = 4,      /* cells, in square roots of the number of slots */
     CELLS_LOOKED_AT = 48,   /* for each 200 candidates */
     CELLS_WANTED_MAX = 256, /* so many at most */
     SAMPLE_SHARE = 8,       /* slots a cell that centres are trained on, */

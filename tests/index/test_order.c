@@ -32,7 +32,7 @@ static void put_all_and_link(struct fixture *fixture, int builders) {
     fixture_check(fixture);
     struct vector_index_info info;
     vector_index_info(fixture->index, &info);
-    ck_assert_uint_ge(info.bulk_count, is_bulk ? (uint64_t)ROWS / 2 : 0);
+    ck_assert_uint_ge(info.bulk_count, is_bulk ? (uint64_t)ROWS / 4 : 0);
     ck_assert_uint_le(info.bulk_count, is_bulk ? (uint64_t)ROWS : 0);
 }
 

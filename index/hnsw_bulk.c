@@ -71,7 +71,8 @@ static bool reserve(struct hnsw_bulk *bulk, size_t slots, size_t wanted) {
     return bulk->slots && bulk->found;
 }
 
-/* Linked slots; more may be linked meanwhile, and are left for next time. */
+/* Linked slots; more may be linked meanwhile, and are left for next time. False when memory ends,
+ * or there are none any more. */
 static bool take_linked(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     const struct store *store = hnsw->store;
@@ -100,8 +101,9 @@ static size_t batch_size(const struct hnsw *hnsw) {
     return waiting < max ? waiting : max;
 }
 
-/* The lowest slots that wait. */
-static bool take_waiting(struct hnsw *hnsw) {
+/* Readies the search for cells near the lowest slots that wait; if none does any more, the batch is
+ * at its end. */
+static bool begin_batch(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     size_t max = batch_size(hnsw);
     size_t wanted = CELLS_LOOKED_AT * hnsw->ef_construct / 200;
@@ -111,7 +113,9 @@ static bool take_waiting(struct hnsw *hnsw) {
     for (uint32_t slot = 0; bulk->slots_count < max && store_find_waiting(hnsw->store, &slot);
          slot++)
         bulk->slots[bulk->slots_count++] = slot;
-    return bulk->slots_count > 0;
+    bulk->turns_next = 0;
+    bulk->phase = bulk->slots_count > 0 ? HNSW_BULK_FINDING : HNSW_BULK_LINKING;
+    return true;
 }
 
 /* ---- Pieces -----------------------------------------------------------------------------------
@@ -203,8 +207,7 @@ static bool add_to_cells(struct hnsw_bulk *bulk) {
 }
 
 static bool end_filling(struct hnsw *hnsw) {
-    hnsw->bulk.phase = HNSW_BULK_FINDING;
-    return add_to_cells(&hnsw->bulk) && take_waiting(hnsw);
+    return add_to_cells(&hnsw->bulk) && begin_batch(hnsw);
 }
 
 /* Puts the batch into cells, and those in turns that are near each other. */
@@ -213,7 +216,6 @@ static bool end_finding(struct hnsw *hnsw) {
     struct hit *hits = malloc(bulk->slots_count * sizeof(*hits));
     free(bulk->turns);
     bulk->turns = malloc(bulk->slots_count * sizeof(*bulk->turns));
-    bulk->turns_next = 0;
     forget_unreadable(hnsw);
     bool has_memory = hits && bulk->turns && add_to_cells(bulk);
     for (size_t i = 0; has_memory && i < bulk->slots_count; i++) {
@@ -233,7 +235,7 @@ static bool end_finding(struct hnsw *hnsw) {
 
 static const struct {
     void (*do_piece)(struct hnsw *hnsw, struct index_scratch *scratch, size_t first, size_t count);
-    bool (*end)(struct hnsw *hnsw); /* false when memory ends, or nothing is left to do */
+    bool (*end)(struct hnsw *hnsw); /* false when memory ends */
 } phases[HNSW_BULK_PHASES] = {
     [HNSW_BULK_TRAINING] = {assign_piece, end_training},
     [HNSW_BULK_FILLING] = {assign_piece, end_filling},
@@ -302,10 +304,7 @@ static bool is_wanted(const struct hnsw *hnsw) {
 }
 
 static bool begin(struct hnsw *hnsw) {
-    if (!has_cells(hnsw))
-        return make_cells(hnsw);
-    hnsw->bulk.phase = HNSW_BULK_FINDING;
-    return take_waiting(hnsw);
+    return has_cells(hnsw) ? begin_batch(hnsw) : make_cells(hnsw);
 }
 
 /* Readies the next phase, with `ready`; without it there are walks until the graph has doubled. */

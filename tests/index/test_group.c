@@ -37,11 +37,9 @@ static void encode(uint32_t slot, uint32_t cluster) {
     codes_encode(&space, vector, &scratch->query, &row);
 }
 
-/* A graph of which the first group's first slot is claimed. */
-static struct hnsw_group *set_up(uint32_t *slot) {
+/* Slots that wait, as many of them linked as it takes to reach a phase. */
+static void link_until(enum hnsw_bulk_phase phase) {
     struct error error = {0};
-    bool linked = true;
-    struct hnsw_group *group = NULL;
     ck_assert(codes_space_init(&space, DISTANCE_EUCLID, DIMENSION));
     const struct store_layout layout = {.code_bytes = space.width, .link_count = 32};
     ck_assert(store_init(&store, &layout));
@@ -56,9 +54,15 @@ static struct hnsw_group *set_up(uint32_t *slot) {
         encode(row, row % CLUSTERS);
         store_put(&store, row, hnsw_level(&hnsw, row));
     }
-    while (hnsw.linked_in_bulk == 0)
+    for (bool linked = true; linked && hnsw.bulk.phase != phase;)
         ck_assert_int_eq(hnsw_link(&hnsw, scratch, &linked, &error), STATUS_OK);
-    group = hnsw_bulk_claim(&hnsw, scratch, slot);
+    ck_assert_int_eq(hnsw.bulk.phase, phase);
+}
+
+/* A graph of which the first group's first slot is claimed. */
+static struct hnsw_group *set_up(uint32_t *slot) {
+    link_until(HNSW_BULK_LINKING);
+    struct hnsw_group *group = hnsw_bulk_claim(&hnsw, scratch, slot);
     ck_assert_ptr_nonnull(group);
     return group;
 }
@@ -192,6 +196,27 @@ START_TEST(a_group_whose_slots_others_took_is_given_up) {
 }
 END_TEST
 
+/* Others have taken all that waited by the time that the cells are ready: no reason to do without
+ * cells from then on. */
+START_TEST(a_batch_may_come_to_nothing) {
+    uint32_t slot = 0;
+    link_until(HNSW_BULK_FILLING);
+    while (store_find_waiting(&store, &slot))
+        ck_assert(store_claim_slot(&store, slot));
+    while (hnsw.bulk.phase == HNSW_BULK_FILLING)
+        ck_assert(hnsw_bulk_work(&hnsw, scratch));
+    ck_assert_int_eq(hnsw.bulk.phase, HNSW_BULK_LINKING);
+    ck_assert_ptr_null(hnsw_bulk_claim(&hnsw, scratch, &slot));
+    for (slot = 0; slot < ROWS; slot++) {
+        if (store_is_waiting(&store, slot))
+            store_unclaim(&store, slot, false);
+    }
+    while (!hnsw_bulk_claim(&hnsw, scratch, &slot))
+        ck_assert(hnsw_bulk_work(&hnsw, scratch));
+    tear_down();
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("group");
     TCase *tcase = tcase_create("group");
@@ -201,6 +226,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, a_slot_with_another_code_is_walked_for, 0, 2);
     tcase_add_test(tcase, a_slot_in_two_cells_is_a_candidate_once);
     tcase_add_test(tcase, a_group_whose_slots_others_took_is_given_up);
+    tcase_add_test(tcase, a_batch_may_come_to_nothing);
     suite_add_tcase(suite, tcase);
     return suite;
 }

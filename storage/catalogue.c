@@ -32,7 +32,9 @@ enum {
 #define RECORD_KIND   'c'
 #define LEFTOVER_KIND 'd'
 
-static const char *const database_names[] = {"catalogue"};
+/* Rows are not asked for while the file is checked, since a newer format may seal them in another
+ * way: each start reads all of them. */
+static const struct lmdb_check_database database = {.name = "catalogue"};
 
 /* ---- Encoding ---------------------------------------------------------------------------------
  */
@@ -199,8 +201,8 @@ enum status catalogue_open(struct catalogue *catalogue, const char *path, bool i
     catalogue->next_number = 1;
     const struct lmdb_env_options options = {
         .path = path,
-        .names = database_names,
-        .names_count = 1,
+        .databases = &database,
+        .databases_count = 1,
         .map_bytes = CATALOGUE_MAP_BYTES,
         .readers_max = 4,
         .is_read_only = is_read_only,

@@ -1,4 +1,5 @@
 #include "storage/checkpoint.h"
+#include "storage/collection_databases.h"
 #include "storage/collection_internal.h"
 #include "storage/file.h"
 #include "storage/storage_internal.h"
@@ -10,12 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-
-static const char *const database_names[COLLECTION_DBI_COUNT] = {
-    [COLLECTION_DBI_META] = "meta",         [COLLECTION_DBI_POINTS] = "points",
-    [COLLECTION_DBI_ROWS] = "rows",         [COLLECTION_DBI_VECTORS] = "vectors",
-    [COLLECTION_DBI_POSTINGS] = "postings",
-};
 
 uint64_t collection_now_ns(void) {
     struct timespec now;
@@ -35,8 +30,8 @@ static enum status open_env(struct lmdb_env *env, const struct collection_source
     const struct storage_options *options = &source->storage->options;
     const struct lmdb_env_options env_options = {
         .path = path,
-        .names = database_names,
-        .names_count = COLLECTION_DBI_COUNT,
+        .databases = collection_databases,
+        .databases_count = COLLECTION_DBI_COUNT,
         .map_bytes = options->map_bytes,
         .map_bytes_max = options->map_bytes_max,
         .readers_max = options->readers_max,

@@ -37,6 +37,7 @@ enum {
     FLAG_OVERFLOW = 0x04,
     NODE_BIG_DATA = 0x01,
     NODE_SUB_TREE = 0x02,
+    TREE_INTEGER_KEYS = 0x08,
     DEPTH_MAX = 32, /* LMDB's cursors have as many places */
     PAGE_BYTES_MIN = 512,
     PAGE_BYTES_MAX = 65536,
@@ -51,6 +52,8 @@ struct walk {
     uint64_t last_page;   /* as the meta page says */
     size_t page_bytes;
     uint64_t *seen; /* bit per page */
+    const struct lmdb_check_database *databases;
+    size_t databases_count;
     struct error *error;
 };
 
@@ -59,11 +62,19 @@ struct tally {
     uint64_t branch_pages, leaf_pages, overflow_pages, entries;
 };
 
+/* What a tree holds. */
+enum role {
+    ROLE_FREE_PAGES, /* of a transaction: the pages that it freed */
+    ROLE_DATABASES,  /* of a name: the tree of that database */
+    ROLE_RECORDS,
+};
+
 struct tree {
+    enum role role;
+    const struct lmdb_check_database *database; /* of ROLE_RECORDS */
     unsigned depth;
     struct tally expected;
     uint64_t root;
-    bool is_free_list, may_have_sub_trees;
 };
 
 static uint16_t get16(const uint8_t *at) {
@@ -137,8 +148,14 @@ static bool read_node(const struct walk *walk, const uint8_t *page, unsigned ind
     return node->end <= walk->page_bytes;
 }
 
-static int compare_keys(const struct node *a, const struct node *b, bool is_free_list) {
-    if (is_free_list) {
+/* True if the node's key can be compared. The first key of a branch never is, and may be anything.
+ */
+static bool has_key(const struct tree *tree, const struct node *node) {
+    return tree->role != ROLE_FREE_PAGES || node->key_bytes == sizeof(uint64_t);
+}
+
+static int compare_keys(const struct tree *tree, const struct node *a, const struct node *b) {
+    if (tree->role == ROLE_FREE_PAGES) {
         uint64_t left = get64(a->key), right = get64(b->key);
         return left < right ? -1 : left > right;
     }
@@ -166,11 +183,11 @@ static enum status check_overflow(struct walk *walk, const struct node *node, st
     return STATUS_OK;
 }
 
-/* ---- Trees ------------------------------------------------------------------------------------
+/* ---- Records ----------------------------------------------------------------------------------
  */
 
-static enum status check_tree(struct walk *walk, const uint8_t *record, bool is_free_list,
-                              bool may_have_sub_trees);
+static enum status check_tree(struct walk *walk, const uint8_t *record, enum role role,
+                              const struct lmdb_check_database *database);
 
 /* The list of pages that are free as of one transaction: a count, then numbers, falling. */
 static enum status check_free_list(struct walk *walk, const struct node *node,
@@ -188,8 +205,30 @@ static enum status check_free_list(struct walk *walk, const struct node *node,
     return STATUS_OK;
 }
 
-static enum status check_value(struct walk *walk, const struct tree *tree, const struct node *node,
-                               struct tally *tally) {
+static enum status check_database(struct walk *walk, const struct node *node, const uint8_t *data) {
+    const struct lmdb_check_database *database = NULL;
+    for (size_t i = 0; i < walk->databases_count; i++)
+        if (node->key_bytes == strlen(walk->databases[i].name) &&
+            memcmp(node->key, walk->databases[i].name, node->key_bytes) == 0)
+            database = &walk->databases[i];
+    if (!database || node->flags != NODE_SUB_TREE || node->data_bytes != TREE_BYTES)
+        return damaged(walk, "the name of a database", 0);
+    return check_tree(walk, data, ROLE_RECORDS, database);
+}
+
+static enum status check_seal(struct walk *walk, const struct tree *tree, const struct node *node,
+                              const uint8_t *data) {
+    /* LMDB's type has no const. */
+    const MDB_val key = {node->key_bytes, (void *)(uintptr_t)node->key};
+    const MDB_val value = {(size_t)node->data_bytes, (void *)(uintptr_t)data};
+    if (tree->database->is_sealed(&key, &value))
+        return STATUS_OK;
+    return error_set(walk->error, STATUS_CORRUPT, "the data file is damaged: a record of %s",
+                     tree->database->name);
+}
+
+static enum status check_record(struct walk *walk, const struct tree *tree, const struct node *node,
+                                struct tally *tally) {
     const uint8_t *data = node->data;
     if (node->flags & NODE_BIG_DATA) {
         enum status status = check_overflow(walk, node, tally);
@@ -197,70 +236,128 @@ static enum status check_value(struct walk *walk, const struct tree *tree, const
             return status;
         data = walk->bytes + get64(node->data) * walk->page_bytes + PAGE_HEADER;
     }
-    if (tree->is_free_list)
+    switch (tree->role) {
+    case ROLE_FREE_PAGES:
         return check_free_list(walk, node, data);
-    if (!(node->flags & NODE_SUB_TREE))
-        return STATUS_OK;
-    if (!tree->may_have_sub_trees || node->flags != NODE_SUB_TREE || node->data_bytes != TREE_BYTES)
+    case ROLE_DATABASES:
+        return check_database(walk, node, data);
+    case ROLE_RECORDS:
+        break;
+    }
+    if (node->flags & NODE_SUB_TREE)
         return damaged(walk, "a tree in a tree", 0);
-    return check_tree(walk, data, false, false);
+    return tree->database->is_sealed ? check_seal(walk, tree, node, data) : STATUS_OK;
 }
 
-static enum status check_page(struct walk *walk, const struct tree *tree, uint64_t number,
-                              unsigned level, struct tally *tally) {
+/* ---- Trees ------------------------------------------------------------------------------------
+ */
+
+/* A page in its tree. */
+struct place {
+    uint64_t number;
+    unsigned level;          /* 0: the root */
+    const struct node *low;  /* lookups of keys below it end at other pages; NULL: of none do */
+    const struct node *high; /* and so do those of keys from it on */
+};
+
+static unsigned nodes_of(const uint8_t *page) {
+    return (unsigned)(get16(page + 12) - PAGE_HEADER) / 2;
+}
+
+static enum status check_leaf(struct walk *walk, const struct tree *tree, const struct place *place,
+                              struct tally *tally) {
+    const uint8_t *page = walk->bytes + place->number * walk->page_bytes;
+    unsigned count = nodes_of(page);
+    struct node node = {0}, before;
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < count && status == STATUS_OK; i++) {
+        before = node;
+        if (!read_node(walk, page, i, false, &node) || !has_key(tree, &node))
+            return damaged(walk, "a node", place->number);
+        bool is_in_order = i > 0 ? compare_keys(tree, &before, &node) < 0
+                                 : !place->low || compare_keys(tree, place->low, &node) <= 0;
+        if (!is_in_order)
+            return damaged(walk, "keys out of order", place->number);
+        status = check_record(walk, tree, &node, tally);
+    }
+    if (status == STATUS_OK && place->high && compare_keys(tree, &node, place->high) >= 0)
+        return damaged(walk, "keys out of order", place->number);
+    tally->entries += count;
+    return status;
+}
+
+static enum status check_page(struct walk *walk, const struct tree *tree, const struct place *place,
+                              struct tally *tally);
+
+/* Each key below node i lies at or above its key and below the next one's. The keys of a branch are
+ * thereby in order, too: there is one at least below each node. */
+static enum status check_branch(struct walk *walk, const struct tree *tree,
+                                const struct place *place, struct tally *tally) {
+    const uint8_t *page = walk->bytes + place->number * walk->page_bytes;
+    unsigned count = nodes_of(page);
+    struct node node, next;
+    if (!read_node(walk, page, 0, true, &next))
+        return damaged(walk, "a node", place->number);
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < count && status == STATUS_OK; i++) {
+        node = next;
+        if (i + 1 < count && (!read_node(walk, page, i + 1, true, &next) || !has_key(tree, &next)))
+            return damaged(walk, "a node", place->number);
+        const struct place child = {.number = node.child,
+                                    .level = place->level + 1,
+                                    .low = i > 0 ? &node : place->low,
+                                    .high = i + 1 < count ? &next : place->high};
+        status = check_page(walk, tree, &child, tally);
+    }
+    return status;
+}
+
+static enum status check_page(struct walk *walk, const struct tree *tree, const struct place *place,
+                              struct tally *tally) {
+    uint64_t number = place->number;
     if (number >= walk->pages)
         return damaged(walk, "a page lies beyond the end", number);
     if (!mark(walk, number, 1))
         return damaged(walk, "a page is used twice", number);
     const uint8_t *page = walk->bytes + number * walk->page_bytes;
-    bool is_branch = level + 1 < tree->depth;
+    bool is_branch = place->level + 1 < tree->depth;
     size_t lower = get16(page + 12), upper = get16(page + 14);
     if (get64(page) != number || get16(page + 10) != (is_branch ? FLAG_BRANCH : FLAG_LEAF) ||
         lower < PAGE_HEADER || lower % 2 != 0 || lower > upper || upper > walk->page_bytes)
         return damaged(walk, "a page's header", number);
-    unsigned count = (unsigned)(lower - PAGE_HEADER) / 2;
-    if (count < (is_branch ? 2U : 1U))
+    if (nodes_of(page) < (is_branch ? 2U : 1U))
         return damaged(walk, "an empty page", number);
     *(is_branch ? &tally->branch_pages : &tally->leaf_pages) += 1;
-    struct node before = {0};
-    enum status status = STATUS_OK;
-    for (unsigned i = 0; i < count && status == STATUS_OK; i++) {
-        struct node node;
-        if (!read_node(walk, page, i, is_branch, &node) ||
-            (tree->is_free_list && node.key_bytes != sizeof(uint64_t) && !(is_branch && i == 0)))
-            return damaged(walk, "a node", number);
-        /* The first key of a branch is not looked at, and may be anything. */
-        bool is_compared = i > (is_branch ? 1U : 0U);
-        if (is_compared && compare_keys(&before, &node, tree->is_free_list) >= 0)
-            return damaged(walk, "keys out of order", number);
-        before = node;
-        tally->entries += !is_branch;
-        status = is_branch ? check_page(walk, tree, node.child, level + 1, tally)
-                           : check_value(walk, tree, &node, tally);
-    }
-    return status;
+    return is_branch ? check_branch(walk, tree, place, tally)
+                     : check_leaf(walk, tree, place, tally);
 }
 
-static enum status check_tree(struct walk *walk, const uint8_t *record, bool is_free_list,
-                              bool may_have_sub_trees) {
-    const struct tree tree = {.depth = get16(record + 6),
+static enum status check_tree(struct walk *walk, const uint8_t *record, enum role role,
+                              const struct lmdb_check_database *database) {
+    const struct tree tree = {.role = role,
+                              .database = database,
+                              .depth = get16(record + 6),
                               .expected = {.branch_pages = get64(record + 8),
                                            .leaf_pages = get64(record + 16),
                                            .overflow_pages = get64(record + 24),
                                            .entries = get64(record + 32)},
-                              .root = get64(record + 40),
-                              .is_free_list = is_free_list,
-                              .may_have_sub_trees = may_have_sub_trees};
+                              .root = get64(record + 40)};
     struct tally tally = {0};
+    /* They say how keys are compared. */
+    if (get16(record + 4) != (role == ROLE_FREE_PAGES ? TREE_INTEGER_KEYS : 0))
+        return damaged(walk, "a tree's flags", tree.root);
     if (tree.root == NO_PAGE)
         return tree.depth == 0 && tree.expected.entries == 0
                    ? STATUS_OK
                    : damaged(walk, "a tree without root", 0);
     if (tree.depth == 0 || tree.depth > DEPTH_MAX)
         return damaged(walk, "a tree's depth", tree.root);
-    enum status status = check_page(walk, &tree, tree.root, 0, &tally);
+    const struct place root = {.number = tree.root};
+    enum status status = check_page(walk, &tree, &root, &tally);
     if (status == STATUS_OK && memcmp(&tally, &tree.expected, sizeof(tally)) != 0)
         return damaged(walk, "a tree's counts", tree.root);
+    if (status == STATUS_OK && role == ROLE_DATABASES && tally.entries != walk->databases_count)
+        return damaged(walk, "a database is missing", tree.root);
     return status;
 }
 
@@ -297,28 +394,28 @@ static const uint8_t *newest_meta(const uint8_t *bytes, size_t length, size_t *p
     return odd > even ? other : bytes;
 }
 
-static enum status check_bytes(const uint8_t *bytes, size_t length, struct error *error) {
-    struct walk walk = {.bytes = bytes, .error = error};
-    const uint8_t *meta = newest_meta(bytes, length, &walk.page_bytes);
+static enum status check_bytes(struct walk *walk, size_t length) {
+    const uint8_t *meta = newest_meta(walk->bytes, length, &walk->page_bytes);
     if (!meta)
-        return error_set(error, STATUS_CORRUPT, "the data file is damaged: its first pages");
-    walk.pages = length / walk.page_bytes;
-    walk.last_page = get64(meta + META_LAST_PAGE_AT);
+        return error_set(walk->error, STATUS_CORRUPT, "the data file is damaged: its first pages");
+    walk->pages = length / walk->page_bytes;
+    walk->last_page = get64(meta + META_LAST_PAGE_AT);
     /* Pages that were taken and given back in one transaction are counted but never written, so
      * the file may be shorter than the last page says; but not by more than it is long twice. */
-    if (walk.last_page < 1 || walk.last_page > 2 * walk.pages + 65536)
-        return error_set(error, STATUS_CORRUPT, "the data file is shorter than it should be");
-    walk.seen = calloc(walk.last_page / 64 + 1, sizeof(*walk.seen));
-    if (!walk.seen)
-        return error_set(error, STATUS_NO_MEMORY, "out of memory");
-    enum status status = check_tree(&walk, meta + META_FREE_TREE_AT, true, false);
+    if (walk->last_page < 1 || walk->last_page > 2 * walk->pages + 65536)
+        return error_set(walk->error, STATUS_CORRUPT, "the data file is shorter than it should be");
+    walk->seen = calloc(walk->last_page / 64 + 1, sizeof(*walk->seen));
+    if (!walk->seen)
+        return error_set(walk->error, STATUS_NO_MEMORY, "out of memory");
+    enum status status = check_tree(walk, meta + META_FREE_TREE_AT, ROLE_FREE_PAGES, NULL);
     if (status == STATUS_OK)
-        status = check_tree(&walk, meta + META_MAIN_TREE_AT, false, true);
-    free(walk.seen);
+        status = check_tree(walk, meta + META_MAIN_TREE_AT, ROLE_DATABASES, NULL);
+    free(walk->seen);
     return status;
 }
 
-enum status lmdb_check_folder(const char *path, struct error *error) {
+enum status lmdb_check_folder(const char *path, const struct lmdb_check_database *databases,
+                              size_t count, struct error *error) {
     char name[PATH_MAX];
     struct stat info;
     if (!file_path_join(name, sizeof(name), path, "data.mdb"))
@@ -339,7 +436,9 @@ enum status lmdb_check_folder(const char *path, struct error *error) {
         if (bytes == MAP_FAILED) {
             status = error_set(error, STATUS_IO, "map the data file: %s", strerror(errno));
         } else {
-            status = check_bytes(bytes, length, error);
+            struct walk walk = {
+                .bytes = bytes, .databases = databases, .databases_count = count, .error = error};
+            status = check_bytes(&walk, length);
             munmap(bytes, length);
         }
     }

@@ -1,6 +1,5 @@
 #include "storage/lmdb_env.h"
 #include "storage/fault.h"
-#include "storage/lmdb_check.h"
 #include "storage/log.h"
 #include "storage/map_guard.h"
 
@@ -51,9 +50,9 @@ static enum status open_databases(struct lmdb_env *env, struct error *error) {
     int code = mdb_txn_begin(env->env, NULL, is_read_only ? MDB_RDONLY : 0, &txn);
     if (code != 0)
         return lmdb_env_fail(error, code, "open the data file");
-    for (size_t i = 0; i < env->options.names_count && code == 0; i++)
-        code =
-            mdb_dbi_open(txn, env->options.names[i], is_read_only ? 0 : MDB_CREATE, &env->dbis[i]);
+    for (size_t i = 0; i < env->options.databases_count && code == 0; i++)
+        code = mdb_dbi_open(txn, env->options.databases[i].name, is_read_only ? 0 : MDB_CREATE,
+                            &env->dbis[i]);
     if (code != 0) {
         mdb_txn_abort(txn);
         return lmdb_env_fail(error, code == MDB_NOTFOUND ? MDB_CORRUPTED : code, "open a database");
@@ -103,7 +102,8 @@ static void watch_map(struct lmdb_env *env) {
 static enum status open_environment(struct lmdb_env *env, struct error *error) {
     MDB_env *handle;
     /* Before LMDB touches the file: it trusts what it finds. */
-    enum status status = lmdb_check_folder(env->path, error);
+    enum status status =
+        lmdb_check_folder(env->path, env->options.databases, env->options.databases_count, error);
     if (status != STATUS_OK)
         return status;
     int code = mdb_env_create(&handle);
@@ -132,7 +132,7 @@ static enum status open_environment(struct lmdb_env *env, struct error *error) {
 
 enum status lmdb_env_open(struct lmdb_env *env, const struct lmdb_env_options *options,
                           struct error *error) {
-    assert(options->names_count <= LMDB_DBIS_MAX);
+    assert(options->databases_count <= LMDB_DBIS_MAX);
     memset(env, 0, sizeof(*env));
     env->options = *options;
     if ((size_t)snprintf(env->path, sizeof(env->path), "%s", options->path) >= sizeof(env->path))

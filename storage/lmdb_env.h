@@ -15,6 +15,7 @@
 #define LMDB_ENV_H
 
 #include "index/status.h"
+#include "storage/lmdb_check.h"
 
 #include <limits.h>
 #include <lmdb.h>
@@ -33,9 +34,9 @@ enum {
 };
 
 struct lmdb_env_options {
-    const char *path;         /* a folder that exists */
-    const char *const *names; /* the databases, opened once and for all */
-    size_t names_count;
+    const char *path;                            /* a folder that exists */
+    const struct lmdb_check_database *databases; /* borrowed; opened once and for all */
+    size_t databases_count;
     uint64_t map_bytes, map_bytes_max; /* max 0: no bound */
     unsigned readers_max;
     uint64_t guard_number; /* whom map_guard blames */
@@ -60,7 +61,7 @@ struct lmdb_env {
     size_t pool_count;
 };
 
-/* Opens or creates. STATUS_CORRUPT if the file is no environment or shorter than it says. */
+/* Opens or creates. STATUS_CORRUPT if the file is no sound environment (lmdb_check.h). */
 MUST_CHECK enum status lmdb_env_open(struct lmdb_env *env, const struct lmdb_env_options *options,
                                      struct error *error);
 void lmdb_env_close(struct lmdb_env *env);

@@ -1,12 +1,7 @@
 /* Damaged files: whatever happens to a data file, what is read is right or reported; the process
  * ends in order; the other collections serve. */
-#include "tests/storage/storage_fixture.h"
+#include "tests/storage/damage_child.h"
 #include "tests/support/run_suite.h"
-
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 enum {
     POINTS = 900,
@@ -14,46 +9,7 @@ enum {
     CHANGED = 1, /* so few that a delta is worth while */
     FILES = 4,   /* that are damaged */
     PAGE = 4096,
-    EXIT_SERVED = 0,    /* everything that was read was right */
-    EXIT_REPORTED = 40, /* damage was reported */
-    EXIT_GUARDED = 1,   /* map_guard ended the process */
-    EXIT_WRONG = 99,
 };
-
-struct file {
-    char path[512];
-    uint8_t *bytes;
-    size_t length;
-};
-
-/* The data file of the n-th collection that was created. */
-static void read_file(struct file *file, const char *folder, unsigned number, const char *name) {
-    struct stat info;
-    snprintf(file->path, sizeof(file->path), "%s/collections/%016x/%s", folder, number, name);
-    int fd = open(file->path, O_RDONLY);
-    ck_assert_msg(fd >= 0, "%s", file->path);
-    ck_assert_int_eq(fstat(fd, &info), 0);
-    file->length = (size_t)info.st_size;
-    file->bytes = malloc(file->length + PAGE);
-    ck_assert_int_eq(read(fd, file->bytes, file->length), (ssize_t)file->length);
-    close(fd);
-}
-
-static void write_file(const struct file *file, const uint8_t *bytes, size_t length) {
-    int fd = open(file->path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(file_write_all(fd, bytes, length), 0);
-    close(fd);
-}
-
-static uint64_t random_state;
-
-static uint64_t draw(uint64_t below) {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (random_state >> 11) % below;
-}
 
 /* Damages a copy of the file in one of several ways. */
 static void damage(const struct file *file, unsigned kind) {
@@ -85,20 +41,6 @@ static void damage(const struct file *file, unsigned kind) {
 
 /* ---- The process that meets the damage --------------------------------------------------------
  */
-
-static void must(bool holds, const char *what) {
-    if (holds)
-        return;
-    fprintf(stderr, "wrong: %s\n", what);
-    _exit(EXIT_WRONG);
-}
-
-static void may_fail(enum status status, const struct error *error) {
-    if (status == STATUS_OK)
-        return;
-    must(status == STATUS_CORRUPT || status == STATUS_IO, error->message);
-    _exit(EXIT_REPORTED);
-}
 
 static void check_rows(struct reader *reader, const struct point_page *page) {
     for (uint64_t i = 0; i < page->count; i++) {
@@ -159,22 +101,6 @@ static void meet_damage(struct fixture *fixture) {
     may_fail(fixture_upsert(collection, 100, 50, 1, &error), &error);
     read_all(collection);
     storage_release_collection(collection);
-    storage_close(fixture->storage, 1000);
-    _exit(EXIT_SERVED);
-}
-
-static int run_child(struct fixture *fixture) {
-    int status;
-    pid_t child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        if (!freopen("/dev/null", "w", stdout))
-            _exit(EXIT_WRONG);
-        meet_damage(fixture);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_msg(WIFEXITED(status), "ended by signal %d", WTERMSIG(status));
-    return WEXITSTATUS(status);
 }
 
 /* ---- Tests ------------------------------------------------------------------------------------
@@ -223,22 +149,22 @@ START_TEST(a_damaged_file_never_gives_a_wrong_answer) {
     begin(&fixture);
     random_state = 88172645463325252ULL + (unsigned)_i;
     for (int i = 0; i < FILES; i++)
-        read_file(&files[i], fixture.path, 1, names[i]);
+        read_file_of(&files[i], fixture.path, 1, names[i]);
     snprintf(marks, sizeof(marks), "%s/damaged", fixture.path);
     for (unsigned kind = 0; kind < DAMAGES; kind++) {
         damage(&files[_i], kind);
-        int result = run_child(&fixture);
+        int result = run_child(&fixture, meet_damage);
         ck_assert_msg(result == EXIT_SERVED || result == EXIT_REPORTED || result == EXIT_GUARDED,
                       "damage %u: status %d", kind, result);
         if (result == EXIT_GUARDED) /* the next start knows, and serves the others */
-            ck_assert_int_eq(run_child(&fixture), EXIT_REPORTED);
+            ck_assert_int_eq(run_child(&fixture, meet_damage), EXIT_REPORTED);
         reported += result != EXIT_SERVED;
         served += result == EXIT_SERVED;
         unlink(marks);
         for (int i = 0; i < FILES; i++)
             write_file(&files[i], files[i].bytes, files[i].length);
     }
-    ck_assert_int_eq(run_child(&fixture), EXIT_SERVED);
+    ck_assert_int_eq(run_child(&fixture, meet_damage), EXIT_SERVED);
     if (_i == 0)
         ck_assert_uint_gt(reported, DAMAGES / 2);
     else
@@ -255,7 +181,7 @@ START_TEST(an_older_copy_of_a_data_file_is_reported) {
     struct error error = {0};
     struct collection *collection = NULL;
     begin(&fixture);
-    read_file(&old, fixture.path, 1, "data.mdb");
+    read_file_of(&old, fixture.path, 1, "data.mdb");
     fixture_open(&fixture);
     collection = fixture_acquire(&fixture, "bad");
     ck_assert_int_eq(fixture_upsert(collection, 0, 200, 2, &error), STATUS_OK);
@@ -278,14 +204,14 @@ START_TEST(a_table_of_slots_that_is_newer_than_the_data_file_does_not_stay) {
     struct file old, graph, slots;
     struct error error = {0};
     begin(&fixture);
-    read_file(&old, fixture.path, 1, "data.mdb");
+    read_file_of(&old, fixture.path, 1, "data.mdb");
     fixture_open(&fixture);
     struct collection *collection = fixture_acquire(&fixture, "bad");
     ck_assert_int_eq(fixture_remove_points(collection, 0, 50, &error), STATUS_OK);
     storage_release_collection(collection);
     fixture_close(&fixture);
-    read_file(&graph, fixture.path, 1, "graph-0.bin");
-    read_file(&slots, fixture.path, 1, "slots.bin");
+    read_file_of(&graph, fixture.path, 1, "graph-0.bin");
+    read_file_of(&slots, fixture.path, 1, "slots.bin");
     write_file(&old, old.bytes, old.length);
     ck_assert_int_eq(unlink(graph.path), 0);
     fixture_open(&fixture);
@@ -306,8 +232,8 @@ START_TEST(a_file_of_another_collection_is_reported) {
     struct error error = {0};
     struct collection *collection = NULL;
     begin(&fixture);
-    read_file(&bad, fixture.path, 1, "data.mdb");
-    read_file(&good, fixture.path, 2, "data.mdb");
+    read_file_of(&bad, fixture.path, 1, "data.mdb");
+    read_file_of(&good, fixture.path, 2, "data.mdb");
     write_file(&bad, good.bytes, good.length);
     fixture_open(&fixture);
     ck_assert_int_eq(storage_acquire_collection(fixture.storage, "bad", &collection, &error),

@@ -22,12 +22,12 @@ enum {
 
 static char folder[64];
 static struct lmdb_env env;
-static const char *const names[] = {"one"};
+static const struct lmdb_check_database database = {.name = "one"};
 
 static enum status open_env(uint64_t map_bytes_max, struct error *error) {
     const struct lmdb_env_options options = {.path = folder,
-                                             .names = names,
-                                             .names_count = 1,
+                                             .databases = &database,
+                                             .databases_count = 1,
                                              .map_bytes = MIB,
                                              .map_bytes_max = map_bytes_max,
                                              .readers_max = 8};

@@ -181,6 +181,23 @@ static enum status read_format(struct catalogue *catalogue, const MDB_val *key,
     return STATUS_OK;
 }
 
+static enum status find_format(struct catalogue *catalogue, MDB_txn *txn, bool *is_new,
+                               struct error *error) {
+    MDB_val key = {strlen(ROW_FORMAT_KEY), (void *)ROW_FORMAT_KEY}, value;
+    MDB_stat info;
+    int code = mdb_get(txn, catalogue->env.dbis[0], &key, &value);
+    if (code == 0)
+        return read_format(catalogue, &key, &value, error);
+    if (code == MDB_NOTFOUND)
+        code = mdb_stat(txn, catalogue->env.dbis[0], &info);
+    if (code != 0)
+        return lmdb_env_fail(error, code, "read the catalogue");
+    /* It is written with each other row: beside one, its key is damaged. */
+    *is_new = info.ms_entries == 0;
+    return *is_new ? STATUS_OK
+                   : error_set(error, STATUS_CORRUPT, "the catalogue's format row is missing");
+}
+
 enum status catalogue_create(struct catalogue *catalogue, struct error *error) {
     MDB_txn *txn;
     enum status status = lmdb_env_write_begin(&catalogue->env, &txn, error);
@@ -211,16 +228,10 @@ enum status catalogue_open(struct catalogue *catalogue, const char *path, bool i
     if (status != STATUS_OK)
         return status;
     MDB_txn *txn;
-    MDB_val key = {strlen(ROW_FORMAT_KEY), (void *)ROW_FORMAT_KEY}, value;
     status = lmdb_env_read_begin(&catalogue->env, 0, &txn, error);
     if (status == STATUS_OK) {
-        int code = mdb_get(txn, catalogue->env.dbis[0], &key, &value);
-        if (code == 0)
-            status = read_format(catalogue, &key, &value, error);
-        else if (code != MDB_NOTFOUND)
-            status = lmdb_env_fail(error, code, "read the catalogue");
+        status = find_format(catalogue, txn, is_new, error);
         lmdb_env_read_end(&catalogue->env, txn);
-        *is_new = code == MDB_NOTFOUND;
     }
     if (status != STATUS_OK)
         lmdb_env_close(&catalogue->env);
@@ -234,35 +245,52 @@ void catalogue_close(struct catalogue *catalogue) {
 /* ---- Records ----------------------------------------------------------------------------------
  */
 
-/* Visits the rows of one kind in the order of numbers. */
 typedef enum status visit_row_fn(void *context, const MDB_val *key, const MDB_val *value,
                                  struct error *error);
 
-static enum status each_row(struct catalogue *catalogue, char kind, visit_row_fn *visit,
-                            void *context, struct error *error) {
+/* Visits all rows, of whatever kind: were only those looked for that have a key of their kind, one
+ * whose key is damaged would be taken for none. */
+static enum status each_row(struct catalogue *catalogue, visit_row_fn *visit, void *context,
+                            struct error *error) {
     MDB_txn *txn;
     enum status status = lmdb_env_read_begin(&catalogue->env, 0, &txn, error);
     if (status != STATUS_OK)
         return status;
     MDB_cursor *cursor = NULL;
-    MDB_val key = {1, &kind}, value;
+    MDB_val key, value;
     int code = mdb_cursor_open(txn, catalogue->env.dbis[0], &cursor);
-    if (code == 0)
-        code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (code == 0 && status == STATUS_OK && key.mv_size == ROW_COLLECTION_KEY &&
-           *(const char *)key.mv_data == kind) {
-        status = visit(context, &key, &value, error);
+    while (code == 0 && status == STATUS_OK) {
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+        if (code == 0)
+            status = visit(context, &key, &value, error);
     }
-    if (status == STATUS_OK && code != 0 && code != MDB_NOTFOUND)
+    if (status == STATUS_OK && code != MDB_NOTFOUND)
         status = lmdb_env_fail(error, code, "read the catalogue");
     mdb_cursor_close(cursor);
     lmdb_env_read_end(&catalogue->env, txn);
     return status;
 }
 
+static bool is_of_kind(const MDB_val *key, char kind) {
+    return key->mv_size == ROW_COLLECTION_KEY && *(const char *)key->mv_data == kind;
+}
+
+static bool is_format(const MDB_val *key) {
+    return key->mv_size == strlen(ROW_FORMAT_KEY) &&
+           memcmp(key->mv_data, ROW_FORMAT_KEY, key->mv_size) == 0;
+}
+
+/* A damaged row is no evidence that a folder may go. */
+static bool is_leftover(const MDB_val *key, const MDB_val *value) {
+    return is_of_kind(key, LEFTOVER_KIND) && value->mv_size == LEFTOVER_BYTES &&
+           is_sealed(key, value);
+}
+
+/* 0 if the key is too short to have one. */
 static uint64_t key_number(const MDB_val *key) {
     const uint8_t *bytes = key->mv_data;
+    if (key->mv_size < ROW_COLLECTION_KEY)
+        return 0;
     return (uint64_t)row_keys_slot_of(bytes + 1) << 32 | row_keys_slot_of(bytes + 5);
 }
 
@@ -276,7 +304,9 @@ static enum status visit_record(void *context, const MDB_val *key, const MDB_val
                                 struct error *error) {
     const struct record_visit *visit = context;
     struct catalogue_record record = {.number = key_number(key)};
-    bool is_good = read_record(key, value, visit->memory, &record);
+    if (is_format(key) || is_leftover(key, value))
+        return STATUS_OK;
+    bool is_good = is_of_kind(key, RECORD_KIND) && read_record(key, value, visit->memory, &record);
     return visit->visit(visit->context, record.number, is_good ? &record : NULL, error);
 }
 
@@ -285,7 +315,7 @@ enum status catalogue_each(struct catalogue *catalogue, catalogue_visit_fn *visi
     struct record_visit records = {visit, context, malloc(sizeof(*records.memory))};
     if (!records.memory)
         return error_set(error, STATUS_NO_MEMORY, "out of memory");
-    enum status status = each_row(catalogue, RECORD_KIND, visit_record, &records, error);
+    enum status status = each_row(catalogue, visit_record, &records, error);
     free(records.memory);
     return status;
 }
@@ -299,8 +329,7 @@ static enum status visit_leftover(void *context, const MDB_val *key, const MDB_v
                                   struct error *error) {
     const struct leftover_visit *visit = context;
     (void)error;
-    /* A damaged row is no evidence that a folder may go. */
-    if (value->mv_size == LEFTOVER_BYTES && is_sealed(key, value))
+    if (is_leftover(key, value))
         visit->visit(visit->context, key_number(key));
     return STATUS_OK;
 }
@@ -308,7 +337,7 @@ static enum status visit_leftover(void *context, const MDB_val *key, const MDB_v
 enum status catalogue_each_leftover(struct catalogue *catalogue, catalogue_leftover_fn *visit,
                                     void *context, struct error *error) {
     struct leftover_visit leftovers = {visit, context};
-    return each_row(catalogue, LEFTOVER_KIND, visit_leftover, &leftovers, error);
+    return each_row(catalogue, visit_leftover, &leftovers, error);
 }
 
 /* ---- Changes ----------------------------------------------------------------------------------

@@ -41,8 +41,9 @@ MUST_CHECK enum status catalogue_open(struct catalogue *catalogue, const char *p
 MUST_CHECK enum status catalogue_create(struct catalogue *catalogue, struct error *error);
 void catalogue_close(struct catalogue *catalogue);
 
-/* Calls visit for each record, in the order of numbers; a record that cannot be read is visited as
- * NULL with its number. Stops at the first status that is not OK. */
+/* Calls visit for each record, in the order of numbers; a row that cannot be read, of whatever kind
+ * it was, is visited as NULL with its number as the key has it, 0 if it has none. Stops at the
+ * first status that is not OK. */
 typedef enum status catalogue_visit_fn(void *context, uint64_t number,
                                        const struct catalogue_record *record, struct error *error);
 MUST_CHECK enum status catalogue_each(struct catalogue *catalogue, catalogue_visit_fn *visit,

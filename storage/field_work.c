@@ -85,6 +85,18 @@ static enum status drop_step(struct write_context *context, struct error *error)
     return status;
 }
 
+/* The row of a slot, unless the slot is free. */
+static enum status find_live(struct write_context *context, uint32_t slot, struct stored_row *row,
+                             bool *is_live, struct error *error) {
+    enum status status = point_rows_get(&context->rows, slot, row, is_live, error);
+    if (status != STATUS_OK || *is_live)
+        return status;
+    MDB_dbi postings = context->rows.dbis[COLLECTION_DBI_POSTINGS];
+    status = postings_has_live(context->rows.txn, postings, slot, is_live, error);
+    return status == STATUS_OK && *is_live ? point_rows_get_live(&context->rows, slot, row, error)
+                                           : status;
+}
+
 static enum status build_step(struct write_context *context, uint32_t slots_max,
                               struct error *error) {
     struct payload_index_field field = context->fields.fields[context->fields.ready_count];
@@ -94,9 +106,9 @@ static enum status build_step(struct write_context *context, uint32_t slots_max,
     enum status status = STATUS_OK;
     for (; slot < slot_end && status == STATUS_OK; slot++) {
         struct stored_row row;
-        bool is_found;
-        status = point_rows_get(&context->rows, slot, &row, &is_found, error);
-        if (status == STATUS_OK && is_found)
+        bool is_live;
+        status = find_live(context, slot, &row, &is_live, error);
+        if (status == STATUS_OK && is_live)
             status = payload_index_collect(&context->postings, &field, 1, slot, row.payload,
                                            row.payload_length, true, error);
         if (status == STATUS_OK)

@@ -113,10 +113,8 @@ static enum status for_each_selected(struct write_context *context,
         point_selector_resolve(context, &operation->selector, missing, &selected, error);
     for (size_t i = 0; i < selected.count && status == STATUS_OK; i++) {
         struct stored_row row;
-        bool is_found;
-        status = point_rows_get(&context->rows, selected.slots[i], &row, &is_found, error);
-        /* An id that stands twice in the list has lost its slot to its first mention. */
-        if (status == STATUS_OK && is_found)
+        status = point_rows_get_live(&context->rows, selected.slots[i], &row, error);
+        if (status == STATUS_OK)
             status = edit(context, operation, &row, error);
         if (status == STATUS_OK)
             status = write_context_after_point(context, error);

@@ -69,6 +69,15 @@ enum status point_rows_get(const struct point_rows *rows, uint32_t slot, struct 
     return row_keys_read_row(slot, &value, row, error);
 }
 
+enum status point_rows_get_live(const struct point_rows *rows, uint32_t slot,
+                                struct stored_row *row, struct error *error) {
+    bool is_found;
+    enum status status = point_rows_get(rows, slot, row, &is_found, error);
+    if (status == STATUS_OK && !is_found)
+        return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a row is missing");
+    return status;
+}
+
 enum status point_rows_get_by_id(const struct point_rows *rows, const struct point_id *id,
                                  struct stored_row *row, bool *is_found, struct error *error) {
     uint32_t slot;

@@ -34,6 +34,10 @@ MUST_CHECK enum status point_rows_find(const struct point_rows *rows, const stru
 MUST_CHECK enum status point_rows_get(const struct point_rows *rows, uint32_t slot,
                                       struct stored_row *row, bool *is_found, struct error *error);
 
+/* The same of a slot that lives as of this transaction; no row is STATUS_CORRUPT. */
+MUST_CHECK enum status point_rows_get_live(const struct point_rows *rows, uint32_t slot,
+                                           struct stored_row *row, struct error *error);
+
 /* The record of a slot, unchecked, for row_keys_read_row; mv_data is NULL if there is none. The
  * memory is asked for it, so that it comes while the records of other slots are looked for. cache:
  * of the same snapshot, or NULL. */

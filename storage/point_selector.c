@@ -3,8 +3,26 @@
 #include "storage/filter_plan.h"
 #include "storage/point_match.h"
 
+#include <stdlib.h>
+
 static enum status no_memory(struct error *error) {
     return error_set(error, STATUS_NO_MEMORY, "the operation concerns too many points");
+}
+
+static int compare_slots(const void *left, const void *right) {
+    const uint32_t *a = left, *b = right;
+    return *a < *b ? -1 : *a > *b;
+}
+
+/* An id may stand twice in the list, and would have lost its slot to its first mention. */
+static void drop_repeated(struct selected_slots *selected) {
+    size_t kept = 0;
+    if (selected->count > 1)
+        qsort(selected->slots, selected->count, sizeof(*selected->slots), compare_slots);
+    for (size_t i = 0; i < selected->count; i++)
+        if (kept == 0 || selected->slots[i] != selected->slots[kept - 1])
+            selected->slots[kept++] = selected->slots[i];
+    selected->count = kept;
 }
 
 static enum status by_ids(struct write_context *context, const struct point_selector *selector,
@@ -26,6 +44,7 @@ static enum status by_ids(struct write_context *context, const struct point_sele
         else if (missing == SELECTOR_MISSING_FAIL)
             return point_rows_not_found(error, &selector->ids[i]);
     }
+    drop_repeated(selected);
     return STATUS_OK;
 }
 
@@ -39,13 +58,12 @@ static enum status slot_of(void *opaque, const struct point_id *id, uint32_t *sl
     return status;
 }
 
-/* True in *matches if the slot's row exists and the filter accepts it. */
+/* True in *matches if the filter accepts the slot's row. */
 static enum status ask_filter(struct write_context *context, const struct filter *filter,
                               uint32_t slot, bool *matches, struct error *error) {
     struct stored_row row;
-    bool is_found;
-    enum status status = point_rows_get(&context->rows, slot, &row, &is_found, error);
-    *matches = status == STATUS_OK && is_found && point_match_row(filter, &row, &context->config);
+    enum status status = point_rows_get_live(&context->rows, slot, &row, error);
+    *matches = status == STATUS_OK && point_match_row(filter, &row, &context->config);
     return status;
 }
 

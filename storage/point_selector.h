@@ -10,7 +10,7 @@ enum selector_missing {
 };
 
 struct selected_slots {
-    uint32_t *slots; /* in the context's scratch arena */
+    uint32_t *slots; /* ascending, each once; in the context's scratch arena */
     size_t count;
 };
 

@@ -357,3 +357,23 @@ enum status postings_count(MDB_txn *txn, MDB_dbi dbi, uint16_t field, uint64_t *
         return lmdb_env_fail(error, code, "read a payload index");
     return status;
 }
+
+enum status postings_has_live(MDB_txn *txn, MDB_dbi dbi, uint32_t slot, bool *is_live,
+                              struct error *error) {
+    uint8_t bytes[POSTING_KEY_OVERHEAD];
+    put_u16(bytes, POSTING_FIELD_LIVE);
+    bytes[2] = POSTING_LIVE;
+    put_u16(bytes + KEY_PREFIX, slot >> POSTING_CHUNK_BITS);
+    MDB_val key = {sizeof(bytes), bytes}, value;
+    struct posting_chunk chunk;
+    int code = mdb_get(txn, dbi, &key, &value);
+    *is_live = false;
+    if (code == MDB_NOTFOUND)
+        return STATUS_OK;
+    if (code != 0)
+        return lmdb_env_fail(error, code, "read a payload index");
+    if (!posting_chunk_open(key.mv_data, key.mv_size, value.mv_data, value.mv_size, &chunk))
+        return corrupt(&key, error);
+    *is_live = posting_chunk_has(&chunk, (uint16_t)slot);
+    return STATUS_OK;
+}

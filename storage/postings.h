@@ -111,6 +111,10 @@ MUST_CHECK enum status payload_index_count(MDB_txn *txn, MDB_dbi dbi, uint16_t f
 MUST_CHECK enum status postings_count(MDB_txn *txn, MDB_dbi dbi, uint16_t field, uint64_t *count,
                                       struct error *error);
 
+/* Whether a slot is posted as alive. */
+MUST_CHECK enum status postings_has_live(MDB_txn *txn, MDB_dbi dbi, uint32_t slot, bool *is_live,
+                                         struct error *error);
+
 /* Values of one class, from low to high in byte order, both included. */
 struct posting_range {
     uint16_t field;

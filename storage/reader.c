@@ -179,9 +179,8 @@ static enum status find_vector(struct reader *reader, const struct point_row *ro
     const struct collection_vector *vector =
         collection_vector_of(reader->collection, config->number);
     struct stored_row stored = {0};
-    bool is_found;
-    enum status status = point_rows_get(&reader->rows, row->slot, &stored, &is_found, NULL);
-    if (status == STATUS_OK && (!is_found || !vector))
+    enum status status = point_rows_get_live(&reader->rows, row->slot, &stored, NULL);
+    if (status == STATUS_OK && !vector)
         return STATUS_CORRUPT; /* the snapshot gave us this row, with this configuration */
     if (status != STATUS_OK || !row_keys_row_has_vector(&stored, config->number))
         return status;
@@ -249,10 +248,7 @@ enum status reader_plan(struct reader *reader, const struct filter *filter, uint
 enum status reader_match(struct reader *reader, const struct filter *filter, bool is_exact,
                          uint32_t slot, struct stored_row *row, bool *matches,
                          struct error *error) {
-    bool is_found;
-    enum status status = point_rows_get(&reader->rows, slot, row, &is_found, error);
-    if (status == STATUS_OK && !is_found)
-        status = error_set(error, STATUS_CORRUPT, "Stored data is corrupt: a row is missing");
+    enum status status = point_rows_get_live(&reader->rows, slot, row, error);
     *matches = status == STATUS_OK &&
                (is_exact || !filter || point_match_row(filter, row, &reader->config->config));
     return status;

@@ -54,25 +54,22 @@ static const float *owner_vector(void *context, uint32_t slot) {
 static int owner_compare(void *context, uint32_t a, uint32_t b) {
     struct query_run *run = context;
     struct stored_row row_a, row_b;
-    bool has_a = false, has_b = false;
-    enum status status = point_rows_get(&run->reader->rows, a, &row_a, &has_a, run->error);
+    enum status status = point_rows_get_live(&run->reader->rows, a, &row_a, run->error);
     if (status == STATUS_OK)
-        status = point_rows_get(&run->reader->rows, b, &row_b, &has_b, run->error);
-    if (status != STATUS_OK)
-        keep_failure(run, status);
-    if (status != STATUS_OK || !has_a || !has_b)
-        return a < b ? -1 : a > b;
-    return point_id_compare(&row_a.id, &row_b.id);
+        status = point_rows_get_live(&run->reader->rows, b, &row_b, run->error);
+    if (status == STATUS_OK)
+        return point_id_compare(&row_a.id, &row_b.id);
+    keep_failure(run, status);
+    return a < b ? -1 : a > b;
 }
 
 static bool filter_slot(void *context, uint32_t slot) {
     struct query_run *run = context;
     struct stored_row row;
-    bool is_found;
-    enum status status = point_rows_get(&run->reader->rows, slot, &row, &is_found, run->error);
+    enum status status = point_rows_get_live(&run->reader->rows, slot, &row, run->error);
     if (status != STATUS_OK)
         keep_failure(run, status);
-    return status == STATUS_OK && is_found &&
+    return status == STATUS_OK &&
            point_match_row(run->query->filter, &row, &run->reader->config->config);
 }
 

@@ -52,6 +52,29 @@ START_TEST(an_upserted_point_is_read_queried_scrolled_counted_and_deleted) {
 }
 END_TEST
 
+START_TEST(an_id_that_stands_twice_in_a_list_is_one_point) {
+    struct fixture fixture;
+    struct error error = {0};
+    const char *const name = "";
+    const struct point_id ids[] = {fixture_id(7), fixture_id(5), fixture_id(7), fixture_id(7)};
+    struct operation operation = {.kind = OPERATION_DELETE_VECTORS,
+                                  .selector = {.ids = ids, .ids_count = 4},
+                                  .vector_names = &name,
+                                  .vector_names_count = 1};
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "cats");
+    struct collection *collection = fixture_acquire(&fixture, "cats");
+    ck_assert_int_eq(fixture_upsert(collection, 0, 10, 1, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_write(collection, &operation, 1, &error), STATUS_OK);
+    ck_assert_uint_eq(fixture_count(collection), 10);
+    operation.kind = OPERATION_DELETE;
+    ck_assert_int_eq(fixture_write(collection, &operation, 1, &error), STATUS_OK);
+    ck_assert_uint_eq(fixture_count(collection), 8);
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
 START_TEST(everything_is_there_after_a_reopening) {
     struct fixture fixture;
     struct error error = {0};
@@ -291,6 +314,7 @@ Suite *test_suite(void) {
     TCase *basic = tcase_create("basic");
     tcase_set_timeout(basic, 60);
     tcase_add_test(basic, an_upserted_point_is_read_queried_scrolled_counted_and_deleted);
+    tcase_add_test(basic, an_id_that_stands_twice_in_a_list_is_one_point);
     tcase_add_loop_test(basic, everything_is_there_after_a_reopening, 0, 2);
     tcase_add_test(basic, a_graph_file_that_is_behind_is_caught_up_with);
     tcase_add_test(basic, each_reader_finds_the_rows_of_its_own_snapshot);

@@ -1,5 +1,6 @@
 /* Damaged files: whatever happens to a data file, what is read is right or reported; the process
  * ends in order; the other collections serve. */
+#include "storage/collection_internal.h"
 #include "tests/storage/damage_child.h"
 #include "tests/support/run_suite.h"
 
@@ -8,6 +9,8 @@ enum {
     DAMAGES = 160,
     CHANGED = 1, /* so few that a delta is worth while */
     FILES = 4,   /* that are damaged */
+    ALIKE = 20,
+    BUILT_US = 200000, /* many times what an index of so few points takes */
     PAGE = 4096,
 };
 
@@ -280,6 +283,98 @@ START_TEST(a_folder_of_a_newer_format_or_in_use_is_refused_with_one_line) {
 }
 END_TEST
 
+/* Points that are all alike, one of which lost its row while the collection was open. */
+static struct collection *open_without_a_row(struct fixture *fixture) {
+    struct batch batch;
+    struct error error = {0};
+    uint64_t numbers[ALIKE];
+    MDB_txn *txn;
+    fixture_begin(fixture);
+    fixture_create(fixture, "bad");
+    struct collection *collection = fixture_acquire(fixture, "bad");
+    for (uint64_t i = 0; i < ALIKE; i++)
+        numbers[i] = i;
+    batch_make(&batch, numbers, ALIKE, 1, FIXTURE_DIMENSION);
+    memset(batch.values, 0, ALIKE * FIXTURE_DIMENSION * sizeof(float));
+    ck_assert_int_eq(fixture_write(collection, &batch.operation, 1, &error), STATUS_OK);
+    batch_free(&batch);
+    wait_until_linked(collection);
+    ck_assert_int_eq(lmdb_env_write_begin(&collection->env, &txn, &error), STATUS_OK);
+    const struct point_rows rows = {.txn = txn, .dbis = collection->env.dbis};
+    ck_assert_int_eq(point_rows_remove_row(&rows, ALIKE - 1, &error), STATUS_OK);
+    ck_assert_int_eq(mdb_txn_commit(txn), 0);
+    return collection;
+}
+
+/* A filter that no index serves and all points match. */
+static void match_version(struct arena *arena, struct filter *filter) {
+    static struct payload_scalar value;
+    static struct condition condition;
+    value = (struct payload_scalar){.type = PAYLOAD_NUMBER, .number = payload_number_from_u64(1)};
+    condition = (struct condition){.kind = CONDITION_MATCH, .values = &value, .values_count = 1};
+    ck_assert_int_eq(payload_path_parse("v", 1, arena, &condition.path, NULL), STATUS_OK);
+    *filter = (struct filter){.must = {.items = &condition, .count = 1}};
+}
+
+START_TEST(a_live_slot_without_a_row_is_reported_by_all_who_look) {
+    struct fixture fixture;
+    struct read read;
+    struct filter filter;
+    struct point_page page;
+    struct query_hits hits;
+    uint64_t count;
+    const float target[FIXTURE_DIMENSION] = {1};
+    struct collection *collection = open_without_a_row(&fixture);
+    read_begin(&read, collection);
+    match_version(&read.arena, &filter);
+    struct query query = {
+        .vector = &reader_config(read.reader)->vectors[0], .values = target, .limit = 3};
+    for (int exact = 0; exact <= 1; exact++) {
+        query.exact = exact == 1;
+        query.filter = NULL; /* which of those that are equally near come first is told by ids */
+        ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_CORRUPT);
+        query.filter = &filter;
+        ck_assert_int_eq(reader_query(read.reader, &query, &hits, &read.error), STATUS_CORRUPT);
+    }
+    ck_assert_int_eq(reader_count(read.reader, &filter, &count, &read.error), STATUS_CORRUPT);
+    ck_assert_int_eq(reader_scroll(read.reader, NULL, ALIKE, &filter, &page, &read.error),
+                     STATUS_CORRUPT);
+    read_end(&read);
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
+START_TEST(a_live_slot_without_a_row_is_not_passed_over_by_writes) {
+    struct fixture fixture;
+    struct read read;
+    struct filter filter;
+    struct error error = {0};
+    struct collection *collection = open_without_a_row(&fixture);
+    const struct payload_index_status *indexes;
+    size_t count;
+    read_begin(&read, collection);
+    match_version(&read.arena, &filter);
+    const struct operation remove = {.kind = OPERATION_DELETE, .selector = {.filter = &filter}};
+    struct operation create = {.kind = OPERATION_CREATE_INDEX};
+    create.field.path = filter.must.items[0].path;
+    create.field.type = PAYLOAD_INDEX_INTEGER;
+    ck_assert_int_eq(fixture_write(collection, &remove, 1, &error), STATUS_CORRUPT);
+    ck_assert_int_eq(fixture_remove_points(collection, 0, ALIKE, &error), STATUS_CORRUPT);
+    ck_assert_uint_eq(fixture_count(collection), ALIKE);
+    ck_assert_int_eq(fixture_write(collection, &create, 1, &error), STATUS_OK);
+    read_end(&read);
+    usleep(BUILT_US);
+    read_begin(&read, collection);
+    ck_assert_int_eq(reader_payload_indexes(read.reader, &indexes, &count, &error), STATUS_OK);
+    ck_assert_uint_eq(count, 1);
+    ck_assert(!indexes[0].field.is_ready); /* it would lack a point */
+    read_end(&read);
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("damage");
     TCase *tests = tcase_create("tests");
@@ -288,6 +383,8 @@ Suite *test_suite(void) {
     tcase_add_test(tests, an_older_copy_of_a_data_file_is_reported);
     tcase_add_test(tests, a_table_of_slots_that_is_newer_than_the_data_file_does_not_stay);
     tcase_add_test(tests, a_file_of_another_collection_is_reported);
+    tcase_add_test(tests, a_live_slot_without_a_row_is_reported_by_all_who_look);
+    tcase_add_test(tests, a_live_slot_without_a_row_is_not_passed_over_by_writes);
     tcase_add_test(tests, a_folder_of_a_newer_format_or_in_use_is_refused_with_one_line);
     suite_add_tcase(suite, tests);
     return suite;

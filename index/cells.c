@@ -1,6 +1,7 @@
 #include "index/cells.h"
 
 #include "index/hits.h"
+#include "index/memory.h"
 #include "index/search.h"
 
 #include <assert.h>
@@ -19,9 +20,9 @@ bool cells_init(struct cells *cells, const struct store *store, const struct cod
     *cells = (struct cells){.store = store,
                             .space = *space,
                             .count = count,
-                            .rows = aligned_alloc(KERNELS_BLOCK, count * width),
+                            .rows = memory_map(count * width),
                             .metas = malloc(count * sizeof(*cells->metas)),
-                            .codes = aligned_alloc(KERNELS_BLOCK, count * width),
+                            .codes = memory_map(count * width),
                             .queries = calloc(count, sizeof(*cells->queries)),
                             .lists = calloc(count, sizeof(*cells->lists)),
                             .order = malloc(count * sizeof(*cells->order))};
@@ -45,9 +46,9 @@ bool cells_init(struct cells *cells, const struct store *store, const struct cod
 void cells_free(struct cells *cells) {
     for (size_t i = 0; cells->lists && i < cells->count; i++)
         free(cells->lists[i].slots);
-    free(cells->rows);
+    memory_unmap(cells->rows, cells->count * cells->space.width);
+    memory_unmap(cells->codes, cells->count * cells->space.width);
     free(cells->metas);
-    free(cells->codes);
     free(cells->queries);
     free(cells->lists);
     free(cells->order);

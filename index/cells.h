@@ -25,7 +25,7 @@ struct cell_list {
     uint32_t count, capacity;
 };
 
-/* All arrays are owned. */
+/* All arrays are owned. The large ones are maps of their own, which go back to the system whole. */
 struct cells {
     const struct store *store; /* borrowed */
     struct code_space space;   /* the store's own, but for L2 */

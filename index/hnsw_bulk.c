@@ -2,6 +2,7 @@
 
 #include "index/hits.h"
 #include "index/hnsw.h"
+#include "index/memory.h"
 
 #include <assert.h>
 #include <float.h>
@@ -35,8 +36,7 @@ static void drop(struct hnsw_bulk *bulk) {
         bulk->groups[i] = NULL;
     }
     cells_free(&bulk->cells);
-    free(bulk->slots);
-    free(bulk->found);
+    memory_unmap(bulk->slots, bulk->map_bytes);
     free(bulk->turns);
     bulk->slots = bulk->turns = NULL;
     bulk->found = NULL;
@@ -62,13 +62,13 @@ static bool is_readable(const struct store *store, uint32_t slot) {
  */
 
 static bool reserve(struct hnsw_bulk *bulk, size_t slots, size_t wanted) {
-    free(bulk->slots);
-    free(bulk->found);
-    bulk->slots = malloc((slots > 0 ? slots : 1) * sizeof(*bulk->slots));
-    bulk->found = malloc((slots > 0 ? slots : 1) * wanted * sizeof(*bulk->found));
+    memory_unmap(bulk->slots, bulk->map_bytes);
+    bulk->map_bytes = slots * (sizeof(*bulk->slots) + wanted * sizeof(*bulk->found)) + 1;
+    bulk->slots = memory_map(bulk->map_bytes);
+    bulk->found = bulk->slots ? (uint16_t *)(bulk->slots + slots) : NULL;
     bulk->slots_count = bulk->taken = bulk->done = 0;
     bulk->wanted = wanted;
-    return bulk->slots && bulk->found;
+    return bulk->slots;
 }
 
 /* Linked slots; more may be linked meanwhile, and are left for next time. False when memory ends,

@@ -45,13 +45,16 @@ struct hnsw_bulk {
     uint64_t made_for;                          /* slots of graph and batch when they were made */
     uint64_t unlinked;                          /* hnsw.unlinked then */
     uint64_t refused_at; /* slots of the graph when cells were not to be had; 0: never */
-    uint32_t *slots;     /* owned: what the phase goes through, and */
-    size_t slots_count;  /* how many they are */
-    size_t wanted;       /* cells that are looked for for each */
-    uint16_t *found;     /* owned: those of slot i from found[i * wanted] on */
-    size_t taken, done;  /* slots of which builders took care, or have taken care */
-    uint32_t *turns;     /* owned: in which order a batch's slots are linked, as indices */
-    size_t turns_next;   /* the first that no group has, or has had */
+    /* What the phase goes through, and the cells of each: those of slot i from found[i * wanted]
+     * on. Owned; in one map. */
+    uint32_t *slots;
+    uint16_t *found;
+    size_t map_bytes;
+    size_t slots_count;
+    size_t wanted;      /* cells that are looked for for each */
+    size_t taken, done; /* slots of which builders took care, or have taken care */
+    uint32_t *turns;    /* owned: in which order a batch's slots are linked, as indices */
+    size_t turns_next;  /* the first that no group has, or has had */
 };
 
 struct hnsw;

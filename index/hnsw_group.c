@@ -1,6 +1,7 @@
 /* What is near a group of slots: a pass over the cells near them, and what it makes of it. */
 #include "index/hits.h"
 #include "index/hnsw.h"
+#include "index/memory.h"
 
 #include <assert.h>
 #include <math.h>
@@ -35,18 +36,32 @@ struct group_memory {
     size_t width, wanted, room; /* of codes; hits of a slot in the end, and on the way */
     size_t cells_count;         /* for which there is room */
     struct lane lanes[HNSW_GROUP_MAX];
-    struct hit *hits;      /* owned, as are the next */
+    /* Maps of their own, which go back to the system whole: an allocator would keep them. */
+    struct hit *hits;
     int8_t *codes;         /* HNSW_GROUP_MAX rows */
     struct lane_set *sets; /* of each cell, who is compared with it; zero between groups */
     uint16_t *cells;       /* that somebody is compared with */
 };
 
+/* Bytes of the maps. */
+static size_t hits_bytes(const struct group_memory *memory) {
+    return HNSW_GROUP_MAX * memory->room * sizeof(*memory->hits);
+}
+
+static size_t codes_bytes(const struct group_memory *memory) {
+    return HNSW_GROUP_MAX * memory->width;
+}
+
+static size_t sets_bytes(const struct group_memory *memory) {
+    return memory->cells_count * sizeof(*memory->sets);
+}
+
 static void free_memory(struct group_memory *memory) {
     if (!memory)
         return;
-    free(memory->hits);
-    free(memory->codes);
-    free(memory->sets);
+    memory_unmap(memory->hits, hits_bytes(memory));
+    memory_unmap(memory->codes, codes_bytes(memory));
+    memory_unmap(memory->sets, sets_bytes(memory));
     free(memory->cells);
     free(memory);
 }
@@ -66,9 +81,9 @@ static struct group_memory *make_memory(size_t width, size_t wanted, size_t cell
     memory->wanted = wanted;
     memory->room = ROOM_SHARE * wanted + BITMAP_WORD_BITS;
     memory->cells_count = cells_count;
-    memory->hits = malloc(HNSW_GROUP_MAX * memory->room * sizeof(*memory->hits));
-    memory->codes = aligned_alloc(KERNELS_BLOCK, HNSW_GROUP_MAX * width);
-    memory->sets = calloc(cells_count, sizeof(*memory->sets));
+    memory->hits = memory_map(hits_bytes(memory));
+    memory->codes = memory_map(codes_bytes(memory));
+    memory->sets = memory_map(sets_bytes(memory));
     memory->cells = malloc(cells_count * sizeof(*memory->cells));
     if (!memory->hits || !memory->codes || !memory->sets || !memory->cells) {
         free_memory(memory);

@@ -110,6 +110,19 @@ static bool walk_as(struct walk *walk, uint64_t entry, const struct hnsw_way *wa
     return true;
 }
 
+/* Length of the first pool. Of a walk by edges those count that it expanded, half of the pool or
+ * less: where so few would hold no k it would be walked in vain. How many they are is known of the
+ * default ef, of which longer pools expand a smaller share, and much shorter ones nearly all. */
+static double first_ef(const struct hnsw *hnsw, const struct hnsw_way *way, size_t k) {
+    double ef = (double)way->walk_ef, per_ef = hnsw_walk_price(hnsw).scored_per_ef;
+    double usual = per_ef * atomic_load_explicit(&hnsw->default_ef, memory_order_relaxed);
+    double wanted = 2 * (double)k;
+    if (hnsw->store->edge_blocks == 0 || way->is_filtered || wanted < usual)
+        return ef;
+    double needed = wanted / per_ef;
+    return needed > ef && needed <= POOL_MAX ? needed : ef;
+}
+
 /* Walks with growing pools until enough of what is found is of use, or until all walks and the next
  * would cost more than a scan: then they end in vain, for about a scan's cost at most. */
 static enum status find(struct collection *found, const struct hnsw *hnsw,
@@ -117,7 +130,7 @@ static enum status find(struct collection *found, const struct hnsw *hnsw,
     struct search *search = found->search;
     struct index_scratch *scratch = search->scratch;
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    double spent = 0, ef = (double)way->walk_ef;
+    double spent = 0, ef = first_ef(hnsw, way, top->k);
     struct walk walk;
     if (hnsw->store->edge_blocks > 0 && !way->is_filtered)
         codes_query_edges(hnsw->space, &scratch->query);

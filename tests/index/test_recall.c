@@ -14,6 +14,8 @@ enum {
     DIMENSION = 384,
     QUERIES = 100,
     K = 10,
+    CLUSTER_DIMENSION = 64, /* of clusters that are made up */
+    SEED = 21,
 };
 
 /* Reads a whole file of floats; NULL if there is none. */
@@ -92,11 +94,47 @@ START_TEST(finds_97_of_100_of_real_neighbours) {
 }
 END_TEST
 
+/* Nodes and codes that a hundred hits take on the average. */
+static double work_of(struct fixture *fixture, uint32_t ef) {
+    float vector[CLUSTER_DIMENSION];
+    double sum = 0;
+    for (uint64_t number = 0; number < QUERIES; number++) {
+        fixture_make_query(fixture, SEED, number, vector);
+        const struct index_query query = {
+            .vector = vector, .k = 100, .ef = ef, .operation = 1, .plan = INDEX_PLAN_GRAPH};
+        struct index_answer answer = fixture_search(fixture, &query);
+        ck_assert_uint_eq(answer.count, 100);
+        sum += (double)answer.scored;
+    }
+    return sum / QUERIES;
+}
+
+/* A walk by edges expands half of its pool or less: one that could not hold k is not walked first.
+ */
+START_TEST(a_short_pool_takes_no_more_work_than_a_long_one) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = CLUSTER_DIMENSION,
+                                                 .distance = DISTANCE_COSINE,
+                                                 .profile = INDEX_PROFILE_TURBO};
+    fixture_create(&fixture, &options, FIXTURE_GRAPH_ROWS);
+    fixture_fill_clusters(&fixture, 0, FIXTURE_GRAPH_ROWS, SEED);
+    fixture_put(&fixture, 0, FIXTURE_GRAPH_ROWS, 1);
+    fixture_link(&fixture, 1);
+    double least = work_of(&fixture, 100);
+    for (uint32_t ef = 150; ef <= 500; ef += 50) {
+        double work = work_of(&fixture, ef);
+        ck_assert_msg(least <= 1.05 * work, "%.0f, and %.0f with ef %u", least, work, ef);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("recall");
     TCase *tcase = tcase_create("recall");
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, finds_97_of_100_of_real_neighbours, 0, 2 * DISTANCE_COUNT);
+    tcase_add_test(tcase, a_short_pool_takes_no_more_work_than_a_long_one);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -84,7 +84,8 @@ void cells_assign(const struct cells *cells, const uint32_t *slots, size_t count
 bool cells_move(struct cells *cells, const uint32_t *slots, size_t count, const uint16_t *found) {
     const struct store *store = cells->store;
     size_t width = cells->space.width;
-    float *sums = calloc(cells->count * width, sizeof(*sums));
+    size_t bytes = cells->count * width * sizeof(float);
+    float *sums = memory_map(bytes);
     uint32_t *counts = calloc(cells->count, sizeof(*counts));
     bool has_memory = sums && counts;
     for (size_t i = 0; has_memory && i < count; i++) {
@@ -105,7 +106,7 @@ bool cells_move(struct cells *cells, const uint32_t *slots, size_t count, const 
         codes_encode_values(&cells->space, mean, cells->codes + i * width, &encoded);
         codes_query_row(&cells->space, row, cells->metas[i], &cells->queries[i]);
     }
-    free(sums);
+    memory_unmap(sums, bytes);
     free(counts);
     return has_memory;
 }

@@ -35,8 +35,7 @@ struct cells {
     int8_t *codes; /* ... and as queries */
     struct code_query *queries;
     struct cell_list *lists;
-    uint16_t
-        *order; /* of each cell its place in an order in which neighbours are near each other */
+    uint16_t *order; /* of each cell its place in an order that keeps neighbours together */
 };
 
 /* Makes `count` cells without lists, their centres at slots that are spread evenly over `seeds`.
@@ -66,9 +65,9 @@ struct cells_work {
     struct hit *hits; /* KERNELS_QUERIES for each cell */
 };
 
-/* The `wanted` cells, of all that there are, that are nearest to each of
- * at most KERNELS_QUERIES slots, nearest first: those of slot i from found[i * wanted] on. A
- * few of the last may be CELLS_NONE. */
+/* The `wanted` cells, of all that there are, that are nearest to each of at most KERNELS_QUERIES
+ * slots, nearest first: those of slot i from found[i * wanted] on. A few of the last may be
+ * CELLS_NONE. */
 void cells_find(const struct cells *cells, const uint32_t *slots, size_t count, size_t wanted,
                 struct cells_work *work, uint16_t *found);
 

@@ -93,8 +93,7 @@ uint64_t hnsw_find_entry(const struct hnsw *hnsw) {
     const struct store *store = hnsw->store;
     uint64_t best = HNSW_NO_ENTRY;
     for (uint32_t slot = 0; slot < store_end(store); slot++) {
-        if (!store_is_present(store, slot) || store_kind(store, slot) != STORE_LINKED ||
-            store_is_leaving(store, slot))
+        if (!store_is_linked(store, slot) || store_is_leaving(store, slot))
             continue;
         uint32_t level =
             atomic_load_explicit(&store_node(store, slot)->level, memory_order_relaxed);

@@ -69,7 +69,7 @@ struct hnsw {
     pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
     pthread_rwlock_t gate; /* shared: a slot is being linked; exclusive: repair's barrier */
     struct hnsw_seeds seeds;
-    pthread_mutex_t claim_lock; /* guards claim_cursor, the claim and the order; a leaf */
+    pthread_mutex_t claim_lock; /* guards claim_cursor, claims, order and bulk; a leaf */
     uint32_t claim_cursor;      /* no slot below waits unclaimed */
     struct hnsw_order order;
     struct hnsw_bulk bulk;

@@ -4,7 +4,6 @@
 #include "index/hnsw.h"
 #include "index/memory.h"
 
-#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -19,12 +18,13 @@ enum {
     FIRST_SHARE = 8,     /* cells are made for a share 1 / so many of the graph that waits ... */
     LAST_SHARE = 64,     /* ... and used on while such a share does */
     ROOT_CELLS = 4,      /* cells, in square roots of the number of slots */
-    CELLS_LOOKED_AT = 48,   /* for each 200 candidates */
-    CELLS_WANTED_MAX = 256, /* so many at most */
-    SAMPLE_SHARE = 8,       /* slots a cell that centres are trained on, */
-    ROUNDS = 2,             /* so many times */
-    AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
-    PIECE = 64,             /* slots; a millisecond or two */
+    CELLS_LOOKED_AT = 48, /* cells for each slot, ... */
+    CANDIDATES = 200,     /* ... where so many candidates are wanted, and more for more */
+    CELLS_WANTED_MAX = CELLS_LOOKED_AT * HNSW_CANDIDATES_MAX / CANDIDATES,
+    SAMPLE_SHARE = 8, /* slots a cell that centres are trained on, */
+    ROUNDS = 2,       /* so many times */
+    AGED_SHARE = 4,   /* cells are old once a share 1 / so many was unlinked */
+    PIECE = 64,       /* slots; a millisecond or two */
 };
 
 static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */
@@ -46,16 +46,6 @@ static void drop(struct hnsw_bulk *bulk) {
 
 void hnsw_bulk_free(struct hnsw_bulk *bulk) {
     drop(bulk);
-}
-
-static bool is_linked(const struct store *store, uint32_t slot) {
-    return store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED;
-}
-
-/* Its code does not change as long as the builder is in the index's epoch. */
-static bool is_readable(const struct store *store, uint32_t slot) {
-    return is_linked(store, slot) ||
-           (store_is_present(store, slot) && store_is_waiting(store, slot));
 }
 
 /* ---- What phases go through -------------------------------------------------------------------
@@ -80,7 +70,7 @@ static bool take_linked(struct hnsw *hnsw) {
     if (!reserve(bulk, max, 1))
         return false;
     for (uint32_t slot = 0; slot < store_end(store) && bulk->slots_count < max; slot++) {
-        if (is_linked(store, slot))
+        if (store_is_linked(store, slot))
             bulk->slots[bulk->slots_count++] = slot;
     }
     return bulk->slots_count > 0;
@@ -106,8 +96,7 @@ static size_t batch_size(const struct hnsw *hnsw) {
 static bool begin_batch(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     size_t max = batch_size(hnsw);
-    size_t wanted = CELLS_LOOKED_AT * hnsw->ef_construct / 200;
-    wanted = wanted < CELLS_WANTED_MAX ? wanted : CELLS_WANTED_MAX;
+    size_t wanted = CELLS_LOOKED_AT * hnsw->ef_construct / CANDIDATES;
     if (!reserve(bulk, max, wanted < bulk->cells.count ? wanted : bulk->cells.count))
         return false;
     for (uint32_t slot = 0; bulk->slots_count < max && store_find_waiting(hnsw->store, &slot);
@@ -128,7 +117,7 @@ static size_t take_readable(const struct hnsw *hnsw, size_t first, size_t count,
     for (size_t i = 0; i < count; i++) {
         slots[kept] = hnsw->bulk.slots[first + i];
         places[kept] = first + i;
-        kept += is_readable(hnsw->store, slots[kept]);
+        kept += hnsw_bulk_may_read(hnsw->store, slots[kept]);
     }
     return kept;
 }
@@ -175,7 +164,7 @@ static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t 
 static void forget_unreadable(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     for (size_t i = 0; i < bulk->slots_count; i++) {
-        if (!is_readable(hnsw->store, bulk->slots[i]))
+        if (!hnsw_bulk_may_read(hnsw->store, bulk->slots[i]))
             bulk->found[i * bulk->wanted] = CELLS_NONE;
     }
 }
@@ -245,13 +234,14 @@ static const struct {
 /* ---- Batches ----------------------------------------------------------------------------------
  */
 
-/* Nearness to centres tells what is near by dot product only if lengths are about the same. */
+/* Nearness to centres tells what is near by dot product only if lengths are about the same. Vectors
+ * without length, of which a few stand in many sets, are as near to one as to the other. */
 static bool is_fit(const struct hnsw *hnsw) {
     const struct hnsw_bulk *bulk = &hnsw->bulk;
     float shortest = FLT_MAX, longest = 0;
     for (size_t i = 0; hnsw->space->metric == CODE_METRIC_DOT && i < bulk->slots_count; i++) {
         float length = store_meta(hnsw->store, bulk->slots[i])->length;
-        shortest = length < shortest ? length : shortest;
+        shortest = length > 0 && length < shortest ? length : shortest;
         longest = length > longest ? length : longest;
     }
     return longest <= shortest * lengths_apart_max;

@@ -60,6 +60,13 @@ struct hnsw_bulk {
 struct hnsw;
 struct walk;
 
+/* In the graph, or soon. Its code does not change as long as the builder is in the index's epoch.
+ */
+static inline bool hnsw_bulk_may_read(const struct store *store, uint32_t slot) {
+    return store_is_linked(store, slot) ||
+           (store_is_present(store, slot) && store_is_waiting(store, slot));
+}
+
 void hnsw_bulk_free(struct hnsw_bulk *bulk);
 
 /* Does a piece of what comes before linking, or begins a batch if enough slots wait for one. False

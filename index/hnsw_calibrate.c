@@ -39,10 +39,6 @@ static void make_query(const struct hnsw *hnsw, const struct sample *sample,
     codes_query_mixture(hnsw->space, &first, &second, other_share, query);
 }
 
-static bool is_linked(const struct store *store, uint32_t slot) {
-    return store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED;
-}
-
 /* The NEAREST of all linked slots by code. */
 static void scan(const struct hnsw *hnsw, struct index_scratch *scratch, struct top_k *top) {
     struct code_batch *batch = &scratch->batch;
@@ -56,7 +52,7 @@ static void scan(const struct hnsw *hnsw, struct index_scratch *scratch, struct 
                             (struct hit){.slot = batch->slots[i], .distance = batch->distances[i]});
             batch->count = 0;
         }
-        if (slot < end && is_linked(hnsw->store, slot))
+        if (slot < end && store_is_linked(hnsw->store, slot))
             search_batch_add(hnsw->store, batch, slot);
     }
     top_k_finish(top);
@@ -65,7 +61,7 @@ static void scan(const struct hnsw *hnsw, struct index_scratch *scratch, struct 
 /* The first linked slot from `from` on; the end if there is none. */
 static uint32_t find_linked(const struct store *store, uint32_t from) {
     uint32_t end = store_end(store);
-    while (from < end && !is_linked(store, from))
+    while (from < end && !store_is_linked(store, from))
         from++;
     return from;
 }

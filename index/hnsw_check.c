@@ -21,8 +21,7 @@ static enum status broken(struct check *check, uint32_t slot, const char *what) 
 }
 
 static bool is_linked(const struct check *check, uint32_t slot, uint32_t level) {
-    return slot < check->end && store_is_present(check->hnsw->store, slot) &&
-           store_kind(check->hnsw->store, slot) == STORE_LINKED &&
+    return slot < check->end && store_is_linked(check->hnsw->store, slot) &&
            atomic_load(&store_node(check->hnsw->store, slot)->level) >= level;
 }
 

@@ -77,7 +77,7 @@ bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, uint8_t *work)
 
 static void refresh_slot(const struct hnsw *hnsw, uint32_t slot) {
     const struct store *store = hnsw->store;
-    if (!store_is_present(store, slot) || store_kind(store, slot) != STORE_LINKED)
+    if (!store_is_linked(store, slot))
         return;
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
         _Atomic uint32_t *stale = &store_head(store, slot)->stale[block];

@@ -65,8 +65,7 @@ static void add_starts(struct walk *walk) {
                 continue;
             uint32_t slot = (uint32_t)(word * BITMAP_WORD_BITS) + bitmap_take_lowest(&bits);
             if (slot < visited->capacity && slot < filter->slot_end &&
-                store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED &&
-                visited_add(visited, slot))
+                store_is_linked(store, slot) && visited_add(visited, slot))
                 search_batch_add(store, &walk->scratch->batch, slot);
             break;
         }

@@ -3,17 +3,15 @@
 #include "index/hnsw.h"
 #include "index/memory.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     WORDS = HNSW_GROUP_MAX / BITMAP_WORD_BITS,
-    ROOM_SHARE = 4, /* hits are cut to the nearest once there are so many times as many */
-    SPARE_SHARE =
-        4,          /* a share 1 / so many more than candidates: of slots that are not linked yet */
-    ROWS_SHARE = 2, /* of so many times as many rows as cells have on average ... */
+    ROOM_SHARE = 4,  /* hits are cut to the nearest once there are so many times as many */
+    SPARE_SHARE = 4, /* a share 1 / so many more than candidates, since some still wait */
+    ROWS_SHARE = 2,  /* of so many times as many rows as cells have on average ... */
     ROWS_MIN = 1024, /* ... and of no less, no slot is compared with more */
     EXPANDED = 8,    /* candidates whose links are followed: 0 finds too little of what lies across
                         the border of a cell that was not looked at, 32 nothing more */
@@ -178,18 +176,13 @@ static void measure_block(const struct hnsw *hnsw, struct group_memory *memory,
     }
 }
 
-/* In the graph, or soon: what the group's own slots become before others of them are linked. */
-static bool is_wanted(const struct store *store, uint32_t slot) {
-    return store_is_present(store, slot) &&
-           (store_kind(store, slot) == STORE_LINKED || store_is_waiting(store, slot));
-}
-
 static void measure_cell(const struct hnsw *hnsw, struct group_memory *memory, uint16_t cell,
                          struct code_block *block) {
     const struct cell_list *list = &hnsw->bulk.cells.lists[cell];
     block->count = 0;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (is_wanted(hnsw->store, list->slots[i]))
+        /* Also what waits: the group's own slots are linked one after the other. */
+        if (hnsw_bulk_may_read(hnsw->store, list->slots[i]))
             search_block_add(hnsw->store, block, list->slots[i]);
         if (block->count == CODES_BATCH_MAX || (i + 1 == list->count && block->count > 0)) {
             measure_block(hnsw, memory, &memory->sets[cell], block);
@@ -239,9 +232,8 @@ static void add_hits(struct walk *walk, uint32_t slot, const struct lane *lane) 
     for (size_t i = 0; i < lane->count; i++) {
         struct hit hit = lane->hits[i];
         /* A slot that was used again may stand in two cells. */
-        if (hit.slot != slot && store_is_present(store, hit.slot) &&
-            store_kind(store, hit.slot) == STORE_LINKED && !store_is_leaving(store, hit.slot) &&
-            visited_add(visited, hit.slot))
+        if (hit.slot != slot && store_is_linked(store, hit.slot) &&
+            !store_is_leaving(store, hit.slot) && visited_add(visited, hit.slot))
             walk->pool[walk->count++] = hit;
     }
 }

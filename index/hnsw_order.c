@@ -1,4 +1,5 @@
-/* In which order slots that wait in large numbers are linked: neighbours after each other.
+/* In which order slots are linked that wait in large numbers, but not in bulk (hnsw_bulk.h), for
+ * which they are too few or not fit: neighbours after each other.
  *
  * An insertion looks at hundreds of nodes, most of them far from the caches. One that comes right
  * after an insertion nearby finds them in the cache: at 100,000 x 768 a build takes a fifth less

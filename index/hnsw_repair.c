@@ -17,10 +17,6 @@ struct repair {
     struct index_scratch *scratch;
 };
 
-static bool is_linked(const struct store *store, uint32_t slot) {
-    return store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED;
-}
-
 static bool leads_to_leaving(const struct store *store, uint32_t link) {
     return link != SLOT_NONE && store_is_leaving(store, hnsw_link_slot(link));
 }
@@ -244,11 +240,11 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
     uint32_t end =
         store_end(store) < scratch->visited.capacity ? store_end(store) : scratch->visited.capacity;
     for (size_t i = 0; i < dead_count; i++) {
-        if (is_linked(store, dead[i]))
+        if (store_is_linked(store, dead[i]))
             leave_tree(&repair, dead[i]);
     }
     for (uint32_t slot = 0; slot < end; slot++) {
-        if (is_linked(store, slot) && !store_is_leaving(store, slot))
+        if (store_is_linked(store, slot) && !store_is_leaving(store, slot))
             mend(&repair, slot);
     }
     hnsw_seeds_changed(&hnsw->seeds, dead_count);

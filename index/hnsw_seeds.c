@@ -44,8 +44,7 @@ void hnsw_seeds_free(struct hnsw_seeds *seeds) {
 }
 
 static bool is_member(const struct store *store, uint32_t slot) {
-    return store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED &&
-           !store_is_leaving(store, slot);
+    return store_is_linked(store, slot) && !store_is_leaving(store, slot);
 }
 
 /* Distances of codes as lengths that can be divided by one another. */

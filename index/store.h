@@ -216,6 +216,10 @@ static inline bool store_is_present(const struct store *store, uint32_t slot) {
            bitmap_atomic_test(store_chunk(store, slot)->present, slot & (STORE_CHUNK - 1));
 }
 
+static inline bool store_is_linked(const struct store *store, uint32_t slot) {
+    return store_is_present(store, slot) && store_kind(store, slot) == STORE_LINKED;
+}
+
 static inline bool store_is_waiting(const struct store *store, uint32_t slot) {
     return bitmap_atomic_test(store_chunk(store, slot)->waiting, slot & (STORE_CHUNK - 1));
 }

@@ -57,11 +57,14 @@ static void scale_rows(struct fixture *fixture, float apart) {
 START_TEST(dot_products_need_vectors_of_like_lengths) {
     static const struct {
         float apart;
+        uint32_t zero; /* one row in so many is zero; 0: none */
         bool is_bulk;
-    } cases[] = {{1, true}, {1.1f, true}, {5, false}};
+    } cases[] = {{1, 0, true}, {1.1f, 0, true}, {1.1f, 20, true}, {5, 0, false}};
     struct fixture fixture;
     make(&fixture, DISTANCE_DOT);
     scale_rows(&fixture, cases[_i].apart);
+    for (uint32_t row = 0; cases[_i].zero > 0 && row < ROWS; row += cases[_i].zero)
+        memset(fixture_row(&fixture, row), 0, DIMENSION * sizeof(float));
     fixture_put(&fixture, 0, ROWS, 1);
     fixture_link(&fixture, 1);
     check(&fixture, 1);
@@ -177,7 +180,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("bulk");
     TCase *tcase = tcase_create("bulk");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, dot_products_need_vectors_of_like_lengths, 0, 3);
+    tcase_add_loop_test(tcase, dot_products_need_vectors_of_like_lengths, 0, 4);
     tcase_add_loop_test(tcase, vectors_may_change_while_a_group_is_under_way, 0, 2);
     tcase_add_test(tcase, two_graphs_take_turns);
     tcase_add_test(tcase, a_group_that_was_left_is_taken_over);

@@ -196,6 +196,32 @@ START_TEST(a_group_whose_slots_others_took_is_given_up) {
 }
 END_TEST
 
+/* One builder more than there are places for groups. */
+START_TEST(who_finds_no_place_for_a_group_walks) {
+    static struct hnsw_group taken[HNSW_GROUPS_MAX];
+    struct hnsw_bulk *bulk = &hnsw.bulk;
+    uint32_t slot;
+    link_until(HNSW_BULK_FINDING);
+    while (bulk->phase == HNSW_BULK_FINDING)
+        ck_assert(hnsw_bulk_work(&hnsw, scratch));
+    ck_assert_ptr_null(bulk->groups[0]);
+    for (size_t i = 0; i < HNSW_GROUPS_MAX; i++) {
+        taken[i].is_taken = true;
+        bulk->groups[i] = &taken[i];
+    }
+    ck_assert_ptr_null(hnsw_bulk_claim(&hnsw, scratch, &slot));
+    ck_assert_uint_eq(bulk->turns_next, 0); /* the batch goes on once there is */
+    bulk->groups[HNSW_GROUPS_MAX - 1] = NULL;
+    struct hnsw_group *group = hnsw_bulk_claim(&hnsw, scratch, &slot);
+    ck_assert_ptr_nonnull(group);
+    ck_assert_ptr_eq(group, bulk->groups[HNSW_GROUPS_MAX - 1]);
+    hnsw_bulk_return(&hnsw, group);
+    hnsw_group_free(group);
+    memset(bulk->groups, 0, sizeof(bulk->groups));
+    tear_down();
+}
+END_TEST
+
 /* Others have taken all that waited by the time that the cells are ready: no reason to do without
  * cells from then on. */
 START_TEST(a_batch_may_come_to_nothing) {
@@ -226,6 +252,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, a_slot_with_another_code_is_walked_for, 0, 2);
     tcase_add_test(tcase, a_slot_in_two_cells_is_a_candidate_once);
     tcase_add_test(tcase, a_group_whose_slots_others_took_is_given_up);
+    tcase_add_test(tcase, who_finds_no_place_for_a_group_walks);
     tcase_add_test(tcase, a_batch_may_come_to_nothing);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -123,8 +123,9 @@ def a_climb_ends_by_recall_by_time_or_when_it_gets_no_better():
         return [{"recall": recall, "cpu": cpu} for recall in recalls]
     for expected, measured in ((False, points(0.9)), (False, points(0.9, 0.9)),
                                (True, points(0.9, 0.9999)), (True, points(0.9, cpu=0.1)),
-                               (False, points(0.9, 0.95, 0.95, 0.9502)),
-                               (True, points(0.95, 0.95, 0.9502, 0.9502))):
+                               (False, points(0.9, 0.95, 0.95, 0.95, 0.9502)),
+                               (False, points(0.95, 0.95, 0.9502, 0.9502)),  # a plateau: pools of one length
+                               (True, points(0.95, 0.95, 0.95, 0.9502, 0.9502))):
         equal(runner.is_enough(measured, 0.01), expected, f"the end after {measured}")
 
 

@@ -40,7 +40,7 @@ bool codes_query_reserve(struct code_query *query, size_t width) {
     codes_query_free(query);
     int8_t *codes = aligned_alloc(KERNELS_BLOCK, width);
     float *values = aligned_alloc(KERNELS_BLOCK, width * sizeof(*values));
-    int8_t *sums = aligned_alloc(KERNELS_BLOCK, 4 * width);
+    uint8_t *sums = aligned_alloc(KERNELS_BLOCK, 4 * width);
     query->kernel.codes = codes;
     query->kernel.values = values;
     query->edges.sums = sums;
@@ -246,10 +246,10 @@ void codes_query_bound(const struct code_space *space, struct code_query *query)
     set_floors(space, query);
 }
 
-static void decode_values(const struct code_space *space, const uint8_t *code, float scale,
-                          float *values) {
+void codes_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
+                  float *values) {
     for (size_t i = 0; i < space->width; i++)
-        values[i] = scale * (float)(code[i] - 128);
+        values[i] = meta.scale * (float)(code[i] - 128);
 }
 
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
@@ -258,7 +258,7 @@ void codes_query_row(const struct code_space *space, const uint8_t *code, struct
     assert(query->width_max >= space->width);
     query->kernel.bytes = space->width;
     if (space->metric == CODE_METRIC_L1) {
-        decode_values(space, code, meta.scale, values_of(query));
+        codes_values(space, code, meta, values_of(query));
         return;
     }
     query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
@@ -269,12 +269,12 @@ void codes_query_edges(const struct code_space *space, struct code_query *query)
     query->edges.width = space->width;
     query->edges.bits = space->edge_bits;
     query->edges.step =
-        space->kernels->edge_sums(query->kernel.values, space->width, (int8_t *)query->edges.sums);
+        space->kernels->edge_sums(query->kernel.values, space->width, (uint8_t *)query->edges.sums);
 }
 
 void codes_query_row_edges(const struct code_space *space, const uint8_t *code,
                            struct code_meta meta, struct code_query *query) {
-    decode_values(space, code, meta.scale, values_of(query));
+    codes_values(space, code, meta, values_of(query));
     codes_query_edges(space, query);
 }
 

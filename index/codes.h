@@ -78,7 +78,10 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
 /* The same for numbers as codes stand for them, rotated already. codes: width bytes of memory. */
 void codes_encode_values(const struct code_space *space, const float *values, int8_t *codes,
                          struct code_row *row);
-/* Adds the numbers that a code stands for to `sums`. */
+/* The numbers that a code stands for, `width` of them. */
+void codes_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
+                  float *values);
+/* Adds them to `sums`. */
 void codes_add_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                       float *sums);
 

@@ -29,11 +29,11 @@
  * u is the sum of b vectors of signs, the p-th 2^p times: its levels in binary. So a block holds b
  * planes of signs, and one scan of the table for each, weighted, gives <u,q> of any number of bits.
  *
- * A link may change at any time; its edge is written later, by a builder that has nothing else to
- * do (hnsw_edges.c). Until then the place is stale, and walks measure that neighbour by its code.
- * What is read in the moment of a change is a wrong estimate for one walk, never a wrong answer:
- * whatever is returned has been measured. Images hold edges: a change of what a block
- * means raises IMAGE_VERSION.
+ * A link may change at any time; its edge is written afterwards, at once or by a builder that has
+ * nothing else to do (hnsw_edges.c). Until then the place is stale, and walks measure that
+ * neighbour by its code. What is read in the moment of a change is a wrong estimate for one walk,
+ * never a wrong answer: whatever is returned has been measured. Images hold edges: a change of what
+ * a block means raises IMAGE_VERSION.
  *
  * A block: b planes of 4 * width bytes as the kernels lay them, that of the lowest bit first | 32
  * offsets | 32 slopes, 2 bytes each.
@@ -56,9 +56,22 @@ struct edge_end {
 /* 0 if the space keeps no edges. */
 size_t edges_block_bytes(const struct code_space *space);
 
-/* Writes the edge of one place (below EDGES_PER_BLOCK). False if its numbers leave f32: the place
- * must stay stale. Whoever holds the node's lock. */
-bool edges_write(const struct code_space *space, const struct edge_end *node,
-                 const struct edge_end *neighbour, uint8_t *block, size_t place);
+/* Memory for writing edges; zeroed before its first use. */
+struct edge_work {
+    size_t width_max;
+    float *from, *r;  /* owned, KERNELS_BLOCK-aligned: the node, and an edge */
+    uint64_t *planes; /* owned: of an edge */
+};
+
+/* Makes room for codes of a width; false when memory ends. */
+bool edges_work_reserve(struct edge_work *work, size_t width);
+void edges_work_free(struct edge_work *work);
+
+/* Writes the edges to the neighbours of a block's places, bit i of `places` that to neighbours[i].
+ * Returns the places that have theirs: the others must stay stale, for numbers leave f32. Whoever
+ * holds the node's lock. */
+uint32_t edges_write(const struct code_space *space, const struct edge_end *node,
+                     const struct edge_end neighbours[EDGES_PER_BLOCK], uint32_t places,
+                     struct edge_work *work, uint8_t *block);
 
 #endif

@@ -194,12 +194,17 @@ void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch);
  * (hnsw_edges.c). Builder. */
 bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
 
-/* True if all edges of the slot that do not count as stale are what they would be if they were
- * written now. work: room for a block of edges, in cache lines. Quiet graph only. */
-bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, uint8_t *work);
+/* The same for one slot, if it is linked. While the gate is held. */
+void hnsw_edges_refresh_slot(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
 
-/* Writes the edge of a link that changed, where the store has edges. Under the slot's lock. */
-void hnsw_edges_put(const struct hnsw *hnsw, uint32_t slot, uint32_t place, uint32_t link);
+/* True if all edges of the slot that do not count as stale are what they would be if they were
+ * written now. bytes: room for a block of edges, in cache lines. Quiet graph only. */
+bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *work,
+                          uint8_t *bytes);
+
+/* The slot's list changed: writes its edges, where the store has some, or leaves them to
+ * _refresh. Under the slot's lock. */
+void hnsw_edges_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
 
 void hnsw_lock(const struct hnsw *hnsw, uint32_t slot);
 void hnsw_unlock(const struct hnsw *hnsw, uint32_t slot);

@@ -237,7 +237,9 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
     *linked = has_room && begin_walk(&walk, hnsw, scratch) && prepare_upper(hnsw, slot);
     if (*linked) {
         walk.group = group;
+        scratch->leaves_edges = group; /* lists change many times before a load is over */
         link_slot(hnsw, &walk, slot);
+        scratch->leaves_edges = false;
         hnsw_seeds_changed(&hnsw->seeds, 1);
     }
     store_unclaim(hnsw->store, slot, *linked);

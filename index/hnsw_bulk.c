@@ -135,6 +135,15 @@ static void assign_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_
         bulk->found[places[i]] = found[i];
 }
 
+/* What was linked in bulk since cells were made last has stale edges; a load may be long, and walks
+ * do better by edges. */
+static void fill_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
+                       size_t count) {
+    assign_piece(hnsw, scratch, first, count);
+    for (size_t i = 0; i < count; i++)
+        hnsw_edges_refresh_slot(hnsw, scratch, hnsw->bulk.slots[first + i]);
+}
+
 static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
                        size_t count) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
@@ -227,7 +236,7 @@ static const struct {
     bool (*end)(struct hnsw *hnsw); /* false when memory ends */
 } phases[HNSW_BULK_PHASES] = {
     [HNSW_BULK_TRAINING] = {assign_piece, end_training},
-    [HNSW_BULK_FILLING] = {assign_piece, end_filling},
+    [HNSW_BULK_FILLING] = {fill_piece, end_filling},
     [HNSW_BULK_FINDING] = {find_piece, end_finding},
 };
 

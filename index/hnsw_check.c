@@ -13,6 +13,7 @@ struct check {
     size_t queue_count;
     uint64_t linked;
     uint8_t *edges; /* of a block, as they should be */
+    struct edge_work work;
     struct error *error;
 };
 
@@ -81,7 +82,7 @@ static enum status check_slot(struct check *check, uint32_t slot) {
     for (uint32_t at = 0; kind == STORE_LINKED && at <= level && status == STATUS_OK; at++)
         status = check_list(check, slot, at);
     if (status == STATUS_OK && kind == STORE_LINKED &&
-        !hnsw_edges_are_right(check->hnsw, slot, check->edges))
+        !hnsw_edges_are_right(check->hnsw, slot, &check->work, check->edges))
         return broken(check, slot, "has edges of other links, or other codes");
     return status;
 }
@@ -150,12 +151,14 @@ enum status hnsw_check(const struct hnsw *hnsw, const struct slots *slots, struc
     check.reached = calloc(bitmap_words(check.end) + 1, sizeof(check.reached[0]));
     check.edges = aligned_alloc(KERNELS_BLOCK, hnsw->store->edge_block_bytes + KERNELS_BLOCK);
     enum status status = STATUS_OK;
-    if (!check.queue || !check.reached || !check.edges)
+    if (!check.queue || !check.reached || !check.edges ||
+        !edges_work_reserve(&check.work, hnsw->space->width))
         status = error_set(error, STATUS_NO_MEMORY, "out of memory for checking a graph");
     else
         status = check_all(&check);
     free(check.queue);
     free(check.reached);
     free(check.edges);
+    edges_work_free(&check.work);
     return status;
 }

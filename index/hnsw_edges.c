@@ -1,5 +1,7 @@
-/* Writing edges: that of a link which changes, at once; those that were left stale, since edges of
- * an image were not read yet or are damaged, when no slot waits to be linked.
+/* Writing edges, all of a node that are stale at once: as soon as its list has changed, but for
+ * what is linked in bulk, where a list changes many times before it is asked for, and where edges
+ * of an image were not read yet or are damaged. Those are written when no slot waits to be linked,
+ * and in long loads each time that cells are made anew (hnsw_bulk.c).
  *
  * Threads: builders share a pass over all slots, a piece each. A node's lock keeps its list from
  * changing while its edges are written; the gate, which they hold shared, keeps neighbours from
@@ -19,76 +21,81 @@ static struct edge_end end_of(const struct store *store, uint32_t slot) {
     return (struct edge_end){.code = store_code(store, slot), .meta = *store_meta(store, slot)};
 }
 
-/* Writes the edge of one place, which leads to the slot of `link`, into the block it belongs to;
- * false if its numbers leave f32. */
-static bool write_place(const struct hnsw *hnsw, uint32_t slot, uint32_t place, uint32_t link,
-                        uint8_t *block) {
-    if (link == SLOT_NONE)
-        return true;
-    const struct edge_end node = end_of(hnsw->store, slot);
-    const struct edge_end neighbour = end_of(hnsw->store, hnsw_link_slot(link));
-    return edges_write(hnsw->space, &node, &neighbour, block, place % EDGES_PER_BLOCK);
+/* Writes edges of a block of the slot to `bytes`; returns the places that are right now. A place
+ * without a link is right as it is. */
+static uint32_t write_block(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot,
+                            uint32_t block, uint32_t places, uint8_t *bytes) {
+    const struct store *store = hnsw->store;
+    const _Atomic uint32_t *list = store_links(store, slot) + block * EDGES_PER_BLOCK;
+    const struct edge_end node = end_of(store, slot);
+    struct edge_end neighbours[EDGES_PER_BLOCK];
+    uint32_t links = 0;
+    for (uint32_t left = places; left != 0; left &= left - 1) {
+        uint32_t place = (uint32_t)__builtin_ctz(left), link = hnsw_link_load(list, place);
+        if (link == SLOT_NONE)
+            continue;
+        neighbours[place] = end_of(store, hnsw_link_slot(link));
+        links |= UINT32_C(1) << place;
+    }
+    return (places & ~links) | edges_write(hnsw->space, &node, neighbours, links, work, bytes);
 }
 
-void hnsw_edges_put(const struct hnsw *hnsw, uint32_t slot, uint32_t place, uint32_t link) {
+static _Atomic uint32_t *stale_of(const struct store *store, uint32_t slot, uint32_t block) {
+    return &store_head(store, slot)->stale[block];
+}
+
+/* Under the slot's lock. */
+static void write_stale(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot) {
     const struct store *store = hnsw->store;
+    for (uint32_t block = 0; block < store->edge_blocks; block++) {
+        _Atomic uint32_t *stale = stale_of(store, slot, block);
+        uint32_t places = atomic_load_explicit(stale, memory_order_relaxed);
+        if (places == 0)
+            continue;
+        uint32_t written =
+            write_block(hnsw, work, slot, block, places, store_edges(store, slot, block));
+        atomic_fetch_and_explicit(stale, ~written, memory_order_release);
+    }
+}
+
+void hnsw_edges_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
+    struct store *store = hnsw->store;
     if (store->edge_blocks == 0)
         return;
-    if (atomic_load(&store->is_unread)) { /* whoever reads it from the file writes here, too */
-        atomic_store(&hnsw->store->has_stale, true);
-        return;
-    }
-    if (!write_place(hnsw, slot, place, link, store_edges(store, slot, place / EDGES_PER_BLOCK)))
-        return;
-    atomic_fetch_and_explicit(&store_head(store, slot)->stale[place / EDGES_PER_BLOCK],
-                              ~(UINT32_C(1) << place % EDGES_PER_BLOCK), memory_order_release);
+    /* Whoever reads edges from the file writes here, too. */
+    if (scratch->leaves_edges || atomic_load(&store->is_unread))
+        atomic_store(&store->has_stale, true);
+    else
+        write_stale(hnsw, &scratch->edges, slot);
 }
 
-/* Writes the stale edges of one block; returns the places that are not stale any more. */
-static uint32_t write_block(const struct hnsw *hnsw, uint32_t slot, uint32_t block,
-                            uint32_t stale) {
-    const _Atomic uint32_t *list = store_links(hnsw->store, slot);
-    uint8_t *bytes = store_edges(hnsw->store, slot, block);
-    uint32_t written = 0;
-    for (; stale != 0; stale &= stale - 1) {
-        uint32_t bit = (uint32_t)__builtin_ctz(stale), place = block * EDGES_PER_BLOCK + bit;
-        if (write_place(hnsw, slot, place, hnsw_link_load(list, place), bytes))
-            written |= UINT32_C(1) << bit;
-    }
-    return written;
-}
-
-bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, uint8_t *work) {
+bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *work,
+                          uint8_t *bytes) {
     const struct store *store = hnsw->store;
-    const _Atomic uint32_t *list = store_links(store, slot);
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
         const uint8_t *edges = store_edges(store, slot, block);
-        memcpy(work, edges, store->edge_block_bytes);
-        for (uint32_t fresh = ~store_stale(store, slot, block); fresh != 0; fresh &= fresh - 1) {
-            uint32_t place = block * EDGES_PER_BLOCK + (uint32_t)__builtin_ctz(fresh);
-            if (!write_place(hnsw, slot, place, hnsw_link_load(list, place), work))
-                return false;
-        }
-        if (memcmp(work, edges, store->edge_block_bytes) != 0)
+        uint32_t fresh = ~store_stale(store, slot, block);
+        memcpy(bytes, edges, store->edge_block_bytes);
+        if (write_block(hnsw, work, slot, block, fresh, bytes) != fresh ||
+            memcmp(bytes, edges, store->edge_block_bytes) != 0)
             return false;
     }
     return true;
 }
 
-static void refresh_slot(const struct hnsw *hnsw, uint32_t slot) {
+void hnsw_edges_refresh_slot(const struct hnsw *hnsw, struct index_scratch *scratch,
+                             uint32_t slot) {
     const struct store *store = hnsw->store;
-    if (!store_is_linked(store, slot))
+    uint32_t stale = 0;
+    if (atomic_load(&store->is_unread) || !store_is_linked(store, slot))
         return;
-    for (uint32_t block = 0; block < store->edge_blocks; block++) {
-        _Atomic uint32_t *stale = &store_head(store, slot)->stale[block];
-        if (atomic_load_explicit(stale, memory_order_relaxed) == 0)
-            continue;
-        hnsw_lock(hnsw, slot);
-        uint32_t written =
-            write_block(hnsw, slot, block, atomic_load_explicit(stale, memory_order_relaxed));
-        atomic_fetch_and_explicit(stale, ~written, memory_order_release);
-        hnsw_unlock(hnsw, slot);
-    }
+    for (uint32_t block = 0; block < store->edge_blocks; block++)
+        stale |= atomic_load_explicit(stale_of(store, slot, block), memory_order_relaxed);
+    if (stale == 0)
+        return;
+    hnsw_lock(hnsw, slot);
+    write_stale(hnsw, &scratch->edges, slot);
+    hnsw_unlock(hnsw, slot);
 }
 
 /* Edges make walks shorter and rougher, so the default ef is set anew when they are complete. */
@@ -104,7 +111,8 @@ static void calibrate_if_grown(struct hnsw *hnsw, struct index_scratch *scratch)
 bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct store *store = hnsw->store;
     uint32_t end = store_end(store);
-    if (store->edge_blocks == 0 || atomic_load(&store->is_unread))
+    if (store->edge_blocks == 0 || atomic_load(&store->is_unread) ||
+        !edges_work_reserve(&scratch->edges, hnsw->space->width)) /* they stay stale */
         return false;
     bool was_needed = atomic_load(&hnsw->edges_cursor) < end;
     if (!was_needed && atomic_exchange(&store->has_stale, false)) {
@@ -115,7 +123,7 @@ bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch) {
     if (was_needed) {
         uint32_t start = atomic_fetch_add(&hnsw->edges_cursor, PIECE_SLOTS);
         for (uint32_t slot = start; slot < end && slot - start < PIECE_SLOTS; slot++)
-            refresh_slot(hnsw, slot);
+            hnsw_edges_refresh_slot(hnsw, scratch, slot);
     } else {
         calibrate_if_grown(hnsw, scratch);
     }

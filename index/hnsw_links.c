@@ -135,6 +135,7 @@ void hnsw_links_add(const struct hnsw *hnsw, struct index_scratch *scratch, uint
         prune(hnsw, scratch, owner, slot);
     else if (hnsw_link_load(list, place) != (slot | HNSW_KEPT))
         hnsw_links_put(hnsw, owner, place, slot);
+    hnsw_edges_write(hnsw, scratch, owner);
     hnsw_unlock(hnsw, owner);
 }
 
@@ -157,6 +158,7 @@ bool hnsw_links_keep(const struct hnsw *hnsw, struct index_scratch *scratch, uin
         is_done = prune(hnsw, scratch, owner, slot | HNSW_KEPT);
     else
         hnsw_links_put(hnsw, owner, place, slot | HNSW_KEPT);
+    hnsw_edges_write(hnsw, scratch, owner);
     hnsw_unlock(hnsw, owner);
     return is_done;
 }
@@ -237,4 +239,6 @@ void hnsw_links_write(const struct hnsw *hnsw, struct index_scratch *scratch, ui
     }
     for (; place < places; place++)
         put_on(hnsw, slot, level, place, SLOT_NONE);
+    if (level == 0)
+        hnsw_edges_write(hnsw, scratch, slot);
 }

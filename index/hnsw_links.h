@@ -26,18 +26,16 @@ static inline bool hnsw_link_is_kept(uint32_t link) {
     return !(link & HNSW_FILLER) && (link & HNSW_KEPT); /* SLOT_NONE has both bits */
 }
 
-/* Puts a link into a place of the owner's level-0 list, and its edge beside it. Whoever holds the
- * owner's lock, or has not published it yet. */
+/* Puts a link into a place of the owner's level-0 list; its edge is stale until hnsw_edges_write.
+ * Whoever holds the owner's lock, or has not published it yet. */
 static inline void hnsw_links_put(const struct hnsw *hnsw, uint32_t owner, uint32_t place,
                                   uint32_t link) {
     _Atomic uint32_t *list = store_links(hnsw->store, owner);
     store_mark_changed(hnsw->store, owner);
     if (link != SLOT_NONE && hnsw_link_slot(hnsw_link_load(list, place)) == hnsw_link_slot(link))
         hnsw_link_store(list, place, link);
-    else {
+    else
         store_set_link(hnsw->store, owner, place, link);
-        hnsw_edges_put(hnsw, owner, place, link);
-    }
 }
 
 void hnsw_links_sort(struct hit *hits, size_t count);

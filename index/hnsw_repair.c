@@ -163,6 +163,7 @@ static uint32_t mend_level_0(struct repair *repair, uint32_t owner) {
     }
     for (; place < places; place++)
         hnsw_links_put(hnsw, owner, place, SLOT_NONE);
+    hnsw_edges_write(hnsw, repair->scratch, owner);
     hnsw_unlock(hnsw, owner);
     return links;
 }

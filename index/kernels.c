@@ -198,24 +198,24 @@ struct edge_trial {
     struct kernel_edge edge;
     struct kernel_edge_levels levels;
     uint64_t planes[KERNELS_EDGE_BITS_MAX * TRIAL_BYTES / 64];
-    _Alignas(64) int8_t sums[4 * TRIAL_BYTES];
+    _Alignas(64) uint8_t sums[4 * TRIAL_BYTES];
     float estimates[KERNELS_EDGES];
 };
 
 static void try_edges(const struct kernels *kernels, const struct trial *trial, size_t bits,
                       struct edge_trial *out) {
     _Alignas(64) uint8_t block[4 * KERNELS_EDGE_BITS_MAX * TRIAL_BYTES + 4 * KERNELS_EDGES];
-    const struct kernel_edge_ends ends = {.from = trial->rows[0],
+    _Alignas(64) float r[TRIAL_BYTES];
+    const struct kernel_edge_ends ends = {.from = trial->values,
                                           .to = trial->rows[1],
-                                          .from_scale = trial->scales[0],
                                           .to_scale = trial->scales[1],
                                           .width = TRIAL_BYTES};
     struct kernel_edge_query query = {.sums = out->sums, .width = TRIAL_BYTES, .bits = bits};
     memset(block, 0x3f, sizeof(block)); /* offsets and slopes are ordinary numbers */
     query.step = kernels->edge_sums(trial->values, TRIAL_BYTES, out->sums);
-    out->edge = kernels->edge_measure(&ends);
-    out->levels = (struct kernel_edge_levels){.bits = bits, .per_unit = 0.01f / trial->scales[0]};
-    kernels->edge_levels(&ends, &out->levels, out->planes);
+    out->edge = kernels->edge_measure(&ends, r);
+    out->levels = (struct kernel_edge_levels){.bits = bits, .per_unit = 0.02f};
+    kernels->edge_levels(ends.from, r, TRIAL_BYTES, &out->levels, out->planes);
     for (size_t place = 0; place < KERNELS_EDGES; place++) {
         for (size_t bit = 0; bit < bits; bit++) {
             const uint64_t *plane = &out->planes[bit * (TRIAL_BYTES / 64)];

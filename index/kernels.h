@@ -20,6 +20,8 @@ enum {
     KERNELS_BLOCK = 64,
     KERNELS_EDGES = 32, /* edges that lie in one block; see edges.h */
     KERNELS_EDGE_BITS_MAX = 4,
+    KERNELS_EDGE_ZERO = 64,      /* stands for 0 among signed sums, which are less away from it than
+                                    that:      so that two of them added are a byte still */
     KERNELS_QUERIES = 4,         /* that share one pass over rows */
     KERNELS_DECIMAL_MARGIN = 96, /* bytes that may be looked at where a decimal is read */
 };
@@ -39,10 +41,11 @@ enum {
 
 /* A vector, as blocks of edges are asked about it. */
 struct kernel_edge_query {
-    const int8_t *sums; /* 4 * width: for each four values their 16 signed sums, in steps */
-    size_t width;       /* values: a multiple of KERNELS_BLOCK */
-    size_t bits;        /* planes of the blocks, 1 .. KERNELS_EDGE_BITS_MAX */
-    float step;         /* 0: all values are 0, or leave f32 */
+    const uint8_t *sums; /* 4 * width: for each four values their 16 signed sums, in steps from
+                            KERNELS_EDGE_ZERO */
+    size_t width;        /* values: a multiple of KERNELS_BLOCK */
+    size_t bits;         /* planes of the blocks, 1 .. KERNELS_EDGE_BITS_MAX */
+    float step;          /* 0: all values are 0, or leave f32 */
 };
 
 /* A look at a block of edges. The planes of the block that comes next are asked for between those
@@ -55,14 +58,14 @@ struct kernel_edge_look {
     float limit;         /* estimates from here on are of no use */
 };
 
-/* An edge between two rows of codes. */
+/* An edge between two vectors, r = to - from. Arrays are aligned to KERNELS_BLOCK. */
 struct kernel_edge_ends {
-    const uint8_t *from, *to;
-    float from_scale, to_scale;
+    const float *from;
+    const uint8_t *to; /* a row of codes, which stand for to_scale * (code - 128) */
+    float to_scale;
     size_t width;
 };
 
-/* With r = to - from. */
 struct kernel_edge {
     float square;    /* <r, r> */
     float from_edge; /* <from, r> */
@@ -156,12 +159,13 @@ struct kernels {
     /* ---- Edges. How a plane lies in a block is the set's own affair. */
 
     /* Bit j of b tells the sign of values[4 i + j] in sums[16 i + b]; returns the step. */
-    float (*edge_sums)(const float *values, size_t width, int8_t *sums);
-    struct kernel_edge (*edge_measure)(const struct kernel_edge_ends *ends);
+    float (*edge_sums)(const float *values, size_t width, uint8_t *sums);
+    /* Fills r, the same in every set. */
+    struct kernel_edge (*edge_measure)(const struct kernel_edge_ends *ends, float *r);
     /* Fills planes[width / 64 * p + j / 64] with bit p of the level of coordinate j. The same
      * planes in every set. */
-    void (*edge_levels)(const struct kernel_edge_ends *ends, struct kernel_edge_levels *levels,
-                        uint64_t *planes);
+    void (*edge_levels)(const float *from, const float *r, size_t width,
+                        struct kernel_edge_levels *levels, uint64_t *planes);
     /* One plane of one edge; `block` is where the plane of the block begins, 4 * width bytes. */
     void (*edge_write)(uint8_t *block, size_t place, const uint64_t *plane, size_t width);
     /* estimates[i] = distance + offset[i] - slope[i] * <u[i], values>, where the upper halves of
@@ -185,8 +189,8 @@ const struct kernels *kernels_get(void);
 const struct kernels *kernels_by_name(const char *name);
 
 /* Parts of the scalar set that other sets use, too. */
-struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends);
-void kernels_scalar_edge_levels(const struct kernel_edge_ends *ends,
+struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends, float *r);
+void kernels_scalar_edge_levels(const float *from, const float *r, size_t width,
                                 struct kernel_edge_levels *levels, uint64_t *planes);
 void kernels_scalar_edge_write(uint8_t *block, size_t place, const uint64_t *plane, size_t width);
 

@@ -261,7 +261,9 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
 
 enum {
     EDGE_LANES = KERNELS_EDGES / 2, /* bytes that hold four coordinates of all edges */
-    WIDEN_AFTER = 256,              /* table look-ups whose sum is sure to fit 16 bits: 127 each */
+    /* Bytes of a plane after which a sum surely fits 16 bits: so many look-ups of 127 at most. */
+    WIDEN_AFTER = 512 * EDGE_LANES,
+    SUM_MAX = KERNELS_EDGE_ZERO - 1,
 };
 
 /* Eight sums of the four values, with the signs that the bits of first, first + 1, ... tell. */
@@ -278,27 +280,28 @@ static inline __m256 sum_signed(const float *values, unsigned first) {
     return _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(terms[0], terms[1]), terms[2]), terms[3]);
 }
 
-static float edge_sums(const float *values, size_t width, int8_t *sums) {
+static float edge_sums(const float *values, size_t width, uint8_t *sums) {
     float max = 0;
     for (size_t i = 0; i < width; i += 4) {
         float sum =
             fabsf(values[i]) + fabsf(values[i + 1]) + fabsf(values[i + 2]) + fabsf(values[i + 3]);
         max = sum > max ? sum : max;
     }
-    if (!(max >= 127 * FLT_MIN && max <= FLT_MAX)) {
-        memset(sums, 0, 4 * width);
+    if (!(max >= SUM_MAX * FLT_MIN && max <= FLT_MAX)) {
+        memset(sums, KERNELS_EDGE_ZERO, 4 * width);
         return 0;
     }
-    const __m256 factor = _mm256_set1_ps(127 / max);
+    const __m256 factor = _mm256_set1_ps(SUM_MAX / max);
+    const __m128i zero = _mm_set1_epi8(KERNELS_EDGE_ZERO);
     for (size_t i = 0; i < width; i += 4) {
         __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(sum_signed(values + i, 0), factor));
         __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(sum_signed(values + i, 8), factor));
         __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
         __m128i bytes =
             _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-        _mm_storeu_si128((__m128i *)(sums + 4 * i), bytes);
+        _mm_storeu_si128((__m128i *)(sums + 4 * i), _mm_add_epi8(bytes, zero));
     }
-    return max / 127;
+    return max / SUM_MAX;
 }
 
 /* Eight numbers of a row of codes. */
@@ -308,37 +311,34 @@ static inline __m256 load_row(const uint8_t *row, __m256 scale) {
                          scale);
 }
 
-static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends) {
-    const __m256 from_scale = _mm256_set1_ps(ends->from_scale);
+static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends, float *r) {
     const __m256 to_scale = _mm256_set1_ps(ends->to_scale);
     __m256 square = _mm256_setzero_ps(), from_edge = square;
     for (size_t i = 0; i < ends->width; i += LANES) {
-        __m256 from = load_row(ends->from + i, from_scale);
-        __m256 r = _mm256_sub_ps(load_row(ends->to + i, to_scale), from);
-        square = _mm256_fmadd_ps(r, r, square);
-        from_edge = _mm256_fmadd_ps(from, r, from_edge);
+        __m256 from = _mm256_load_ps(ends->from + i);
+        __m256 x = _mm256_sub_ps(load_row(ends->to + i, to_scale), from);
+        _mm256_store_ps(r + i, x);
+        square = _mm256_fmadd_ps(x, x, square);
+        from_edge = _mm256_fmadd_ps(from, x, from_edge);
     }
     return (struct kernel_edge){.square = sum_floats(square), .from_edge = sum_floats(from_edge)};
 }
 
-static void edge_levels(const struct kernel_edge_ends *ends, struct kernel_edge_levels *levels,
-                        uint64_t *planes) {
-    const __m256 from_scale = _mm256_set1_ps(ends->from_scale);
-    const __m256 to_scale = _mm256_set1_ps(ends->to_scale);
+static void edge_levels(const float *from, const float *r, size_t width,
+                        struct kernel_edge_levels *levels, uint64_t *planes) {
     const __m256 per_unit = _mm256_set1_ps(levels->per_unit), zero = _mm256_setzero_ps();
     const __m256 half = _mm256_set1_ps((float)(1u << levels->bits) / 2);
     const __m256 top = _mm256_set1_ps((float)(1u << levels->bits) - 1);
     __m256 spread = zero, from_levels = zero;
-    size_t words = ends->width / 64;
+    size_t words = width / 64;
     memset(planes, 0, levels->bits * words * sizeof(*planes));
-    for (size_t i = 0; i < ends->width; i += LANES) {
-        __m256 from = load_row(ends->from + i, from_scale);
-        __m256 r = _mm256_sub_ps(load_row(ends->to + i, to_scale), from);
-        __m256 level = _mm256_floor_ps(_mm256_mul_ps(r, per_unit));
+    for (size_t i = 0; i < width; i += LANES) {
+        __m256 x = _mm256_load_ps(r + i);
+        __m256 level = _mm256_floor_ps(_mm256_mul_ps(x, per_unit));
         level = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(level, half), zero), top);
         __m256 u = _mm256_sub_ps(_mm256_add_ps(level, level), top);
-        spread = _mm256_fmadd_ps(u, r, spread);
-        from_levels = _mm256_fmadd_ps(u, from, from_levels);
+        spread = _mm256_fmadd_ps(u, x, spread);
+        from_levels = _mm256_fmadd_ps(u, _mm256_load_ps(from + i), from_levels);
         __m256i number = _mm256_cvttps_epi32(level);
         for (size_t bit = 0; bit < levels->bits; bit++) {
             /* The bit moves to the place of the sign. */
@@ -356,43 +356,58 @@ struct edge_totals {
     __m256i lanes[4];
 };
 
-/* Adds 16-bit sums of a plane. */
-static inline __m256i widen(__m256i total, __m128i words, size_t bit) {
-    __m256i sums = _mm256_cvtepi16_epi32(words);
-    return _mm256_add_epi32(total, _mm256_sll_epi32(sums, _mm_cvtsi32_si128((int)bit)));
+/* Bytes of 16 edges, added up in 16 bits: the odd ones, and all as they lie, where an odd one
+ * counts 256 times. */
+struct byte_sums {
+    __m256i all, odd;
+};
+
+static inline void add_bytes(struct byte_sums *sums, __m256i bytes) {
+    sums->all = _mm256_add_epi16(sums->all, bytes);
+    sums->odd = _mm256_add_epi16(sums->odd, _mm256_srli_epi16(bytes, 8));
 }
 
+/* Adds the sums of both halves of a plane's bytes. */
+static inline void widen(const struct byte_sums *sums, size_t bit, __m256i totals[2]) {
+    __m128i shift = _mm_cvtsi32_si128((int)bit);
+    __m256i even = _mm256_sub_epi16(sums->all, _mm256_slli_epi16(sums->odd, 8));
+    __m256i parts[2] = {_mm256_unpacklo_epi16(even, sums->odd),
+                        _mm256_unpackhi_epi16(even, sums->odd)};
+    for (size_t i = 0; i < 2; i++) {
+        __m128i words =
+            _mm_add_epi16(_mm256_castsi256_si128(parts[i]), _mm256_extracti128_si256(parts[i], 1));
+        __m256i wide = _mm256_sll_epi32(_mm256_cvtepu16_epi32(words), shift);
+        totals[i] = _mm256_add_epi32(totals[i], wide);
+    }
+}
+
+/* Two tables a register, and those of the next two beside them: two sums added are a byte still. */
 KERNELS_RACING static inline void add_plane(const struct kernel_edge_query *query,
                                             const struct kernel_edge_look *look, size_t bit,
                                             struct edge_totals *totals) {
     const uint8_t *block = look->block + 4 * bit * query->width;
     const uint8_t *next = look->next + 4 * bit * query->width;
-    const __m256i half = _mm256_set1_epi8(0x0f), one = _mm256_set1_epi8(1);
-    size_t count = query->width / 4; /* even */
-    for (size_t begin = 0; begin < count; begin += WIDEN_AFTER) {
-        size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
-        __m256i a = _mm256_setzero_si256(), b = a;
-        for (size_t i = begin; i < end; i += 2) {
-            _mm_prefetch((const char *)next + i * EDGE_LANES, _MM_HINT_T1);
-            __m256i found[2];
+    const __m256i half = _mm256_set1_epi8(0x0f);
+    size_t bytes = 4 * query->width;
+    for (size_t begin = 0; begin < bytes; begin += WIDEN_AFTER) {
+        size_t end = begin + WIDEN_AFTER < bytes ? begin + WIDEN_AFTER : bytes;
+        struct byte_sums low = {_mm256_setzero_si256(), _mm256_setzero_si256()}, high = low;
+        for (size_t i = begin; i < end; i += LINE) {
+            _mm_prefetch((const char *)next + i, _MM_HINT_T1);
+            __m256i found[2][2];
             for (size_t j = 0; j < 2; j++) {
-                size_t at = (i + j) * EDGE_LANES;
-                __m128i signs = _mm_load_si128((const __m128i *)(block + at));
-                __m128i table = _mm_load_si128((const __m128i *)(query->sums + at));
-                __m256i both = _mm256_set_m128i(_mm_srli_epi16(signs, 4), signs);
-                found[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table),
-                                               _mm256_and_si256(both, half));
+                size_t at = i + j * EDGE_LANES * 2;
+                __m256i signs = _mm256_load_si256((const __m256i *)(block + at));
+                __m256i tables = _mm256_load_si256((const __m256i *)(query->sums + at));
+                found[j][0] = _mm256_shuffle_epi8(tables, _mm256_and_si256(signs, half));
+                found[j][1] = _mm256_shuffle_epi8(
+                    tables, _mm256_and_si256(_mm256_srli_epi16(signs, 4), half));
             }
-            /* Pairs of look-ups are added as 16 bits. */
-            a = _mm256_add_epi16(
-                a, _mm256_maddubs_epi16(one, _mm256_unpacklo_epi8(found[0], found[1])));
-            b = _mm256_add_epi16(
-                b, _mm256_maddubs_epi16(one, _mm256_unpackhi_epi8(found[0], found[1])));
+            add_bytes(&low, _mm256_add_epi8(found[0][0], found[1][0]));
+            add_bytes(&high, _mm256_add_epi8(found[0][1], found[1][1]));
         }
-        totals->lanes[0] = widen(totals->lanes[0], _mm256_castsi256_si128(a), bit);
-        totals->lanes[1] = widen(totals->lanes[1], _mm256_castsi256_si128(b), bit);
-        totals->lanes[2] = widen(totals->lanes[2], _mm256_extracti128_si256(a, 1), bit);
-        totals->lanes[3] = widen(totals->lanes[3], _mm256_extracti128_si256(b, 1), bit);
+        widen(&low, bit, totals->lanes);
+        widen(&high, bit, totals->lanes + 2);
     }
 }
 
@@ -407,8 +422,9 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
                                               float *estimates) {
     const uint8_t *offsets = look->block + 4 * query->bits * query->width;
     const uint8_t *slopes = offsets + 2 * KERNELS_EDGES;
-    struct edge_totals totals = {{_mm256_setzero_si256(), _mm256_setzero_si256(),
-                                  _mm256_setzero_si256(), _mm256_setzero_si256()}};
+    size_t zeros = KERNELS_EDGE_ZERO * (query->width / 4) * ((1U << query->bits) - 1);
+    const __m256i none = _mm256_set1_epi32(-(int)zeros);
+    struct edge_totals totals = {{none, none, none, none}};
     uint32_t below = 0;
     for (size_t bit = 0; bit < query->bits; bit++)
         add_plane(query, look, bit, &totals);

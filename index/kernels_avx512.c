@@ -13,6 +13,7 @@ enum {
     LANES = 16,         /* floats of a register */
     HITS = LANES / 2,   /* of a slot and a distance each */
     DISTANCES = 0xaaaa, /* where these lie */
+    SUM_MAX = KERNELS_EDGE_ZERO - 1,
 };
 
 /* Into the second level: thirty rows at once would push each other out of the first. */
@@ -279,7 +280,7 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
  * four of a lane.
  */
 
-static float edge_sums(const float *values, size_t width, int8_t *sums) {
+static float edge_sums(const float *values, size_t width, uint8_t *sums) {
     const __m512i sign = _mm512_set1_epi32(INT32_MIN);
     static const __mmask16 negative[4] = {0x5555, 0x3333, 0x0f0f, 0x00ff};
     __m512 max = _mm512_setzero_ps();
@@ -292,11 +293,12 @@ static float edge_sums(const float *values, size_t width, int8_t *sums) {
         max = _mm512_mask_max_ps(max, 0x1111, sum, max);
     }
     float largest = _mm512_reduce_max_ps(max);
-    if (!(largest >= 127 * FLT_MIN && largest <= FLT_MAX)) {
-        memset(sums, 0, 4 * width);
+    if (!(largest >= SUM_MAX * FLT_MIN && largest <= FLT_MAX)) {
+        memset(sums, KERNELS_EDGE_ZERO, 4 * width);
         return 0;
     }
-    const __m512 factor = _mm512_set1_ps(127 / largest);
+    const __m512 factor = _mm512_set1_ps(SUM_MAX / largest);
+    const __m128i zero = _mm_set1_epi8(KERNELS_EDGE_ZERO);
     for (size_t i = 0; i < width; i += 4) {
         __m512 terms[4];
         for (size_t j = 0; j < 4; j++) {
@@ -305,9 +307,10 @@ static float edge_sums(const float *values, size_t width, int8_t *sums) {
         }
         __m512 sum = _mm512_add_ps(_mm512_add_ps(terms[0], terms[1]), terms[2]);
         __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_add_ps(sum, terms[3]), factor));
-        _mm_storeu_si128((__m128i *)(sums + 4 * i), _mm512_cvtsepi32_epi8(rounded));
+        __m128i bytes = _mm_add_epi8(_mm512_cvtsepi32_epi8(rounded), zero);
+        _mm_storeu_si128((__m128i *)(sums + 4 * i), bytes);
     }
-    return largest / 127;
+    return largest / SUM_MAX;
 }
 
 /* 16 numbers of a row of codes. */
@@ -317,38 +320,35 @@ static inline __m512 load_row(const uint8_t *row, __m512 scale) {
                          scale);
 }
 
-static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends) {
-    const __m512 from_scale = _mm512_set1_ps(ends->from_scale);
+static struct kernel_edge edge_measure(const struct kernel_edge_ends *ends, float *r) {
     const __m512 to_scale = _mm512_set1_ps(ends->to_scale);
     __m512 square = _mm512_setzero_ps(), from_edge = square;
     for (size_t i = 0; i < ends->width; i += LANES) {
-        __m512 from = load_row(ends->from + i, from_scale);
-        __m512 r = _mm512_sub_ps(load_row(ends->to + i, to_scale), from);
-        square = _mm512_fmadd_ps(r, r, square);
-        from_edge = _mm512_fmadd_ps(from, r, from_edge);
+        __m512 from = _mm512_load_ps(ends->from + i);
+        __m512 x = _mm512_sub_ps(load_row(ends->to + i, to_scale), from);
+        _mm512_store_ps(r + i, x);
+        square = _mm512_fmadd_ps(x, x, square);
+        from_edge = _mm512_fmadd_ps(from, x, from_edge);
     }
     return (struct kernel_edge){.square = _mm512_reduce_add_ps(square),
                                 .from_edge = _mm512_reduce_add_ps(from_edge)};
 }
 
-static void edge_levels(const struct kernel_edge_ends *ends, struct kernel_edge_levels *levels,
-                        uint64_t *planes) {
-    const __m512 from_scale = _mm512_set1_ps(ends->from_scale);
-    const __m512 to_scale = _mm512_set1_ps(ends->to_scale);
+static void edge_levels(const float *from, const float *r, size_t width,
+                        struct kernel_edge_levels *levels, uint64_t *planes) {
     const __m512 per_unit = _mm512_set1_ps(levels->per_unit), zero = _mm512_setzero_ps();
     const __m512 half = _mm512_set1_ps((float)(1u << levels->bits) / 2);
     const __m512 top = _mm512_set1_ps((float)(1u << levels->bits) - 1);
     __m512 spread = zero, from_levels = zero;
-    size_t words = ends->width / 64;
+    size_t words = width / 64;
     memset(planes, 0, levels->bits * words * sizeof(*planes));
-    for (size_t i = 0; i < ends->width; i += LANES) {
-        __m512 from = load_row(ends->from + i, from_scale);
-        __m512 r = _mm512_sub_ps(load_row(ends->to + i, to_scale), from);
-        __m512 level = _mm512_roundscale_ps(_mm512_mul_ps(r, per_unit), _MM_FROUND_TO_NEG_INF);
+    for (size_t i = 0; i < width; i += LANES) {
+        __m512 x = _mm512_load_ps(r + i);
+        __m512 level = _mm512_roundscale_ps(_mm512_mul_ps(x, per_unit), _MM_FROUND_TO_NEG_INF);
         level = _mm512_min_ps(_mm512_max_ps(_mm512_add_ps(level, half), zero), top);
         __m512 u = _mm512_sub_ps(_mm512_add_ps(level, level), top);
-        spread = _mm512_fmadd_ps(u, r, spread);
-        from_levels = _mm512_fmadd_ps(u, from, from_levels);
+        spread = _mm512_fmadd_ps(u, x, spread);
+        from_levels = _mm512_fmadd_ps(u, _mm512_load_ps(from + i), from_levels);
         __m512i number = _mm512_cvttps_epi32(level);
         for (size_t bit = 0; bit < levels->bits; bit++) {
             uint64_t plane = _mm512_test_epi32_mask(number, _mm512_set1_epi32(1 << bit));
@@ -381,7 +381,9 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
     const uint8_t *block = look->block, *next = look->next;
     const __m512i half = _mm512_set1_epi8(0x0f);
     const __m512i tables = _mm512_set1_epi32(0x30201000); /* 16 sums a byte of a lane */
-    __m512i low = _mm512_setzero_si512(), high = low;
+    /* What the zeros of all sums add up to, of the groups of a lane: subtracted beforehand. */
+    size_t zeros = KERNELS_EDGE_ZERO * (query->width / 4) * ((1U << query->bits) - 1);
+    __m512i low = _mm512_set1_epi32(-(int)zeros), high = low;
     for (size_t bit = 0; bit < query->bits; bit++) {
         const __m512i weight = _mm512_set1_epi8((char)(1 << bit));
         for (size_t i = 0; i < 4 * query->width; i += KERNELS_BLOCK) {

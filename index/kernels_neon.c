@@ -225,19 +225,21 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
 enum {
     EDGE_LANES = KERNELS_EDGES / 2, /* bytes that hold four coordinates of all edges */
     WIDEN_AFTER = 256,              /* table look-ups whose sum is sure to fit 16 bits: 127 each */
+    SUM_MAX = KERNELS_EDGE_ZERO - 1,
 };
 
-static float edge_sums(const float *values, size_t width, int8_t *sums) {
+static float edge_sums(const float *values, size_t width, uint8_t *sums) {
     float max = 0;
     for (size_t i = 0; i < width; i += LANES) {
         float sum =
             fabsf(values[i]) + fabsf(values[i + 1]) + fabsf(values[i + 2]) + fabsf(values[i + 3]);
         max = sum > max ? sum : max;
     }
-    if (!(max >= 127 * FLT_MIN && max <= FLT_MAX)) {
-        memset(sums, 0, LANES * width);
+    if (!(max >= SUM_MAX * FLT_MIN && max <= FLT_MAX)) {
+        memset(sums, KERNELS_EDGE_ZERO, LANES * width);
         return 0;
     }
+    const int16x8_t zero = vdupq_n_s16(KERNELS_EDGE_ZERO);
     static const float signs[LANES][LANES] = {
         {-1, 1, -1, 1}, {-1, -1, 1, 1}, {-1, 1, -1, 1}, {-1, -1, 1, 1}};
     for (size_t i = 0; i < width; i += LANES) {
@@ -247,13 +249,14 @@ static float edge_sums(const float *values, size_t width, int8_t *sums) {
         for (size_t j = 0; j < LANES; j++) {
             float32x4_t sum = vaddq_f32(inner, vdupq_n_f32(signs[2][j] * values[i + 2]));
             sum = vaddq_f32(sum, vdupq_n_f32(signs[3][j] * values[i + 3]));
-            int16x4_t rounded = vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(sum, 127 / max)));
-            int8_t bytes[2 * LANES];
-            vst1_s8(bytes, vqmovn_s16(vcombine_s16(rounded, rounded)));
+            int16x4_t rounded = vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(sum, SUM_MAX / max)));
+            int16x8_t both = vaddq_s16(vcombine_s16(rounded, rounded), zero);
+            uint8_t bytes[2 * LANES];
+            vst1_u8(bytes, vqmovun_s16(both));
             memcpy(sums + LANES * (i + j), bytes, LANES);
         }
     }
-    return max / 127;
+    return max / SUM_MAX;
 }
 
 /* Adds the table look-ups of a plane of 32 edges. */
@@ -266,23 +269,23 @@ static inline void add_plane(const struct kernel_edge_query *query,
     size_t count = query->width / LANES;
     for (size_t begin = 0; begin < count; begin += WIDEN_AFTER) {
         size_t end = begin + WIDEN_AFTER < count ? begin + WIDEN_AFTER : count;
-        int16x8_t sums[4] = {vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0)};
+        uint16x8_t sums[4] = {vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0)};
         for (size_t i = begin; i < end; i++) {
             uint8x16_t signs = vld1q_u8(block + i * EDGE_LANES);
             __builtin_prefetch(next + i * EDGE_LANES, 0, 2);
-            int8x16_t table = vld1q_s8(query->sums + i * EDGE_LANES);
-            int8x16_t low = vqtbl1q_s8(table, vandq_u8(signs, vdupq_n_u8(0x0f)));
-            int8x16_t high = vqtbl1q_s8(table, vshrq_n_u8(signs, 4));
-            sums[0] = vaddw_s8(sums[0], vget_low_s8(low));
-            sums[1] = vaddw_s8(sums[1], vget_high_s8(low));
-            sums[2] = vaddw_s8(sums[2], vget_low_s8(high));
-            sums[3] = vaddw_s8(sums[3], vget_high_s8(high));
+            uint8x16_t table = vld1q_u8(query->sums + i * EDGE_LANES);
+            uint8x16_t low = vqtbl1q_u8(table, vandq_u8(signs, vdupq_n_u8(0x0f)));
+            uint8x16_t high = vqtbl1q_u8(table, vshrq_n_u8(signs, 4));
+            sums[0] = vaddw_u8(sums[0], vget_low_u8(low));
+            sums[1] = vaddw_u8(sums[1], vget_high_u8(low));
+            sums[2] = vaddw_u8(sums[2], vget_low_u8(high));
+            sums[3] = vaddw_u8(sums[3], vget_high_u8(high));
         }
         for (size_t i = 0; i < 4; i++) {
-            int32x4_t low = vshlq_s32(vmovl_s16(vget_low_s16(sums[i])), shift);
-            int32x4_t high = vshlq_s32(vmovl_s16(vget_high_s16(sums[i])), shift);
-            totals[2 * i] = vaddq_s32(totals[2 * i], low);
-            totals[2 * i + 1] = vaddq_s32(totals[2 * i + 1], high);
+            uint32x4_t low = vshlq_u32(vmovl_u16(vget_low_u16(sums[i])), shift);
+            uint32x4_t high = vshlq_u32(vmovl_u16(vget_high_u16(sums[i])), shift);
+            totals[2 * i] = vaddq_s32(totals[2 * i], vreinterpretq_s32_u32(low));
+            totals[2 * i + 1] = vaddq_s32(totals[2 * i + 1], vreinterpretq_s32_u32(high));
         }
     }
 }
@@ -299,8 +302,9 @@ static uint32_t edge_estimates(const struct kernel_edge_query *query,
     const uint8_t *slopes = offsets + 2 * KERNELS_EDGES;
     int32x4_t totals[KERNELS_EDGES / LANES];
     uint32_t below = 0;
+    size_t zeros = KERNELS_EDGE_ZERO * (query->width / LANES) * ((1U << query->bits) - 1);
     for (size_t i = 0; i < KERNELS_EDGES / LANES; i++)
-        totals[i] = vdupq_n_s32(0);
+        totals[i] = vdupq_n_s32(-(int32_t)zeros);
     for (size_t bit = 0; bit < query->bits; bit++)
         add_plane(query, look, bit, totals);
     const uint8_t *next = look->next + 4 * query->bits * query->width;

@@ -117,57 +117,55 @@ static void quantise(const float *values, float factor, int8_t *codes, size_t co
 enum {
     EDGE_LANES = KERNELS_EDGES / 2,
     GROUP = 4, /* coordinates of a nibble */
+    SUM_MAX = KERNELS_EDGE_ZERO - 1,
 };
 
-static float edge_sums(const float *values, size_t width, int8_t *sums) {
+static float edge_sums(const float *values, size_t width, uint8_t *sums) {
     float max = 0;
     for (size_t i = 0; i < width; i += GROUP) {
         float sum =
             fabsf(values[i]) + fabsf(values[i + 1]) + fabsf(values[i + 2]) + fabsf(values[i + 3]);
         max = sum > max ? sum : max;
     }
-    if (!(max >= 127 * FLT_MIN && max <= FLT_MAX)) {
-        memset(sums, 0, GROUP * width);
+    if (!(max >= SUM_MAX * FLT_MIN && max <= FLT_MAX)) {
+        memset(sums, KERNELS_EDGE_ZERO, GROUP * width);
         return 0;
     }
-    float factor = 127 / max;
+    float factor = SUM_MAX / max;
     for (size_t i = 0; i < width; i += GROUP) {
         for (size_t bits = 0; bits < 16; bits++) {
             float sum = bits & 1 ? values[i] : -values[i];
             sum += bits & 2 ? values[i + 1] : -values[i + 1];
             sum += bits & 4 ? values[i + 2] : -values[i + 2];
             sum += bits & 8 ? values[i + 3] : -values[i + 3];
-            sums[i * GROUP + bits] = (int8_t)lrintf(sum * factor);
+            sums[i * GROUP + bits] = (uint8_t)(lrintf(sum * factor) + KERNELS_EDGE_ZERO);
         }
     }
-    return max / 127;
+    return max / SUM_MAX;
 }
 
-struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends) {
+struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends, float *r) {
     struct kernel_edge edge = {0};
     for (size_t i = 0; i < ends->width; i++) {
-        float from = ends->from_scale * (float)(ends->from[i] - 128);
-        float r = ends->to_scale * (float)(ends->to[i] - 128) - from;
-        edge.square += r * r;
-        edge.from_edge += from * r;
+        r[i] = ends->to_scale * (float)(ends->to[i] - 128) - ends->from[i];
+        edge.square += r[i] * r[i];
+        edge.from_edge += ends->from[i] * r[i];
     }
     return edge;
 }
 
-void kernels_scalar_edge_levels(const struct kernel_edge_ends *ends,
+void kernels_scalar_edge_levels(const float *from, const float *r, size_t width,
                                 struct kernel_edge_levels *levels, uint64_t *planes) {
-    size_t words = ends->width / 64;
+    size_t words = width / 64;
     float half = (float)(1u << levels->bits) / 2, top = 2 * half - 1;
     memset(planes, 0, levels->bits * words * sizeof(*planes));
     levels->spread = levels->from_levels = 0;
-    for (size_t i = 0; i < ends->width; i++) {
-        float from = ends->from_scale * (float)(ends->from[i] - 128);
-        float r = ends->to_scale * (float)(ends->to[i] - 128) - from;
-        float level = floorf(r * levels->per_unit) + half;
+    for (size_t i = 0; i < width; i++) {
+        float level = floorf(r[i] * levels->per_unit) + half;
         level = level > 0 ? level < top ? level : top : 0; /* 0 for what is no number */
         float u = 2 * level - top;
-        levels->spread += u * r;
-        levels->from_levels += u * from;
+        levels->spread += u * r[i];
+        levels->from_levels += u * from[i];
         for (size_t bit = 0; bit < levels->bits; bit++)
             planes[bit * words + i / 64] |= (uint64_t)((unsigned)level >> bit & 1) << (i % 64);
     }
@@ -198,12 +196,12 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
     const uint8_t *block = look->block, *next = look->next;
     for (size_t bit = 0; bit < query->bits; bit++) {
         for (size_t i = 0; i < query->width; i += GROUP) {
-            const int8_t *sums = query->sums + i * GROUP;
+            const uint8_t *sums = query->sums + i * GROUP;
             __builtin_prefetch(next + i * GROUP);
             for (size_t lane = 0; lane < EDGE_LANES; lane++) {
                 uint8_t byte = block[i * GROUP + lane];
-                totals[lane] += sums[byte & 0xf] * (1 << bit);
-                totals[lane + EDGE_LANES] += sums[byte >> 4] * (1 << bit);
+                totals[lane] += (sums[byte & 0xf] - KERNELS_EDGE_ZERO) * (1 << bit);
+                totals[lane + EDGE_LANES] += (sums[byte >> 4] - KERNELS_EDGE_ZERO) * (1 << bit);
             }
         }
         block += GROUP * query->width;

@@ -27,6 +27,7 @@ void index_scratch_free(struct index_scratch *scratch) {
     codes_query_free(&scratch->node);
     codes_query_free(&scratch->candidate);
     bucket_queue_free(&scratch->queue);
+    edges_work_free(&scratch->edges);
     free(scratch->pool.items);
     free(scratch->found.items);
     free(scratch->rows.items);
@@ -98,5 +99,6 @@ bool scratch_reserve(struct index_scratch *scratch, uint32_t slot_end, size_t wi
     return visited_reserve(&scratch->visited, slot_end) &&
            codes_query_reserve(&scratch->query, width) &&
            codes_query_reserve(&scratch->node, width) &&
-           codes_query_reserve(&scratch->candidate, width);
+           codes_query_reserve(&scratch->candidate, width) &&
+           edges_work_reserve(&scratch->edges, width);
 }

@@ -7,7 +7,7 @@
 #define SCRATCH_H
 
 #include "index/bucket_queue.h"
-#include "index/codes.h"
+#include "index/edges.h"
 #include "index/top_k.h"
 #include "index/vector_index.h"
 #include "index/visited.h"
@@ -41,6 +41,8 @@ struct index_scratch {
     struct code_block block;          /* of an exact scan */
     uint32_t nearer[CODES_BATCH_MAX]; /* places of a batch that are near enough */
     float estimates[KERNELS_EDGES];   /* of the places of a block */
+    struct edge_work edges;           /* for writing them */
+    bool leaves_edges;                /* of what is linked, for later */
     struct scratch_hits pool;         /* nodes a walk has met, nearest first */
     struct bucket_queue queue;        /* nodes that a walk by edges may expand */
     struct scratch_hits found;        /* the answer, and heaps on the way to it */

@@ -24,6 +24,7 @@ static float normal(void) {
 struct scene {
     struct code_space space;
     struct code_query query, work;
+    struct edge_work edge_work;
     uint8_t *codes[KERNELS_EDGES + 1]; /* the node's is the last */
     struct code_meta metas[KERNELS_EDGES + 1];
     uint8_t *block;
@@ -38,6 +39,7 @@ static void make_scene(struct scene *scene, enum distance distance, size_t dimen
     scene->space.edge_bits = bits;
     ck_assert(codes_query_reserve(&scene->query, scene->space.width));
     ck_assert(codes_query_reserve(&scene->work, scene->space.width));
+    ck_assert(edges_work_reserve(&scene->edge_work, scene->space.width));
     scene->block = aligned_alloc(64, edges_block_bytes(&scene->space));
     for (size_t i = 0; i < dimension; i++)
         node[i] = size * normal() * (i % 50 == 3 ? 10 : 1);
@@ -60,11 +62,20 @@ static void free_scene(struct scene *scene) {
     free(scene->block);
     codes_query_free(&scene->query);
     codes_query_free(&scene->work);
+    edges_work_free(&scene->edge_work);
     codes_space_free(&scene->space);
 }
 
 static struct edge_end end_of(const struct scene *scene, size_t i) {
     return (struct edge_end){.code = scene->codes[i], .meta = scene->metas[i]};
+}
+
+/* Writes edges from the node to these places' neighbours. */
+static uint32_t write_edges(struct scene *scene, uint32_t places) {
+    struct edge_end node = end_of(scene, KERNELS_EDGES), neighbours[KERNELS_EDGES];
+    for (size_t i = 0; i < KERNELS_EDGES; i++)
+        neighbours[i] = end_of(scene, i);
+    return edges_write(&scene->space, &node, neighbours, places, &scene->edge_work, scene->block);
 }
 
 static float distance_to(const struct scene *scene, size_t i) {
@@ -96,11 +107,7 @@ START_TEST(estimates_are_as_good_as_promised) {
         struct scene scene;
         float estimates[KERNELS_EDGES];
         make_scene(&scene, distance, dimension, bits, 1);
-        const struct edge_end node = end_of(&scene, KERNELS_EDGES);
-        for (size_t i = 0; i < KERNELS_EDGES; i++) {
-            const struct edge_end neighbour = end_of(&scene, i);
-            ck_assert(edges_write(&scene.space, &node, &neighbour, scene.block, i));
-        }
+        ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), UINT32_MAX);
         const struct kernel_edge_look look = {.block = scene.block,
                                               .next = scene.block,
                                               .distance = distance_to(&scene, KERNELS_EDGES),
@@ -127,8 +134,41 @@ START_TEST(numbers_beyond_f32_are_refused) {
     struct scene scene;
     srand(1);
     make_scene(&scene, DISTANCE_EUCLID, 128, 1 + (size_t)_i, 1e19f);
-    const struct edge_end node = end_of(&scene, KERNELS_EDGES), neighbour = end_of(&scene, 0);
-    ck_assert(!edges_write(&scene.space, &node, &neighbour, scene.block, 0));
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), 0);
+    free_scene(&scene);
+}
+END_TEST
+
+/* One neighbour's numbers leave f32: the others have their edges. */
+START_TEST(what_is_refused_is_told) {
+    struct scene scene;
+    srand(4);
+    make_scene(&scene, DISTANCE_EUCLID, 128, 1 + (size_t)_i, 1);
+    scene.metas[5].scale = 1e30f;
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), ~(UINT32_C(1) << 5));
+    ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 5), 0);
+    free_scene(&scene);
+}
+END_TEST
+
+/* Whether they are written together or one after the other, in whatever order; and what is not
+ * asked for stays. */
+START_TEST(a_block_is_the_same_however_it_is_written) {
+    struct scene scene;
+    srand(3);
+    make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_COSINE, 384, 1 + (size_t)_i / 2, 1);
+    size_t bytes = edges_block_bytes(&scene.space);
+    uint8_t *together = malloc(bytes);
+    memset(scene.block, 0xa5, bytes);
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), UINT32_MAX);
+    memcpy(together, scene.block, bytes);
+    memset(scene.block, 0x5a, bytes);
+    for (uint32_t i = 0; i < KERNELS_EDGES; i++) {
+        uint32_t place = (7 * i + 3) % KERNELS_EDGES;
+        ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << place), UINT32_C(1) << place);
+    }
+    ck_assert(memcmp(scene.block, together, bytes) == 0);
+    free(together);
     free_scene(&scene);
 }
 END_TEST
@@ -139,9 +179,10 @@ START_TEST(an_edge_of_no_length_changes_nothing) {
     float estimates[KERNELS_EDGES];
     srand(2);
     make_scene(&scene, DISTANCE_DOT, 384, 1 + (size_t)_i, 1);
-    const struct edge_end node = end_of(&scene, KERNELS_EDGES);
     memset(scene.block, 0, edges_block_bytes(&scene.space));
-    ck_assert(edges_write(&scene.space, &node, &node, scene.block, 7));
+    memcpy(scene.codes[7], scene.codes[KERNELS_EDGES], scene.space.width);
+    scene.metas[7] = scene.metas[KERNELS_EDGES];
+    ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 7), UINT32_C(1) << 7);
     const struct kernel_edge_look look = {
         .block = scene.block, .next = scene.block, .distance = 3, .limit = INFINITY};
     scene.space.kernels->edge_estimates(&scene.query.edges, &look, estimates);
@@ -156,6 +197,9 @@ Suite *test_suite(void) {
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, estimates_are_as_good_as_promised, 0, 12 * KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, numbers_beyond_f32_are_refused, 0, KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, what_is_refused_is_told, 0, KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, a_block_is_the_same_however_it_is_written, 0,
+                        2 * KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, an_edge_of_no_length_changes_nothing, 0, KERNELS_EDGE_BITS_MAX);
     suite_add_tcase(suite, tcase);
     return suite;

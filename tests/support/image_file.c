@@ -165,3 +165,17 @@ void image_file_finish_edges(struct fixture *fixture, struct vector_index *index
     while (vector_index_refresh(index, fixture->scratch)) {
     }
 }
+
+double image_file_stale_share(struct vector_index *index) {
+    struct image_bytes image = image_file_save(index);
+    const struct image_layout layout = image_file_layout(&image);
+    const struct image_part *links = &layout.parts[IMAGE_LINKS];
+    double stale = 0;
+    for (uint32_t row = 0; row < layout.rows; row++) {
+        uint32_t bits; /* a record begins with them */
+        memcpy(&bits, image.data + links->at + row * links->row_bytes, sizeof(bits));
+        stale += __builtin_popcount(bits);
+    }
+    free(image.data);
+    return stale / (layout.rows * (double)STORE_BLOCK_PLACES);
+}

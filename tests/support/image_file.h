@@ -56,6 +56,8 @@ void image_file_flip(struct image_bytes *image, size_t bit);
 void image_file_settle(struct vector_index *index);
 /* The same, and writes those that are stale. */
 void image_file_finish_edges(struct fixture *fixture, struct vector_index *index);
+/* The share of the places of a turbo index whose edges are stale. */
+double image_file_stale_share(struct vector_index *index);
 
 /* The layout of an image, by its own words. */
 struct image_layout image_file_layout(const struct image_bytes *image);

@@ -33,6 +33,7 @@ test_packages() {
     cat <<'LIST'
 check|runs the unit tests
 libroaring-dev|a second opinion on sets of slots, for tests only
+libsimde-dev|AVX-512 on machines that lack it, for tests only
 python3|runs the other tests
 python3-venv|keeps the Python clients of tests apart from the system
 nodejs|runs the JavaScript client

@@ -35,7 +35,7 @@ import environments  # noqa: E402
 from server import Server  # noqa: E402
 
 LAYERS = ["index", "storage", "api", "server"]
-FOLDERS = ["http", "clients", "recall", "differential", "crash", "faults"]
+FOLDERS = ["kernels", "http", "clients", "recall", "differential", "crash", "faults"]
 SECONDS_DEFAULT = 120
 C_SECONDS_MAX = 300
 SUMMARY = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$", re.M)

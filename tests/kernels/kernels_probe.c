@@ -1,4 +1,4 @@
-/* Prints which kernels an ARM machine takes: "neon" only if they agree with the plain C. */
+/* Prints which kernels are taken: one of an instruction set only if they agree with the plain C. */
 #include "index/kernels.h"
 
 #include <stdio.h>

@@ -80,9 +80,10 @@ static void add_estimated(struct walk *walk, const struct block *block,
 }
 
 static inline struct block block_of(const struct store *store, uint32_t slot, uint32_t number) {
+    uint32_t stale = store_stale(store, slot, number); /* before the edges are looked up */
     return (struct block){.list = store_links(store, slot) + (size_t)number * EDGES_PER_BLOCK,
                           .edges = store_edges(store, slot, number),
-                          .stale = store_stale(store, slot, number)};
+                          .stale = stale};
 }
 
 /* The node's neighbours with their distances, as far as known, make the batch. The edges of `next`,

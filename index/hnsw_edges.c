@@ -73,8 +73,10 @@ bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_wo
                           uint8_t *bytes) {
     const struct store *store = hnsw->store;
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
-        const uint8_t *edges = store_edges(store, slot, block);
         uint32_t fresh = ~store_stale(store, slot, block);
+        const uint8_t *edges = store_edges(store, slot, block);
+        if (fresh == 0)
+            continue;
         memcpy(bytes, edges, store->edge_block_bytes);
         if (write_block(hnsw, work, slot, block, fresh, bytes) != fresh ||
             memcmp(bytes, edges, store->edge_block_bytes) != 0)

@@ -25,7 +25,9 @@ enum status image_read_bytes(int fd, uint64_t at, void *bytes, size_t length, st
 }
 
 /* All edges of the chunk are there, or they are stale: walks may look at them. */
-static void end_chunk(struct image_rest *rest, struct store *store, uint32_t first) {
+static void end_chunk(struct image_rest *rest, struct hnsw *hnsw, uint32_t first) {
+    struct store *store = hnsw->store;
+    pthread_rwlock_wrlock(&hnsw->gate);
     for (uint32_t i = 0; rest->is_damaged && i < STORE_CHUNK; i++) {
         for (uint32_t block = 0; block < store->edge_blocks; block++)
             atomic_store_explicit(&store_head(store, first + i)->stale[block], UINT32_MAX,
@@ -33,7 +35,9 @@ static void end_chunk(struct image_rest *rest, struct store *store, uint32_t fir
     }
     if (rest->is_damaged)
         atomic_store(&store->has_stale, true);
+    store_lengthen(store, first / STORE_CHUNK);
     atomic_store_explicit(&store_chunk(store, first)->unread, 0, memory_order_release);
+    pthread_rwlock_unlock(&hnsw->gate);
     rest->is_damaged = false;
 }
 
@@ -46,7 +50,7 @@ static bool read_piece(struct image_rest *rest, struct store *store,
         XXH3_64bits(rest->buffer, piece->bytes) != rest->sums[part->first_piece + rest->piece])
         return false;
     for (uint32_t i = 0; i < piece->rows; i++)
-        memcpy(store_edges(store, piece->first_row + i, 0), rest->buffer + i * part->row_bytes,
+        memcpy(store_whole_edges(store, piece->first_row + i), rest->buffer + i * part->row_bytes,
                part->row_bytes);
     return true;
 }
@@ -59,7 +63,7 @@ bool image_read_edges(struct image_rest *rest, struct hnsw *hnsw) {
     uint32_t end = piece.first_row + piece.rows;
     rest->is_damaged |= !read_piece(rest, hnsw->store, &piece);
     if (++rest->piece == part->pieces || end % STORE_CHUNK == 0)
-        end_chunk(rest, hnsw->store, piece.first_row & ~(uint32_t)(STORE_CHUNK - 1));
+        end_chunk(rest, hnsw, piece.first_row & ~(uint32_t)(STORE_CHUNK - 1));
     if (rest->piece == part->pieces) {
         image_rest_free(rest);
         atomic_store(&hnsw->store->is_unread, false);

@@ -346,9 +346,12 @@ static enum status make_room(struct image_reader *reader) {
     reader->twin = reader->linked + words;
     reader->newer = reader->twin + words;
     reader->recoded = reader->newer + words;
+    uint32_t edges_end = reader->files[INDEX_IMAGE_WHOLE].layout.parts[IMAGE_EDGES].rows;
     for (uint32_t first = 0; first < reader->slots; first += STORE_CHUNK) {
-        uint32_t left = reader->slots - first;
-        store_expect(reader->store, first / STORE_CHUNK, left < STORE_CHUNK ? left : STORE_CHUNK);
+        uint32_t left = reader->slots - first, rows = left < STORE_CHUNK ? left : STORE_CHUNK;
+        store_expect(reader->store, first / STORE_CHUNK, rows);
+        if (first < edges_end)
+            store_shorten(reader->store, first / STORE_CHUNK, rows);
     }
     return STATUS_OK;
 }

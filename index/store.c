@@ -36,12 +36,21 @@ bool store_init(struct store *store, const struct store_layout *layout) {
     store->record_bytes = store->edges_at + store->edge_blocks * store->edge_block_bytes;
     store->chunk_bytes = STORE_CHUNK * (store->code_bytes + store->record_bytes) + small_bytes;
     store->chunks = memory_map(STORE_CHUNKS_MAX * sizeof(store->chunks[0]));
-    return store->chunks != NULL;
+    return store->chunks && pthread_mutex_init(&store->records_lock, NULL) == 0;
+}
+
+/* Bytes of a chunk's short records. */
+static size_t short_bytes(const struct store *store) {
+    return STORE_CHUNK * store->edges_at;
 }
 
 void store_free(struct store *store) {
-    for (uint32_t i = 0; i < store->chunks_count; i++)
+    for (uint32_t i = 0; i < store->chunks_count; i++) {
+        memory_unmap(store->chunks[i].short_records, short_bytes(store));
         memory_unmap(store->chunks[i].codes, store->chunk_bytes);
+    }
+    if (store->chunks)
+        pthread_mutex_destroy(&store->records_lock);
     memory_unmap(store->chunks, STORE_CHUNKS_MAX * sizeof(store->chunks[0]));
     *store = (struct store){0};
 }
@@ -54,7 +63,8 @@ static bool add_chunk(struct store *store) {
     /* Codes and records first: their sizes are multiples of a huge page. */
     chunk->codes = at;
     at += STORE_CHUNK * store->code_bytes;
-    chunk->records = at;
+    chunk->whole_records = at;
+    atomic_store_explicit(&chunk->records, (uintptr_t)at, memory_order_relaxed);
     at += STORE_CHUNK * store->record_bytes;
     chunk->metas = (struct code_meta *)(void *)at;
     at += STORE_CHUNK * sizeof(struct code_meta);
@@ -96,7 +106,7 @@ void store_prepare(struct store *store, uint32_t slot) {
     struct store_chunk *chunk = store_chunk(store, slot);
     size_t rows = (slot & (STORE_CHUNK - 1)) + 1;
     extend_huge(chunk->codes, rows * store->code_bytes, &chunk->huge[STORE_CODES]);
-    extend_huge(chunk->records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
+    extend_huge(chunk->whole_records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
 }
 
 static void expect_huge(uint8_t *memory, size_t used, size_t *huge) {
@@ -110,7 +120,44 @@ static void expect_huge(uint8_t *memory, size_t used, size_t *huge) {
 void store_expect(struct store *store, uint32_t chunk_number, uint32_t rows) {
     struct store_chunk *chunk = &store->chunks[chunk_number];
     expect_huge(chunk->codes, rows * store->code_bytes, &chunk->huge[STORE_CODES]);
-    expect_huge(chunk->records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
+    expect_huge(chunk->whole_records, rows * store->record_bytes, &chunk->huge[STORE_RECORDS]);
+}
+
+/* ---- Short records ----------------------------------------------------------------------------
+ */
+
+void store_shorten(struct store *store, uint32_t chunk_number, uint32_t rows) {
+    struct store_chunk *chunk = &store->chunks[chunk_number];
+    uint8_t *records = memory_map(short_bytes(store));
+    if (!records)
+        return;
+    size_t huge = 0;
+    expect_huge(records, rows * store->edges_at, &huge);
+    store->has_short = true;
+    chunk->short_records = records;
+    atomic_store(&chunk->records, (uintptr_t)records | STORE_SHORT);
+}
+
+void store_lengthen(struct store *store, uint32_t chunk_number) {
+    struct store_chunk *chunk = &store->chunks[chunk_number];
+    if (!(atomic_load(&chunk->records) & STORE_SHORT))
+        return;
+    pthread_mutex_lock(&store->records_lock);
+    for (size_t i = 0; i < STORE_CHUNK; i++)
+        memcpy(chunk->whole_records + i * store->record_bytes,
+               chunk->short_records + i * store->edges_at, store->edges_at);
+    atomic_store(&chunk->records, (uintptr_t)chunk->whole_records);
+    pthread_mutex_unlock(&store->records_lock);
+}
+
+void store_free_short(struct store *store) {
+    for (uint32_t i = 0; i < store_end(store) / STORE_CHUNK; i++) {
+        struct store_chunk *chunk = &store->chunks[i];
+        assert(!(atomic_load(&chunk->records) & STORE_SHORT));
+        memory_unmap(chunk->short_records, short_bytes(store));
+        chunk->short_records = NULL;
+    }
+    store->has_short = false;
 }
 
 void store_restore(struct store *store, uint32_t slot, uint8_t level) {
@@ -155,12 +202,10 @@ static void mark_recoded(struct store_chunk *chunk, uint32_t bit) {
     bitmap_atomic_set(chunk->recoded, bit);
 }
 
-void store_put(struct store *store, uint32_t slot, uint8_t level) {
-    struct store_chunk *chunk = store_chunk(store, slot);
-    struct store_node *node = store_node(store, slot);
-    uint32_t bit = slot & (STORE_CHUNK - 1);
+/* An empty list, and the head of the new vector. */
+static void clear_record(struct store *store, uint32_t slot) {
+    pthread_mutex_lock(&store->records_lock);
     _Atomic uint32_t *links = store_links(store, slot);
-    assert(!bitmap_atomic_test(chunk->present, bit));
     for (uint32_t i = 0; i < store->link_room; i++)
         atomic_store_explicit(&links[i], SLOT_NONE, memory_order_relaxed);
     if (store->edge_blocks > 0) {
@@ -168,6 +213,15 @@ void store_put(struct store *store, uint32_t slot, uint8_t level) {
         for (uint32_t i = 0; i < store->edge_blocks; i++)
             atomic_store_explicit(&store_head(store, slot)->stale[i], 0, memory_order_relaxed);
     }
+    pthread_mutex_unlock(&store->records_lock);
+}
+
+void store_put(struct store *store, uint32_t slot, uint8_t level) {
+    struct store_chunk *chunk = store_chunk(store, slot);
+    struct store_node *node = store_node(store, slot);
+    uint32_t bit = slot & (STORE_CHUNK - 1);
+    assert(!bitmap_atomic_test(chunk->present, bit));
+    clear_record(store, slot);
     atomic_store_explicit(&node->kind, STORE_UNLINKED, memory_order_relaxed);
     atomic_store_explicit(&node->level, level, memory_order_relaxed);
     atomic_store_explicit(&node->twin, SLOT_NONE, memory_order_relaxed);

@@ -4,6 +4,10 @@
  * arrays, of which only the pages in use take memory; huge pages are asked for once an array has
  * filled its first one.
  *
+ * After a start the records of a chunk are short as long as its edges lie in a file: heads and
+ * links alone, in a map of their own. A system clears memory before it gives it, and to clear the
+ * place of all edges would take longer than to read the rest.
+ *
  * Threads: the writer reserves and puts; builders change links, nodes, twins, uppers; anyone reads.
  * What is not atomic is written before the slot is marked as present, and not again until no search
  * can meet the slot any more.
@@ -15,6 +19,8 @@
 #include "index/codes.h"
 #include "index/slots.h"
 
+#include <pthread.h>
+
 enum {
     STORE_CHUNK_BITS = 15,
     STORE_CHUNK = 1 << STORE_CHUNK_BITS,
@@ -22,6 +28,7 @@ enum {
     STORE_CHUNKS_MAX = 1 << 15, /* 2^30 slots */
     STORE_BLOCK_PLACES = 32,    /* of a list, whose edges make a block */
     STORE_EDGE_BLOCKS_MAX = 4,
+    STORE_SHORT = 1, /* a flag beside the address of records */
 };
 
 /* Where a slot is in the graph. */
@@ -54,8 +61,9 @@ struct store_head {
 };
 
 struct store_chunk {
-    uint8_t *codes;   /* STORE_CHUNK rows of code_bytes; start of the map */
-    uint8_t *records; /* STORE_CHUNK of record_bytes: what a walk reads of a node */
+    uint8_t *codes;            /* STORE_CHUNK rows of code_bytes; start of the map */
+    _Atomic uintptr_t records; /* STORE_CHUNK of record_bytes: what a walk reads of a node; with
+                                  STORE_SHORT of edges_at bytes */
     struct code_meta *metas;
     struct store_node *nodes;
     float *errors;             /* see codes_encode */
@@ -68,6 +76,8 @@ struct store_chunk {
     _Atomic uint64_t *recoded; /* ... of these: whose code it lacks */
     _Atomic uint32_t waiting_count;
     _Atomic uint32_t unread;   /* all ones while the chunk's edges still lie in a file, else 0 */
+    uint8_t *whole_records;    /* where records are, or will be once they are whole */
+    uint8_t *short_records;    /* owned; NULL: none, or none any more */
     size_t huge[STORE_ARRAYS]; /* bytes in huge pages so far; writer only */
 };
 
@@ -85,8 +95,10 @@ struct store {
     _Atomic uint32_t end;           /* reserved slots, in whole chunks */
     _Atomic uint64_t present_count; /* slots that have a vector */
     _Atomic uint64_t waiting_count;
-    atomic_bool has_stale; /* edges were left stale since builders last looked for such */
-    atomic_bool is_unread; /* edges of some chunk still lie in a file: nobody writes any */
+    atomic_bool has_stale;        /* edges were left stale since builders last looked for such */
+    atomic_bool is_unread;        /* edges of some chunk still lie in a file: nobody writes any */
+    bool has_short;               /* short records are there, in use or not; whoever reads edges */
+    pthread_mutex_t records_lock; /* a slot's record is being cleared, or a chunk's moved */
 };
 
 /* What a slot takes. */
@@ -110,6 +122,14 @@ void store_restore(struct store *store, uint32_t slot, uint8_t level);
 
 /* Asks for huge pages for the first rows of a chunk, which are going to be filled. Writer. */
 void store_expect(struct store *store, uint32_t chunk, uint32_t rows);
+
+/* The records of a fresh chunk are short, where memory allows: `rows` of them will be filled. */
+void store_shorten(struct store *store, uint32_t chunk, uint32_t rows);
+/* Edges of a chunk are in place (store_whole_edges): its records are whole from here on. While
+ * nobody links or repairs; searches may go on looking at the short ones. */
+void store_lengthen(struct store *store, uint32_t chunk);
+/* Gives back all short records. When all chunks were lengthened, and nobody looks at them. */
+void store_free_short(struct store *store);
 
 /* Before the row of a slot is written: asks for huge pages where they pay. Writer. */
 void store_prepare(struct store *store, uint32_t slot);
@@ -155,14 +175,24 @@ static inline uint8_t *store_code(const struct store *store, uint32_t slot) {
 }
 
 static inline uint8_t *store_record(const struct store *store, uint32_t slot) {
-    return store_chunk(store, slot)->records + (slot & (STORE_CHUNK - 1)) * store->record_bytes;
+    uintptr_t records =
+        atomic_load_explicit(&store_chunk(store, slot)->records, memory_order_acquire);
+    size_t bytes = records & STORE_SHORT ? store->edges_at : store->record_bytes;
+    return (uint8_t *)(records & ~(uintptr_t)STORE_SHORT) + (slot & (STORE_CHUNK - 1)) * bytes;
 }
 
 static inline _Atomic uint32_t *store_links(const struct store *store, uint32_t slot) {
     return (_Atomic uint32_t *)(void *)(store_record(store, slot) + store->links_at);
 }
 
-/* Only where the profile keeps edges. */
+/* The edges of a slot whose records may be short still. */
+static inline uint8_t *store_whole_edges(const struct store *store, uint32_t slot) {
+    return store_chunk(store, slot)->whole_records +
+           (slot & (STORE_CHUNK - 1)) * store->record_bytes + store->edges_at;
+}
+
+/* Only where the profile keeps edges. To be read only if some are not stale, and looked up after
+ * that was asked: of a short record it leads nowhere. */
 static inline uint8_t *store_edges(const struct store *store, uint32_t slot, uint32_t block) {
     return store_record(store, slot) + store->edges_at + block * store->edge_block_bytes;
 }

@@ -8,6 +8,7 @@
 #include "index/plan.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <stdlib.h>
 
 enum {
@@ -25,8 +26,9 @@ struct vector_index {
     struct store store;
     struct hnsw hnsw;
     struct epoch epoch;
-    struct image_rest rest;     /* one builder at a time, as is the next */
+    struct image_rest rest;     /* one builder at a time, as are the next two */
     uint64_t image_base;        /* see struct image */
+    uint64_t short_epoch;       /* when short records (store.h) were used last; 0: they are still */
     struct code_query encoding; /* the writer's memory for encoding */
 };
 
@@ -410,8 +412,22 @@ enum status vector_index_load(struct vector_index *index, const struct index_fil
     return status;
 }
 
+/* Gives back what the edges that were read came to take the place of, once no search can look at it
+ * any more; true as long as one might. */
+static bool wait_for_short(struct vector_index *index) {
+    if (!index->store.has_short)
+        return false;
+    if (index->short_epoch == 0)
+        index->short_epoch = epoch_advance(&index->epoch);
+    if (epoch_passed(&index->epoch, index->short_epoch))
+        store_free_short(&index->store);
+    else
+        sched_yield();
+    return true;
+}
+
 bool vector_index_settle(struct vector_index *index) {
-    return image_read_edges(&index->rest, &index->hnsw);
+    return image_read_edges(&index->rest, &index->hnsw) || wait_for_short(index);
 }
 
 enum status vector_index_check(const struct vector_index *index, struct error *error) {

@@ -241,7 +241,7 @@ MUST_CHECK enum status vector_index_load(struct vector_index *index,
 
 /* Reads a piece (about 1 MiB) of what _load left in the file, while searches, puts and links go on.
  * False: nothing is left. What turns out to be damaged is written anew by vector_index_refresh. One
- * builder at a time, and none in _save. */
+ * builder at a time, and none in _save or _repair. */
 bool vector_index_settle(struct vector_index *index);
 
 /* Checks the graph's invariants (ids in range, degrees in bounds, every live linked slot reachable,

@@ -25,6 +25,7 @@ struct stage {
     _Atomic uint64_t reading[SEARCHERS]; /* that a searcher reads as of; 0: none */
     _Atomic uint32_t searchers;
     atomic_bool is_over;
+    bool is_settled; /* nothing is left of a start */
     _Atomic uint64_t searches;
 };
 
@@ -114,6 +115,13 @@ static void check_image(struct fixture *fixture) {
     free(image.data);
 }
 
+/* A piece of what a start left. */
+static void *settle(void *context) {
+    struct stage *stage = context;
+    stage->is_settled = !vector_index_settle(stage->fixture.index);
+    return NULL;
+}
+
 /* A round: slots die, are mended around, and live again once nobody can still look at them. */
 static void change(struct stage *stage, uint64_t round, struct index_scratch *scratch) {
     struct fixture *fixture = &stage->fixture;
@@ -131,12 +139,27 @@ static void change(struct stage *stage, uint64_t round, struct index_scratch *sc
     uint64_t epoch = vector_index_epoch_advance(fixture->index);
     while (!vector_index_epoch_passed(fixture->index, epoch))
         usleep(100);
-    if (round % 3 == 0)
+    if (round % 3 == 0 && stage->is_settled)
         check_image(fixture);
+    pthread_t settler; /* puts, links and searches go on beside it, repairs and saves do not */
+    ck_assert_int_eq(pthread_create(&settler, NULL, settle, stage), 0);
     for (uint32_t i = 0; i < count; i++)
         fixture_put_into(fixture, dead[i], dead[i], operation + 1);
+    pthread_join(settler, NULL);
     atomic_store(&stage->published, operation + 1);
-    check_image(fixture);
+    if (stage->is_settled) /* else saving would read all that is left */
+        check_image(fixture);
+}
+
+/* In place of the index comes one that starts from its image. */
+static void restart(struct fixture *fixture) {
+    struct vector_index *loaded;
+    fixture_link(fixture, 1);
+    struct image_bytes image = image_file_save(fixture->index);
+    ck_assert_int_eq(image_file_load_fresh(fixture, &image, NULL, &loaded), STATUS_OK);
+    vector_index_free(fixture->index);
+    fixture->index = loaded;
+    free(image.data);
 }
 
 START_TEST(answers_stay_right_while_all_work_at_once) {
@@ -147,6 +170,7 @@ START_TEST(answers_stay_right_while_all_work_at_once) {
                                                  .distance = DISTANCE_EUCLID,
                                                  .profile = _i == 0 ? INDEX_PROFILE_LEAN
                                                                     : INDEX_PROFILE_TURBO};
+    bool is_restarted = _i == 2;
     fixture_create(&stage.fixture, &options, SLOTS);
     fixture_fill_clusters(&stage.fixture, 0, SLOTS, 8);
     for (uint32_t row = 1; row < SLOTS; row += 50) /* twins come and go as well */
@@ -156,6 +180,8 @@ START_TEST(answers_stay_right_while_all_work_at_once) {
     for (uint32_t slot = 0; slot < SLOTS; slot++)
         stage.fixture.row_of[slot] = slot;
     fixture_put(&stage.fixture, 0, SLOTS, 1);
+    if (is_restarted)
+        restart(&stage.fixture);
     atomic_store(&stage.published, 1);
     for (int i = 0; i < SEARCHERS; i++)
         ck_assert_int_eq(pthread_create(&searchers[i], NULL, search, &stage), 0);
@@ -167,6 +193,7 @@ START_TEST(answers_stay_right_while_all_work_at_once) {
         while (atomic_load(&stage.searches) < before + SEARCHES_A_ROUND)
             usleep(200);
     }
+    ck_assert(stage.is_settled);
     atomic_store(&stage.is_over, true);
     for (int i = 0; i < SEARCHERS; i++)
         pthread_join(searchers[i], NULL);
@@ -186,7 +213,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("concurrency");
     TCase *tcase = tcase_create("concurrency");
     tcase_set_timeout(tcase, 300);
-    tcase_add_loop_test(tcase, answers_stay_right_while_all_work_at_once, 0, 2);
+    tcase_add_loop_test(tcase, answers_stay_right_while_all_work_at_once, 0, 3);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -1,8 +1,6 @@
 #include "index/cells.h"
 
-#include "index/hits.h"
 #include "index/memory.h"
-#include "index/search.h"
 
 #include <assert.h>
 #include <math.h>
@@ -13,128 +11,252 @@ enum {
     LIST_MIN = 32 /* slots: first capacity of a list */
 };
 
+static bool make_centres(struct cell_centres *centres, size_t count, size_t width) {
+    centres->rows = memory_map(count * width);
+    centres->metas = malloc(count * sizeof(*centres->metas));
+    return centres->rows && centres->metas;
+}
+
+static void free_centres(struct cell_centres *centres, size_t count, size_t width) {
+    memory_unmap(centres->rows, count * width);
+    free(centres->metas);
+}
+
+/* How many regions there may be: with more, or less, finding cells takes longer. */
+static size_t regions_max(size_t cells_count) {
+    size_t root = (size_t)sqrt((double)cells_count);
+    return root > 0 ? root : 1;
+}
+
 bool cells_init(struct cells *cells, const struct store *store, const struct code_space *space,
                 const uint32_t *seeds, size_t seeds_count, size_t count) {
-    assert(count % KERNELS_QUERIES == 0 && count <= CELLS_MAX && seeds_count > 0);
-    size_t width = space->width;
-    *cells = (struct cells){.store = store,
-                            .space = *space,
-                            .count = count,
-                            .rows = memory_map(count * width),
-                            .metas = malloc(count * sizeof(*cells->metas)),
-                            .codes = memory_map(count * width),
-                            .queries = calloc(count, sizeof(*cells->queries)),
-                            .lists = calloc(count, sizeof(*cells->lists)),
-                            .order = malloc(count * sizeof(*cells->order))};
+    assert(count > 0 && count <= CELLS_MAX && seeds_count > 0);
+    size_t width = space->width, regions = regions_max(count);
+    *cells = (struct cells){.store = store, .space = *space, .count = count};
     cells->space.metric = CODE_METRIC_L2;
-    if (!cells->rows || !cells->metas || !cells->codes || !cells->queries || !cells->lists ||
-        !cells->order) {
-        cells_free(cells);
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
+    cells->lists = calloc(count, sizeof(*cells->lists));
+    cells->regions = malloc(regions * sizeof(*cells->regions));
+    bool has_memory = cells->lists && cells->regions;
+    has_memory &= make_centres(&cells->centres, count, width);
+    has_memory &= make_centres(&cells->region_centres, regions, width);
+    for (size_t i = 0; has_memory && i < count; i++) {
         uint32_t seed = seeds[(2 * i + 1) * seeds_count / (2 * count)];
-        memcpy(cells->rows + i * width, store_code(store, seed), width);
-        cells->metas[i] = *store_meta(store, seed);
-        codes_query_lend(&cells->queries[i], cells->codes + i * width, width);
-        codes_query_row(&cells->space, cells->rows + i * width, cells->metas[i],
-                        &cells->queries[i]);
+        memcpy(cells->centres.rows + i * width, store_code(store, seed), width);
+        cells->centres.metas[i] = *store_meta(store, seed);
     }
-    return true;
+    if (has_memory && cells_sort(cells))
+        return true;
+    cells_free(cells);
+    return false;
 }
 
 void cells_free(struct cells *cells) {
+    size_t width = cells->space.width;
     for (size_t i = 0; cells->lists && i < cells->count; i++)
         free(cells->lists[i].slots);
-    memory_unmap(cells->rows, cells->count * cells->space.width);
-    memory_unmap(cells->codes, cells->count * cells->space.width);
-    free(cells->metas);
-    free(cells->queries);
+    free_centres(&cells->centres, cells->count, width);
+    free_centres(&cells->region_centres, regions_max(cells->count), width);
     free(cells->lists);
-    free(cells->order);
+    free(cells->regions);
     *cells = (struct cells){0};
 }
 
-void cells_assign(const struct cells *cells, const uint32_t *slots, size_t count,
-                  struct code_block *work, uint16_t *found) {
-    float nearest[CODES_BATCH_MAX];
+void cells_take_centres(const struct cells *cells, const struct cell_centres *centres, size_t first,
+                        size_t count, struct code_block *block) {
     assert(count <= CODES_BATCH_MAX);
-    work->count = 0;
+    block->count = count;
     for (size_t i = 0; i < count; i++) {
-        search_block_add(cells->store, work, slots[i]);
-        nearest[i] = INFINITY;
-        found[i] = 0;
+        block->rows[i] = centres->rows + (first + i) * cells->space.width;
+        block->scales[i] = centres->metas[first + i].scale;
+        block->lengths[i] = centres->metas[first + i].length;
+        block->errors[i] = 0;
     }
-    for (size_t cell = 0; cell < cells->count; cell += KERNELS_QUERIES) {
-        const struct code_query *queries[KERNELS_QUERIES];
-        for (size_t q = 0; q < KERNELS_QUERIES; q++)
-            queries[q] = &cells->queries[cell + q];
-        codes_scan(&cells->space, queries, KERNELS_QUERIES, work);
-        for (size_t q = 0; q < KERNELS_QUERIES; q++) {
-            const float *distances = work->distances + q * CODES_BATCH_MAX;
-            for (size_t i = 0; i < count; i++) { /* without branches: it takes a quarter of it */
-                bool is_nearer = distances[i] < nearest[i];
-                found[i] = is_nearer ? (uint16_t)(cell + q) : found[i];
+}
+
+/* ---- Training ---------------------------------------------------------------------------------
+ */
+
+/* Sets centre i to the mean of `count` values whose sum is given. */
+static void set_mean(const struct cells *cells, struct cell_centres *centres, size_t i, float *sum,
+                     uint32_t count, int8_t *codes) {
+    size_t width = cells->space.width;
+    float error;
+    struct code_row row = {
+        .code = centres->rows + i * width, .meta = &centres->metas[i], .error = &error};
+    for (size_t j = 0; j < width; j++)
+        sum[j] /= (float)count;
+    codes_encode_values(&cells->space, sum, codes, &row);
+}
+
+/* Sums of rows, and how many. */
+struct sums {
+    size_t bytes;
+    float *values;    /* owned: a map */
+    uint32_t *counts; /* owned */
+    int8_t *codes;    /* owned: a row's, for set_mean */
+};
+
+static bool make_sums(struct sums *sums, size_t count, size_t width) {
+    *sums = (struct sums){.bytes = count * width * sizeof(float)};
+    sums->values = memory_map(sums->bytes);
+    sums->counts = calloc(count, sizeof(*sums->counts));
+    sums->codes = aligned_alloc(KERNELS_BLOCK, width);
+    return sums->values && sums->counts && sums->codes;
+}
+
+static void free_sums(struct sums *sums) {
+    memory_unmap(sums->values, sums->bytes);
+    free(sums->counts);
+    free(sums->codes);
+}
+
+static void set_means(const struct cells *cells, struct cell_centres *centres, size_t count,
+                      struct sums *sums) {
+    for (size_t i = 0; i < count; i++)
+        if (sums->counts[i] > 0)
+            set_mean(cells, centres, i, sums->values + i * cells->space.width, sums->counts[i],
+                     sums->codes);
+}
+
+bool cells_move(struct cells *cells, const uint32_t *slots, size_t count, const uint16_t *found) {
+    const struct store *store = cells->store;
+    size_t width = cells->space.width;
+    struct sums sums;
+    bool has_memory = make_sums(&sums, cells->count, width);
+    for (size_t i = 0; has_memory && i < count; i++) {
+        if (found[i] == CELLS_NONE)
+            continue;
+        codes_add_values(&cells->space, store_code(store, slots[i]), *store_meta(store, slots[i]),
+                         sums.values + found[i] * width);
+        sums.counts[found[i]]++;
+    }
+    if (has_memory)
+        set_means(cells, &cells->centres, cells->count, &sums);
+    free_sums(&sums);
+    return has_memory;
+}
+
+/* ---- Regions ----------------------------------------------------------------------------------
+ */
+
+/* What sorting takes. */
+struct sorter {
+    struct code_query *leaders; /* owned: as many as regions, rounded up to a pass */
+    int8_t *codes;              /* owned: the leaders' */
+    struct code_block *block;   /* owned */
+    uint32_t *region_of;        /* owned: of each cell */
+    struct cell_centres sorted; /* owned */
+};
+
+static void free_sorter(const struct cells *cells, struct sorter *sorter) {
+    free(sorter->leaders);
+    free(sorter->codes);
+    free(sorter->block);
+    free(sorter->region_of);
+    free_centres(&sorter->sorted, cells->count, cells->space.width);
+}
+
+static bool make_sorter(const struct cells *cells, struct sorter *sorter) {
+    size_t width = cells->space.width, regions = regions_max(cells->count);
+    size_t passes = (regions + KERNELS_QUERIES - 1) / KERNELS_QUERIES;
+    *sorter = (struct sorter){
+        .leaders = calloc(passes * KERNELS_QUERIES, sizeof(*sorter->leaders)),
+        .codes = aligned_alloc(KERNELS_BLOCK, passes * KERNELS_QUERIES * width),
+        .block = malloc(sizeof(*sorter->block)),
+        .region_of = malloc(cells->count * sizeof(*sorter->region_of)),
+    };
+    bool has_memory = make_centres(&sorter->sorted, cells->count, width) && sorter->leaders &&
+                      sorter->codes && sorter->block && sorter->region_of;
+    for (size_t i = 0; has_memory && i < passes * KERNELS_QUERIES; i++) {
+        size_t cell = (i < regions ? i : 0) * cells->count / regions;
+        codes_query_lend(&sorter->leaders[i], sorter->codes + i * width, width);
+        codes_query_row(&cells->space, cells->centres.rows + cell * width,
+                        cells->centres.metas[cell], &sorter->leaders[i]);
+    }
+    return has_memory;
+}
+
+/* To each cell the region whose leader is nearest. */
+static void choose_leaders(const struct cells *cells, struct sorter *sorter) {
+    struct code_block *block = sorter->block;
+    size_t regions = regions_max(cells->count);
+    for (size_t first = 0; first < cells->count; first += block->count) {
+        float nearest[CODES_BATCH_MAX];
+        size_t left = cells->count - first;
+        cells_take_centres(cells, &cells->centres, first,
+                           left < CODES_BATCH_MAX ? left : CODES_BATCH_MAX, block);
+        for (size_t region = 0; region < regions; region++) {
+            size_t q = region % KERNELS_QUERIES;
+            const struct code_query *queries[KERNELS_QUERIES];
+            for (size_t i = 0; q == 0 && i < KERNELS_QUERIES; i++)
+                queries[i] = &sorter->leaders[region + i];
+            if (q == 0)
+                codes_scan(&cells->space, queries, KERNELS_QUERIES, block);
+            const float *distances = block->distances + q * CODES_BATCH_MAX;
+            for (size_t i = 0; i < block->count; i++) {
+                bool is_nearer = region == 0 || distances[i] < nearest[i];
+                uint32_t *region_of = &sorter->region_of[first + i];
+                *region_of = is_nearer ? (uint32_t)region : *region_of;
                 nearest[i] = is_nearer ? distances[i] : nearest[i];
             }
         }
     }
 }
 
-bool cells_move(struct cells *cells, const uint32_t *slots, size_t count, const uint16_t *found) {
-    const struct store *store = cells->store;
+/* Gives the regions that have cells their places, and the cells theirs. */
+static void place_cells(struct cells *cells, struct sorter *sorter) {
+    size_t width = cells->space.width, regions = regions_max(cells->count);
+    uint32_t place = 0;
+    cells->regions_count = cells->region_max = 0;
+    for (uint32_t region = 0; region < regions; region++) {
+        uint32_t first = place;
+        for (size_t cell = 0; cell < cells->count; cell++) {
+            if (sorter->region_of[cell] != region)
+                continue;
+            memcpy(sorter->sorted.rows + place * width, cells->centres.rows + cell * width, width);
+            sorter->sorted.metas[place++] = cells->centres.metas[cell];
+        }
+        if (place == first)
+            continue;
+        cells->regions[cells->regions_count++] =
+            (struct cell_region){.first = first, .count = place - first};
+        if (place - first > cells->region_max)
+            cells->region_max = place - first;
+    }
+    struct cell_centres unsorted = cells->centres;
+    cells->centres = sorter->sorted;
+    sorter->sorted = unsorted;
+}
+
+static void set_region_centres(struct cells *cells, struct sums *sums) {
     size_t width = cells->space.width;
-    size_t bytes = cells->count * width * sizeof(float);
-    float *sums = memory_map(bytes);
-    uint32_t *counts = calloc(cells->count, sizeof(*counts));
-    bool has_memory = sums && counts;
-    for (size_t i = 0; has_memory && i < count; i++) {
-        if (found[i] == CELLS_NONE)
-            continue;
-        codes_add_values(&cells->space, store_code(store, slots[i]), *store_meta(store, slots[i]),
-                         sums + found[i] * width);
-        counts[found[i]]++;
+    for (size_t i = 0; i < cells->regions_count; i++) {
+        const struct cell_region *region = &cells->regions[i];
+        sums->counts[i] = region->count;
+        for (uint32_t cell = region->first; cell < region->first + region->count; cell++)
+            codes_add_values(&cells->space, cells->centres.rows + cell * width,
+                             cells->centres.metas[cell], sums->values + i * width);
     }
-    for (size_t i = 0; has_memory && i < cells->count; i++) {
-        float *mean = sums + i * width, error;
-        uint8_t *row = cells->rows + i * width;
-        struct code_row encoded = {.code = row, .meta = &cells->metas[i], .error = &error};
-        if (counts[i] == 0)
-            continue;
-        for (size_t j = 0; j < width; j++)
-            mean[j] /= (float)counts[i];
-        codes_encode_values(&cells->space, mean, cells->codes + i * width, &encoded);
-        codes_query_row(&cells->space, row, cells->metas[i], &cells->queries[i]);
-    }
-    memory_unmap(sums, bytes);
-    free(counts);
-    return has_memory;
+    set_means(cells, &cells->region_centres, cells->regions_count, sums);
 }
 
 bool cells_sort(struct cells *cells) {
-    size_t leaders = (size_t)sqrt((double)cells->count);
-    struct hit *hits = malloc(cells->count * sizeof(*hits));
-    if (!hits)
-        return false;
-    for (size_t i = 0; i < cells->count; i++) {
-        float nearest = INFINITY;
-        hits[i] = (struct hit){.slot = (uint32_t)i};
-        for (size_t leader = 0; leader < leaders; leader++) {
-            float distance =
-                codes_distance(&cells->space, &cells->queries[leader * cells->count / leaders],
-                               cells->rows + i * cells->space.width, cells->metas[i]);
-            if (distance >= nearest)
-                continue;
-            nearest = distance;
-            hits[i].distance = (float)leader;
-        }
+    struct sorter sorter;
+    struct sums sums = {0};
+    bool has_memory = make_sorter(cells, &sorter) &&
+                      make_sums(&sums, regions_max(cells->count), cells->space.width);
+    if (has_memory) {
+        choose_leaders(cells, &sorter);
+        place_cells(cells, &sorter);
+        set_region_centres(cells, &sums);
     }
-    hits_sort(hits, cells->count);
-    for (size_t i = 0; i < cells->count; i++)
-        cells->order[hits[i].slot] = (uint16_t)i;
-    free(hits);
-    return true;
+    free_sums(&sums);
+    free_sorter(cells, &sorter);
+    return has_memory;
 }
+
+/* ---- Lists ------------------------------------------------------------------------------------
+ */
 
 bool cells_add(struct cells *cells, uint16_t cell, uint32_t slot) {
     struct cell_list *list = &cells->lists[cell];
@@ -148,45 +270,4 @@ bool cells_add(struct cells *cells, uint16_t cell, uint32_t slot) {
     }
     list->slots[list->count++] = slot;
     return true;
-}
-
-/* Puts centres from `first` on into the block. */
-static void take_centres(const struct cells *cells, size_t first, struct code_block *block) {
-    size_t left = cells->count - first;
-    block->count = left < CODES_BATCH_MAX ? left : CODES_BATCH_MAX;
-    for (size_t i = 0; i < block->count; i++) {
-        block->rows[i] = cells->rows + (first + i) * cells->space.width;
-        block->scales[i] = cells->metas[first + i].scale;
-        block->lengths[i] = cells->metas[first + i].length;
-        block->errors[i] = 0;
-    }
-}
-
-void cells_find(const struct cells *cells, const uint32_t *slots, size_t count, size_t wanted,
-                struct cells_work *work, uint16_t *found) {
-    const struct code_query *queries[KERNELS_QUERIES];
-    assert(count > 0 && count <= KERNELS_QUERIES && wanted <= cells->count);
-    for (size_t q = 0; q < KERNELS_QUERIES; q++) {
-        uint32_t slot = slots[q < count ? q : 0];
-        codes_query_row(&cells->space, store_code(cells->store, slot),
-                        *store_meta(cells->store, slot), work->queries[q]);
-        queries[q] = work->queries[q];
-    }
-    for (size_t first = 0; first < cells->count; first += CODES_BATCH_MAX) {
-        take_centres(cells, first, work->block);
-        codes_scan(&cells->space, queries, KERNELS_QUERIES, work->block);
-        for (size_t q = 0; q < count; q++)
-            for (size_t i = 0; i < work->block->count; i++)
-                work->hits[q * cells->count + first + i] =
-                    (struct hit){.slot = (uint32_t)(first + i),
-                                 .distance = work->block->distances[q * CODES_BATCH_MAX + i]};
-    }
-    for (size_t q = 0; q < count; q++) {
-        struct hit *hits = work->hits + q * cells->count;
-        float limit;
-        size_t kept = hits_thin_out(hits, cells->count, wanted + wanted / 2, &limit);
-        hits_sort(hits, kept);
-        for (size_t i = 0; i < wanted; i++)
-            found[q * wanted + i] = i < kept ? (uint16_t)hits[i].slot : CELLS_NONE;
-    }
 }

@@ -17,14 +17,15 @@ enum {
                             8, more of what is near is not linked yet, and recall suffers */
     FIRST_SHARE = 8,     /* cells are made for a share 1 / so many of the graph that waits ... */
     LAST_SHARE = 64,     /* ... and used on while such a share does */
-    ROOT_CELLS = 4,      /* cells, in square roots of the number of slots */
+    ROOT_CELLS = 4,      /* cells, in square roots of the number of slots, ... */
+    CELL_SLOTS = 128,    /* ... or, where these are more, a cell for so many slots */
     CELLS_LOOKED_AT = 48, /* cells for each slot, ... */
     CANDIDATES = 200,     /* ... where so many candidates are wanted, and more for more */
     CELLS_WANTED_MAX = CELLS_LOOKED_AT * HNSW_CANDIDATES_MAX / CANDIDATES,
-    SAMPLE_SHARE = 8, /* slots a cell that centres are trained on, */
-    ROUNDS = 2,       /* so many times */
-    AGED_SHARE = 4,   /* cells are old once a share 1 / so many was unlinked */
-    PIECE = 64,       /* slots; a millisecond or two */
+    SAMPLE_SHARE = 8,       /* slots a cell that centres are trained on, */
+    ROUNDS = 2,             /* so many times */
+    AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
+    PIECE = CELLS_TOGETHER, /* slots; a millisecond or two */
 };
 
 static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */
@@ -122,48 +123,29 @@ static size_t take_readable(const struct hnsw *hnsw, size_t first, size_t count,
     return kept;
 }
 
-static void assign_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
-                         size_t count) {
+/* Finds the cells near each slot of a piece. Without memory for that they have none: these slots
+ * are walked for. */
+static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
+                       size_t count) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     uint32_t slots[PIECE] = {0};
     size_t places[PIECE], kept = take_readable(hnsw, first, count, slots, places);
-    uint16_t found[PIECE];
-    cells_assign(&bulk->cells, slots, kept, &scratch->block, found);
-    for (size_t i = 0; i < count; i++)
-        bulk->found[first + i] = CELLS_NONE;
+    uint16_t found[PIECE * CELLS_WANTED_MAX];
+    size_t bytes = bulk->wanted * sizeof(found[0]);
+    memset(bulk->found + first * bulk->wanted, 0xff, count * bytes); /* CELLS_NONE */
+    if (!cells_find(&bulk->cells, slots, kept, bulk->wanted, &scratch->block, found))
+        return;
     for (size_t i = 0; i < kept; i++)
-        bulk->found[places[i]] = found[i];
+        memcpy(bulk->found + places[i] * bulk->wanted, found + i * bulk->wanted, bytes);
 }
 
 /* What was linked in bulk since cells were made last has stale edges; a load may be long, and walks
  * do better by edges. */
 static void fill_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
                        size_t count) {
-    assign_piece(hnsw, scratch, first, count);
+    find_piece(hnsw, scratch, first, count);
     for (size_t i = 0; i < count; i++)
         hnsw_edges_refresh_slot(hnsw, scratch, hnsw->bulk.slots[first + i]);
-}
-
-static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
-                       size_t count) {
-    struct hnsw_bulk *bulk = &hnsw->bulk;
-    uint32_t slots[PIECE] = {0};
-    size_t places[PIECE], kept = take_readable(hnsw, first, count, slots, places);
-    uint16_t found[KERNELS_QUERIES * CELLS_WANTED_MAX];
-    size_t bytes = bulk->wanted * sizeof(found[0]);
-    memset(bulk->found + first * bulk->wanted, 0xff, count * bytes); /* CELLS_NONE */
-    if (!scratch_reserve_hits(&scratch->pool, KERNELS_QUERIES * bulk->cells.count) ||
-        !scratch_reserve_lanes(scratch, KERNELS_QUERIES, bulk->cells.space.width))
-        return; /* these will be walked for */
-    struct cells_work work = {.block = &scratch->block, .hits = scratch->pool.items};
-    for (size_t q = 0; q < KERNELS_QUERIES; q++)
-        work.queries[q] = &scratch->lanes[q].query;
-    for (size_t i = 0; i < kept; i += KERNELS_QUERIES) {
-        size_t some = kept - i < KERNELS_QUERIES ? kept - i : KERNELS_QUERIES;
-        cells_find(&bulk->cells, slots + i, some, bulk->wanted, &work, found);
-        for (size_t j = 0; j < some; j++)
-            memcpy(bulk->found + places[i + j] * bulk->wanted, found + j * bulk->wanted, bytes);
-    }
 }
 
 /* ---- Ends of phases ---------------------------------------------------------------------------
@@ -181,7 +163,8 @@ static void forget_unreadable(struct hnsw *hnsw) {
 static bool end_training(struct hnsw *hnsw) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     forget_unreadable(hnsw);
-    if (!cells_move(&bulk->cells, bulk->slots, bulk->slots_count, bulk->found))
+    if (!cells_move(&bulk->cells, bulk->slots, bulk->slots_count, bulk->found) ||
+        !cells_sort(&bulk->cells))
         return false;
     bulk->rounds++;
     if (bulk->rounds < ROUNDS) {
@@ -189,7 +172,7 @@ static bool end_training(struct hnsw *hnsw) {
         return true;
     }
     bulk->phase = HNSW_BULK_FILLING;
-    return cells_sort(&bulk->cells) && take_linked(hnsw);
+    return take_linked(hnsw);
 }
 
 static bool add_to_cells(struct hnsw_bulk *bulk) {
@@ -218,9 +201,7 @@ static bool end_finding(struct hnsw *hnsw) {
     bool has_memory = hits && bulk->turns && add_to_cells(bulk);
     for (size_t i = 0; has_memory && i < bulk->slots_count; i++) {
         uint16_t cell = bulk->found[i * bulk->wanted];
-        hits[i] = (struct hit){.slot = (uint32_t)i,
-                               .distance =
-                                   cell == CELLS_NONE ? CELLS_MAX : (float)bulk->cells.order[cell]};
+        hits[i] = (struct hit){.slot = (uint32_t)i, .distance = (float)cell};
     }
     if (has_memory)
         hits_sort(hits, bulk->slots_count);
@@ -235,7 +216,7 @@ static const struct {
     void (*do_piece)(struct hnsw *hnsw, struct index_scratch *scratch, size_t first, size_t count);
     bool (*end)(struct hnsw *hnsw); /* false when memory ends */
 } phases[HNSW_BULK_PHASES] = {
-    [HNSW_BULK_TRAINING] = {assign_piece, end_training},
+    [HNSW_BULK_TRAINING] = {find_piece, end_training},
     [HNSW_BULK_FILLING] = {fill_piece, end_filling},
     [HNSW_BULK_FINDING] = {find_piece, end_finding},
 };
@@ -266,7 +247,8 @@ static bool make_cells(struct hnsw *hnsw) {
     if (!take_linked(hnsw))
         return false;
     bulk->made_for = bulk->slots_count + batch_size(hnsw);
-    size_t count = (size_t)(ROOT_CELLS * sqrt((double)bulk->made_for)) & ~(KERNELS_QUERIES - 1UL);
+    size_t count = (size_t)(ROOT_CELLS * sqrt((double)bulk->made_for));
+    count = count > bulk->made_for / CELL_SLOTS ? count : bulk->made_for / CELL_SLOTS;
     count = count < CELLS_MAX ? count : CELLS_MAX;
     thin_out(bulk, SAMPLE_SHARE * count);
     return is_fit(hnsw) && cells_init(&bulk->cells, hnsw->store, hnsw->space, bulk->slots,

@@ -35,8 +35,6 @@ static void set_up(int metric) {
     ck_assert(store_reserve(&store, ROWS));
     ck_assert_int_eq(index_scratch_create(&scratch, &error), STATUS_OK);
     ck_assert(scratch_reserve(scratch, ROWS, space.width));
-    ck_assert(scratch_reserve_lanes(scratch, KERNELS_QUERIES, space.width));
-    ck_assert(scratch_reserve_hits(&scratch->pool, (size_t)KERNELS_QUERIES * CELLS));
     srand(4);
     for (uint32_t slot = 0; slot < ROWS; slot++) {
         for (size_t i = 0; i < DIMENSION; i++)
@@ -63,8 +61,9 @@ static double value_of(const uint8_t *code, struct code_meta meta, size_t i) {
 static double distance_to(size_t cell, uint32_t slot) {
     double sum = 0;
     for (size_t i = 0; i < space.width; i++) {
-        double apart = value_of(store_code(&store, slot), *store_meta(&store, slot), i) -
-                       value_of(cells.rows + cell * space.width, cells.metas[cell], i);
+        double apart =
+            value_of(store_code(&store, slot), *store_meta(&store, slot), i) -
+            value_of(cells.centres.rows + cell * space.width, cells.centres.metas[cell], i);
         sum += apart * apart;
     }
     return sum;
@@ -73,11 +72,12 @@ static double distance_to(size_t cell, uint32_t slot) {
 /* Sums in f32 may put two that are as near as this into another order. */
 static const double hardly = 1e-4;
 
+/* The nearest cell of each slot. All cells are looked at: there are few. */
 static void assign_all(void) {
-    for (size_t first = 0; first < ROWS; first += CODES_BATCH_MAX) {
+    for (size_t first = 0; first < ROWS; first += CELLS_TOGETHER) {
         size_t left = ROWS - first;
-        cells_assign(&cells, slots + first, left < CODES_BATCH_MAX ? left : CODES_BATCH_MAX,
-                     &scratch->block, found + first);
+        ck_assert(cells_find(&cells, slots + first, left < CELLS_TOGETHER ? left : CELLS_TOGETHER,
+                             1, &scratch->block, found + first));
     }
 }
 
@@ -94,11 +94,9 @@ END_TEST
 
 START_TEST(the_nearest_cells_are_found_nearest_first) {
     set_up(_i);
-    struct cells_work work = {.block = &scratch->block, .hits = scratch->pool.items};
-    for (size_t q = 0; q < KERNELS_QUERIES; q++)
-        work.queries[q] = &scratch->lanes[q].query;
-    for (size_t count = 1; count <= KERNELS_QUERIES; count++) {
-        cells_find(&cells, slots + count, count, WANTED, &work, found);
+    ck_assert(cells_find(&cells, slots, 0, WANTED, &scratch->block, found));
+    for (size_t count = 1; count <= CELLS_TOGETHER; count += 7) {
+        ck_assert(cells_find(&cells, slots + count, count, WANTED, &scratch->block, found));
         for (size_t i = 0; i < count; i++) {
             uint32_t slot = slots[count + i];
             const uint16_t *near = found + i * WANTED;
@@ -117,6 +115,32 @@ START_TEST(the_nearest_cells_are_found_nearest_first) {
 }
 END_TEST
 
+/* Where there are many cells only those of near regions are looked at. Of the nearest there must be
+ * many among them, also in a set as shapeless as this, where an eighth would be there by chance. */
+START_TEST(near_cells_lie_in_near_regions) {
+    enum {
+        MANY = 500,
+    };
+    set_up(_i);
+    cells_free(&cells);
+    ck_assert(cells_init(&cells, &store, &space, slots, ROWS, MANY));
+    size_t right = 0;
+    for (uint32_t slot = 0; slot < ROWS; slot += CELLS_TOGETHER / 2) {
+        ck_assert(cells_find(&cells, slots + slot, 1, WANTED, &scratch->block, found));
+        for (size_t place = 0; place < WANTED; place++) {
+            size_t nearer = 0;
+            ck_assert_uint_ne(found[place], CELLS_NONE);
+            for (size_t cell = 0; cell < MANY; cell++)
+                nearer += distance_to(cell, slot) < distance_to(found[place], slot) - hardly;
+            right += nearer < WANTED;
+        }
+    }
+    double share = (double)right / (WANTED * ((ROWS - 1) / (CELLS_TOGETHER / 2) + 1));
+    ck_assert_msg(share > 0.45 && share < 1, "%.3f", share);
+    tear_down();
+}
+END_TEST
+
 static double sum_of_distances(void) {
     double sum = 0;
     assign_all();
@@ -131,9 +155,9 @@ START_TEST(centres_move_to_means_and_come_nearer) {
     uint8_t lost[KERNELS_BLOCK * 2];
     for (uint32_t slot = 0; slot < ROWS; slot++) /* a cell without slots stays where it is */
         found[slot] = found[slot] == 3 ? CELLS_NONE : found[slot];
-    memcpy(lost, cells.rows + 3 * space.width, space.width);
+    memcpy(lost, cells.centres.rows + 3 * space.width, space.width);
     ck_assert(cells_move(&cells, slots, ROWS, found));
-    ck_assert_mem_eq(lost, cells.rows + 3 * space.width, space.width);
+    ck_assert_mem_eq(lost, cells.centres.rows + 3 * space.width, space.width);
     for (size_t cell = 0; cell < CELLS; cell++) {
         double mean[DIMENSION * 2] = {0}, count = 0;
         for (uint32_t slot = 0; slot < ROWS; slot++) {
@@ -144,18 +168,18 @@ START_TEST(centres_move_to_means_and_come_nearer) {
                 mean[i] += value_of(store_code(&store, slot), *store_meta(&store, slot), i);
         }
         for (size_t i = 0; i < space.width && count > 0; i++)
-            ck_assert_double_eq_tol(mean[i] / count,
-                                    value_of(cells.rows + cell * space.width, cells.metas[cell], i),
-                                    (double)cells.metas[cell].scale * 0.51);
+            ck_assert_double_eq_tol(
+                mean[i] / count,
+                value_of(cells.centres.rows + cell * space.width, cells.centres.metas[cell], i),
+                (double)cells.centres.metas[cell].scale * 0.51);
     }
     ck_assert_double_lt(sum_of_distances(), before);
     tear_down();
 }
 END_TEST
 
-START_TEST(lists_grow_and_the_order_has_each_cell_once) {
+START_TEST(lists_grow) {
     set_up(_i);
-    bool is_there[CELLS] = {false};
     assign_all();
     for (uint32_t slot = 0; slot < ROWS; slot++)
         ck_assert(cells_add(&cells, found[slot], slot));
@@ -166,12 +190,40 @@ START_TEST(lists_grow_and_the_order_has_each_cell_once) {
         count += cells.lists[cell].count;
     }
     ck_assert_uint_eq(count, ROWS);
+    tear_down();
+}
+END_TEST
+
+static int by_bytes(const void *a, const void *b) {
+    return memcmp(a, b, KERNELS_BLOCK);
+}
+
+/* Sorting changes the order of cells alone; regions have each cell once, and none has none. */
+START_TEST(sorting_keeps_all_cells) {
+    set_up(_i);
+    size_t bytes = CELLS * space.width;
+    uint8_t *before = malloc(bytes), *after = malloc(bytes);
+    ck_assert_uint_eq(space.width, KERNELS_BLOCK);
+    memcpy(before, cells.centres.rows, bytes);
+    assign_all();
+    ck_assert(cells_move(&cells, slots, ROWS, found));
+    memcpy(before, cells.centres.rows, bytes);
     ck_assert(cells_sort(&cells));
-    for (size_t cell = 0; cell < CELLS; cell++) {
-        ck_assert_uint_lt(cells.order[cell], CELLS);
-        ck_assert(!is_there[cells.order[cell]]);
-        is_there[cells.order[cell]] = true;
+    memcpy(after, cells.centres.rows, bytes);
+    qsort(before, CELLS, KERNELS_BLOCK, by_bytes);
+    qsort(after, CELLS, KERNELS_BLOCK, by_bytes);
+    ck_assert_mem_eq(before, after, bytes);
+    uint32_t next = 0;
+    for (size_t i = 0; i < cells.regions_count; i++) {
+        ck_assert_uint_eq(cells.regions[i].first, next);
+        ck_assert_uint_ge(cells.regions[i].count, 1);
+        ck_assert_uint_le(cells.regions[i].count, cells.region_max);
+        next += cells.regions[i].count;
     }
+    ck_assert_uint_eq(next, CELLS);
+    ck_assert_uint_gt(cells.regions_count, 1);
+    free(before);
+    free(after);
     tear_down();
 }
 END_TEST
@@ -182,7 +234,9 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, each_slot_is_assigned_to_its_nearest_centre, 0, 2);
     tcase_add_loop_test(tcase, the_nearest_cells_are_found_nearest_first, 0, 2);
     tcase_add_loop_test(tcase, centres_move_to_means_and_come_nearer, 0, 2);
-    tcase_add_test(tcase, lists_grow_and_the_order_has_each_cell_once);
+    tcase_add_loop_test(tcase, near_cells_lie_in_near_regions, 0, 2);
+    tcase_add_test(tcase, lists_grow);
+    tcase_add_loop_test(tcase, sorting_keeps_all_cells, 0, 2);
     suite_add_tcase(suite, tcase);
     return suite;
 }

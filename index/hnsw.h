@@ -65,9 +65,10 @@ struct hnsw {
     _Atomic float walk_per_ef;      /* the same for searches, by edges where there are: of trials */
     _Atomic float walk_ns;          /* what one of those takes, all included; 0: not measured yet */
     _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
-    _Atomic uint64_t calibrated_at; /* slots that were linked when it was set with edges */
-    pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
-    pthread_rwlock_t gate; /* shared: a slot is being linked; exclusive: repair's barrier */
+    _Atomic uint64_t
+        calibrated_at; /* slots that were linked when it was set with edges; 0: it must be */
+    pthread_mutex_t entry_lock; /* held by a builder whose slot may become the entry */
+    pthread_rwlock_t gate;      /* shared: a slot is being linked; exclusive: repair's barrier */
     struct hnsw_seeds seeds;
     pthread_mutex_t claim_lock; /* guards claim_cursor, claims, order and bulk; a leaf */
     uint32_t claim_cursor;      /* no slot below waits unclaimed */

@@ -1,4 +1,5 @@
 /* What a group knows of its slots: against all codes, and after these have changed. */
+#include "index/edges.h"
 #include "index/hnsw.h"
 
 #include "tests/support/run_suite.h"
@@ -37,11 +38,20 @@ static void encode(uint32_t slot, uint32_t cluster) {
     codes_encode(&space, vector, &scratch->query, &row);
 }
 
-/* Slots that wait, as many of them linked as it takes to reach a phase. */
-static void link_until(enum hnsw_bulk_phase phase) {
+static void link_one(void) {
+    struct error error = {0};
+    bool linked;
+    ck_assert_int_eq(hnsw_link(&hnsw, scratch, &linked, &error), STATUS_OK);
+    ck_assert(linked);
+}
+
+/* Slots that wait. */
+static void put_all(size_t edge_bits) {
     struct error error = {0};
     ck_assert(codes_space_init(&space, DISTANCE_EUCLID, DIMENSION));
-    const struct store_layout layout = {.code_bytes = space.width, .link_count = 32};
+    space.edge_bits = edge_bits;
+    const struct store_layout layout = {
+        .code_bytes = space.width, .link_count = 32, .edge_block_bytes = edges_block_bytes(&space)};
     ck_assert(store_init(&store, &layout));
     ck_assert(store_reserve(&store, ROWS));
     hnsw.m = 16;
@@ -54,9 +64,13 @@ static void link_until(enum hnsw_bulk_phase phase) {
         encode(row, row % CLUSTERS);
         store_put(&store, row, hnsw_level(&hnsw, row));
     }
-    for (bool linked = true; linked && hnsw.bulk.phase != phase;)
-        ck_assert_int_eq(hnsw_link(&hnsw, scratch, &linked, &error), STATUS_OK);
-    ck_assert_int_eq(hnsw.bulk.phase, phase);
+}
+
+/* Slots that wait, as many of them linked as it takes to reach a phase. */
+static void link_until(enum hnsw_bulk_phase phase) {
+    put_all(0);
+    while (hnsw.bulk.phase != phase)
+        link_one();
 }
 
 /* A graph of which the first group's first slot is claimed. */
@@ -243,6 +257,23 @@ START_TEST(a_batch_may_come_to_nothing) {
 }
 END_TEST
 
+/* The graph is as large as when the default ef was set by edges, but meanwhile it was set by codes.
+ */
+START_TEST(an_ef_that_was_set_in_a_load_is_set_again_after_it) {
+    put_all(2);
+    for (size_t i = 0; i < ROWS / 2; i++)
+        link_one();
+    atomic_store(&hnsw.calibrated_at, ROWS);
+    for (size_t i = ROWS / 2; i < ROWS; i++)
+        link_one();
+    ck_assert_uint_gt(hnsw.linked_in_bulk, 0);
+    while (hnsw_edges_refresh(&hnsw, scratch))
+        ck_assert_uint_eq(hnsw.calibrated_at, 0);
+    ck_assert_uint_eq(hnsw.calibrated_at, ROWS);
+    tear_down();
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("group");
     TCase *tcase = tcase_create("group");
@@ -254,6 +285,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, a_group_whose_slots_others_took_is_given_up);
     tcase_add_test(tcase, who_finds_no_place_for_a_group_walks);
     tcase_add_test(tcase, a_batch_may_come_to_nothing);
+    tcase_add_test(tcase, an_ef_that_was_set_in_a_load_is_set_again_after_it);
     suite_add_tcase(suite, tcase);
     return suite;
 }

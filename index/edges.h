@@ -29,11 +29,11 @@
  * u is the sum of b vectors of signs, the p-th 2^p times: its levels in binary. So a block holds b
  * planes of signs, and one scan of the table for each, weighted, gives <u,q> of any number of bits.
  *
- * A link may change at any time; its edge is written afterwards, at once or by a builder that has
- * nothing else to do (hnsw_edges.c). Until then the place is stale, and walks measure that
- * neighbour by its code. What is read in the moment of a change is a wrong estimate for one walk,
- * never a wrong answer: whatever is returned has been measured. Images hold edges: a change of what
- * a block means raises IMAGE_VERSION.
+ * A link may change at any time; its edge is written afterwards, at once or, of what is linked in
+ * bulk, later (hnsw_edges.c). Until then the place is stale, and walks measure that neighbour by
+ * its code. What is read in the moment of a change is a wrong estimate for one walk, never a wrong
+ * answer: whatever is returned has been measured. Images hold edges: a change of what a block means
+ * raises IMAGE_VERSION.
  *
  * A block: b planes of 4 * width bytes as the kernels lay them, that of the lowest bit first | 32
  * offsets | 32 slopes, 2 bytes each.

@@ -65,10 +65,11 @@ struct hnsw {
     _Atomic float walk_per_ef;      /* the same for searches, by edges where there are: of trials */
     _Atomic float walk_ns;          /* what one of those takes, all included; 0: not measured yet */
     _Atomic uint32_t default_ef;    /* of searches that name none; see hnsw_calibrate.c */
-    _Atomic uint64_t
-        calibrated_at; /* slots that were linked when it was set with edges; 0: it must be */
-    pthread_mutex_t entry_lock; /* held by a builder whose slot may become the entry */
-    pthread_rwlock_t gate;      /* shared: a slot is being linked; exclusive: repair's barrier */
+    _Atomic uint64_t calibrated_at; /* slots that were linked when it was set; 0: edges were stale,
+                                       so that it must be when they are written */
+    pthread_mutex_t entry_lock;     /* held by a builder whose slot may become the entry */
+    pthread_rwlock_t gate; /* shared: a slot is being linked; exclusive: none is, as a repair
+                              or a save begins or records become whole */
     struct hnsw_seeds seeds;
     pthread_mutex_t claim_lock; /* guards claim_cursor, claims, order and bulk; a leaf */
     uint32_t claim_cursor;      /* no slot below waits unclaimed */
@@ -199,9 +200,12 @@ bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
 void hnsw_edges_refresh_slot(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
 
 /* True if all edges of the slot that do not count as stale are what they would be if they were
- * written now. bytes: room for a block of edges, in cache lines. Quiet graph only. */
+ * written now. bytes: room for a block of edges, in cache lines. While no slot is linked. */
 bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *work,
                           uint8_t *bytes);
+
+/* True if some of the edges may be stale, so that walks measure codes in their place. */
+bool hnsw_edges_are_stale(const struct hnsw *hnsw);
 
 /* The slot's list changed: writes its edges, where the store has some, or leaves them to
  * _refresh. Under the slot's lock. */

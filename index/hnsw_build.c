@@ -205,11 +205,11 @@ static bool is_power_of_two(uint64_t count) {
     return count >= HNSW_CALIBRATED_MIN && (count & (count - 1)) == 0;
 }
 
-/* While slots are linked in bulk many edges are stale, and walks measure codes, which finds more:
- * the ef that is enough then is not when edges are written (hnsw_edges.c). */
-static void calibrate(struct hnsw *hnsw, struct index_scratch *scratch, bool is_bulk) {
+/* Where edges are stale, as in a load, walks measure codes, which finds more: the ef that is enough
+ * then is not when edges are written (hnsw_edges.c). */
+static void calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
     hnsw_calibrate(hnsw, scratch);
-    if (is_bulk)
+    if (hnsw_edges_are_stale(hnsw))
         atomic_store(&hnsw->calibrated_at, 0);
 }
 
@@ -255,7 +255,7 @@ enum status hnsw_link(struct hnsw *hnsw, struct index_scratch *scratch, bool *li
         hnsw_bulk_return(hnsw, group);
     if (*linked &&
         is_power_of_two(atomic_fetch_add_explicit(&hnsw->linked, 1, memory_order_relaxed) + 1))
-        calibrate(hnsw, scratch, group);
+        calibrate(hnsw, scratch);
     pthread_rwlock_unlock(&hnsw->gate);
     if (!*linked)
         return error_set(error, STATUS_NO_MEMORY, "out of memory for linking a vector");

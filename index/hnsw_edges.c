@@ -69,8 +69,8 @@ void hnsw_edges_write(const struct hnsw *hnsw, struct index_scratch *scratch, ui
         write_stale(hnsw, &scratch->edges, slot);
 }
 
-bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *work,
-                          uint8_t *bytes) {
+static bool are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *work,
+                      uint8_t *bytes) {
     const struct store *store = hnsw->store;
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
         uint32_t fresh = ~store_stale(store, slot, block);
@@ -83,6 +83,21 @@ bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_wo
             return false;
     }
     return true;
+}
+
+bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *work,
+                          uint8_t *bytes) {
+    hnsw_lock(hnsw, slot); /* stale ones may be written meanwhile */
+    bool are = are_right(hnsw, slot, work, bytes);
+    hnsw_unlock(hnsw, slot);
+    return are;
+}
+
+bool hnsw_edges_are_stale(const struct hnsw *hnsw) {
+    const struct store *store = hnsw->store;
+    return store->edge_blocks > 0 &&
+           (atomic_load(&store->has_stale) || atomic_load(&store->is_unread) ||
+            atomic_load(&hnsw->edges_cursor) < store_end(store));
 }
 
 void hnsw_edges_refresh_slot(const struct hnsw *hnsw, struct index_scratch *scratch,

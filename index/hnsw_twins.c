@@ -29,8 +29,9 @@ uint32_t hnsw_twins_linked(const struct hnsw *hnsw, uint32_t twin) {
     return atomic_load_explicit(&store_links(hnsw->store, twin)[LINKED], memory_order_acquire);
 }
 
-static void set(const struct hnsw *hnsw, uint32_t twin, int place, uint32_t slot) {
-    atomic_store_explicit(&store_links(hnsw->store, twin)[place], slot, memory_order_release);
+/* Whatever leads to that place is no edge: should the twin be linked one day, it is stale. */
+static void set(const struct hnsw *hnsw, uint32_t twin, uint32_t place, uint32_t slot) {
+    store_set_link(hnsw->store, twin, place, slot);
 }
 
 void hnsw_twins_add(struct hnsw *hnsw, uint32_t of, uint32_t slot) {

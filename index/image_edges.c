@@ -29,6 +29,8 @@ static void end_chunk(struct image_rest *rest, struct hnsw *hnsw, uint32_t first
     struct store *store = hnsw->store;
     pthread_rwlock_wrlock(&hnsw->gate);
     for (uint32_t i = 0; rest->is_damaged && i < STORE_CHUNK; i++) {
+        if (!store_is_present(store, first + i)) /* its record must not take memory */
+            continue;
         for (uint32_t block = 0; block < store->edge_blocks; block++)
             atomic_store_explicit(&store_head(store, first + i)->stale[block], UINT32_MAX,
                                   memory_order_relaxed);

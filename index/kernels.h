@@ -20,24 +20,14 @@ enum {
     KERNELS_BLOCK = 64,
     KERNELS_EDGES = 32, /* edges that lie in one block; see edges.h */
     KERNELS_EDGE_BITS_MAX = 4,
-    KERNELS_EDGE_ZERO = 64,      /* stands for 0 among signed sums, which are less away from it than
-                                    that:      so that two of them added are a byte still */
+    KERNELS_EDGE_ZERO = 64,      /* 0 among signed sums, which are less than that away from it: two
+                                    of them added are a byte still */
     KERNELS_QUERIES = 4,         /* that share one pass over rows */
     KERNELS_DECIMAL_MARGIN = 96, /* bytes that may be looked at where a decimal is read */
 };
 
 /* Blocks of edges are read while a builder writes them: that is how readers need no lock. */
 #define KERNELS_RACING __attribute__((no_sanitize("thread")))
-
-/* Memory that a kernel fills: the compiler, told to clear all locals, would clear it before. */
-#if defined(__has_attribute)
-#if __has_attribute(uninitialized)
-#define KERNELS_FILLED __attribute__((uninitialized))
-#endif
-#endif
-#ifndef KERNELS_FILLED
-#define KERNELS_FILLED
-#endif
 
 /* A vector, as blocks of edges are asked about it. */
 struct kernel_edge_query {

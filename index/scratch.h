@@ -41,8 +41,8 @@ struct index_scratch {
     struct code_block block;          /* of an exact scan */
     uint32_t nearer[CODES_BATCH_MAX]; /* places of a batch that are near enough */
     float estimates[KERNELS_EDGES];   /* of the places of a block */
-    struct edge_work edges;           /* for writing them */
-    bool leaves_edges;                /* of what is linked, for later */
+    struct edge_work edges;           /* for writing edges */
+    bool leaves_edges;                /* of lists that change, to hnsw_edges_refresh */
     struct scratch_hits pool;         /* nodes a walk has met, nearest first */
     struct bucket_queue queue;        /* nodes that a walk by edges may expand */
     struct scratch_hits found;        /* the answer, and heaps on the way to it */
@@ -69,7 +69,7 @@ bool scratch_reserve_lanes(struct index_scratch *scratch, size_t count, size_t w
 /* Gives back what a scan took for rows that it could not exclude, beyond what is usual. */
 void scratch_trim_lanes(struct index_scratch *scratch);
 
-/* Room for walks over slots below slot_end with codes of `width` bytes. */
+/* Room for walks over slots below slot_end with codes of `width` bytes, and for writing edges. */
 bool scratch_reserve(struct index_scratch *scratch, uint32_t slot_end, size_t width);
 
 #endif

@@ -138,14 +138,28 @@ void store_shorten(struct store *store, uint32_t chunk_number, uint32_t rows) {
     atomic_store(&chunk->records, (uintptr_t)records | STORE_SHORT);
 }
 
+/* A record is whole cache lines. */
+static bool is_clear(const uint8_t *record, size_t bytes) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < bytes; i += sizeof(bits)) {
+        uint64_t word;
+        memcpy(&word, record + i, sizeof(word));
+        bits |= word;
+    }
+    return bits == 0;
+}
+
 void store_lengthen(struct store *store, uint32_t chunk_number) {
     struct store_chunk *chunk = &store->chunks[chunk_number];
     if (!(atomic_load(&chunk->records) & STORE_SHORT))
         return;
     pthread_mutex_lock(&store->records_lock);
-    for (size_t i = 0; i < STORE_CHUNK; i++)
-        memcpy(chunk->whole_records + i * store->record_bytes,
-               chunk->short_records + i * store->edges_at, store->edges_at);
+    for (size_t i = 0; i < STORE_CHUNK; i++) {
+        const uint8_t *record = chunk->short_records + i * store->edges_at;
+        /* A slot that was never used must not take memory. */
+        if (!is_clear(record, store->edges_at))
+            memcpy(chunk->whole_records + i * store->record_bytes, record, store->edges_at);
+    }
     atomic_store(&chunk->records, (uintptr_t)chunk->whole_records);
     pthread_mutex_unlock(&store->records_lock);
 }

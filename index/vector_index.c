@@ -8,7 +8,6 @@
 #include "index/plan.h"
 
 #include <assert.h>
-#include <sched.h>
 #include <stdlib.h>
 
 enum {
@@ -412,22 +411,17 @@ enum status vector_index_load(struct vector_index *index, const struct index_fil
     return status;
 }
 
-/* Gives back what the edges that were read came to take the place of, once no search can look at it
- * any more; true as long as one might. */
-static bool wait_for_short(struct vector_index *index) {
+enum index_rest vector_index_settle(struct vector_index *index) {
+    if (image_read_edges(&index->rest, &index->hnsw))
+        return INDEX_REST_PIECES;
     if (!index->store.has_short)
-        return false;
+        return INDEX_REST_NONE;
     if (index->short_epoch == 0)
         index->short_epoch = epoch_advance(&index->epoch);
-    if (epoch_passed(&index->epoch, index->short_epoch))
-        store_free_short(&index->store);
-    else
-        sched_yield();
-    return true;
-}
-
-bool vector_index_settle(struct vector_index *index) {
-    return image_read_edges(&index->rest, &index->hnsw) || wait_for_short(index);
+    if (!epoch_passed(&index->epoch, index->short_epoch))
+        return INDEX_REST_IN_USE;
+    store_free_short(&index->store);
+    return INDEX_REST_NONE;
 }
 
 enum status vector_index_check(const struct vector_index *index, struct error *error) {

@@ -239,10 +239,18 @@ MUST_CHECK enum status vector_index_load(struct vector_index *index,
                                          const struct index_files *files, struct index_stamp *stamp,
                                          struct error *error);
 
-/* Reads a piece (about 1 MiB) of what _load left in the file, while searches, puts and links go on.
- * False: nothing is left. What turns out to be damaged is written anew by vector_index_refresh. One
- * builder at a time, and none in _save or _repair. */
-bool vector_index_settle(struct vector_index *index);
+/* What _load has left to be done. */
+enum index_rest {
+    INDEX_REST_NONE,
+    INDEX_REST_PIECES, /* of the file, to be read */
+    INDEX_REST_IN_USE, /* memory to be given back, which running searches may look at */
+};
+
+/* Reads a piece (about 1 MiB) of what _load left in the file, while searches, puts and links go on,
+ * or gives back what was needed until all were read; tells what is left. What turns out to be
+ * damaged is written anew by vector_index_refresh. One builder at a time, and none in _save or
+ * _repair. */
+enum index_rest vector_index_settle(struct vector_index *index);
 
 /* Checks the graph's invariants (ids in range, degrees in bounds, every live linked slot reachable,
  * no freed slot referenced). Quiet index only. For tests and `nigh verify`. */

@@ -91,12 +91,16 @@ static enum remains link_piece(struct collection *collection, struct index_scrat
 
 /* Reads what a start has left in the graph files. */
 static enum remains settle_piece(struct collection *collection) {
+    static const enum remains remains_of[] = {[INDEX_REST_NONE] = REMAINS_NOTHING,
+                                              [INDEX_REST_PIECES] = REMAINS_NOW,
+                                              [INDEX_REST_IN_USE] = REMAINS_LATER};
     enum remains remains = REMAINS_NOTHING;
     for (size_t i = 0; i < collection->vectors_count; i++) {
         for (unsigned piece = 0; piece < BUILDER_SETTLE_PIECES; piece++) {
-            if (!vector_index_settle(collection->vectors[i].index))
+            enum index_rest rest = vector_index_settle(collection->vectors[i].index);
+            remains = more_urgent(remains, remains_of[rest]);
+            if (rest != INDEX_REST_PIECES)
                 break;
-            remains = REMAINS_NOW;
             offer_core(collection->storage);
         }
     }

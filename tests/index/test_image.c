@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -95,6 +96,40 @@ START_TEST(a_loaded_index_is_as_good_to_build_on) {
     fixture_check(&fixture);
     const struct index_query query = {.operation = 2, .ef = 200};
     ck_assert_double_ge(fixture_mean_recall(&fixture, &query, 5, 50, 10), 0.95);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Memory of this process that lies in pages. */
+static size_t resident_bytes(void) {
+    unsigned long all, resident;
+    FILE *file = fopen("/proc/self/statm", "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%lu %lu", &all, &resident), 2);
+    fclose(file);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A chunk has places for 32,768 slots: those that were never used take no memory after a start,
+ * also when its records become whole, damaged or not. */
+START_TEST(a_small_index_stays_small_after_loading) {
+    struct fixture fixture;
+    struct vector_index *loaded;
+    image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], 500);
+    struct image_bytes image = image_file_save(fixture.index);
+    const struct image_layout layout = image_file_layout(&image);
+    const struct image_part *edges = &layout.parts[IMAGE_EDGES];
+    if (_i == 1)
+        image_file_flip(&image, 8 * edges->at);
+    size_t before = resident_bytes();
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, NULL, &loaded), STATUS_OK);
+    image_file_finish_edges(&fixture, loaded);
+    size_t after = resident_bytes();
+    ck_assert_msg(after < before + STORE_CHUNK * edges->row_bytes / 4, "%zu, then %zu", before,
+                  after);
+    ck_assert_int_eq(vector_index_check(loaded, &fixture.error), STATUS_OK);
+    vector_index_free(loaded);
     free(image.data);
     fixture_free(&fixture);
 }
@@ -339,6 +374,7 @@ Suite *test_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, gives_the_same_answers_after_loading, 0, IMAGE_FILE_KINDS);
     tcase_add_loop_test(tcase, a_loaded_index_is_as_good_to_build_on, 0, 2 * IMAGE_FILE_KINDS);
+    tcase_add_loop_test(tcase, a_small_index_stays_small_after_loading, 0, 2);
     tcase_add_test(tcase, saves_and_loads_nothing);
     tcase_add_loop_test(tcase, refuses_another_index, 0, 4);
     tcase_add_loop_test(tcase, refuses_other_profiles, 0, 3);

@@ -313,6 +313,42 @@ static const float *ask(void *context, uint32_t slot) {
     return fixture_row(asked->fixture, asked->fixture->row_of[slot]);
 }
 
+static void set_row(struct fixture *fixture, uint32_t row, float x, float y) {
+    float *values = fixture_row(fixture, row);
+    memset(values, 0, fixture->options.dimension * sizeof(values[0]));
+    values[0] = x;
+    values[1] = y;
+    values[2] = 5;
+}
+
+/* A twin's list says in its third place on which slot it hangs. When another vector has that slot
+ * by the time that the twin is linked, as its third neighbour, there is no edge to it yet. */
+START_TEST(a_twin_that_is_linked_has_all_its_edges) {
+    struct fixture fixture;
+    const struct vector_index_options options = {
+        .dimension = 64, .distance = DISTANCE_EUCLID, .profile = INDEX_PROFILE_TURBO};
+    const uint32_t leader = 0, near = 1, opposite = 2, twin = 3;
+    fixture_create(&fixture, &options, 8);
+    set_row(&fixture, leader, 0, 0);
+    set_row(&fixture, near, 1, 0);
+    set_row(&fixture, opposite, -1.1f, 0);
+    set_row(&fixture, twin, 0, 0);
+    set_row(&fixture, 4, 0, 1.5f); /* the next vector in the leader's slot */
+    fixture_put(&fixture, 0, 4, 1);
+    fixture_link(&fixture, 1);
+    slots_died(fixture.slots, leader, 2);
+    ck_assert_int_eq(
+        vector_index_repair(fixture.index, &leader, 1, fixture.scratch, &fixture.error), STATUS_OK);
+    fixture_put_into(&fixture, leader, 4, 3);
+    uint32_t linked;
+    ck_assert_int_eq(vector_index_link(fixture.index, 2, fixture.scratch, &linked, &fixture.error),
+                     STATUS_OK);
+    ck_assert_uint_eq(linked, 2);
+    fixture_check(&fixture); /* compares each edge that counts as written */
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(few_vectors_are_asked_for_beyond_k) {
     struct fixture fixture;
     struct asked asked = {.fixture = &fixture};
@@ -457,6 +493,7 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_test(tcase, outliers_are_found_after_loading);
     tcase_add_test(tcase, one_builder_builds_the_same_graph_twice);
     tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
+    tcase_add_test(tcase, a_twin_that_is_linked_has_all_its_edges);
     tcase_add_loop_test(tcase, few_vectors_are_asked_for_beyond_k, 0, DISTANCE_COUNT);
     tcase_add_loop_test(tcase, stops_when_cancelled_or_late, 0, 4);
     suite_add_tcase(suite, tcase);

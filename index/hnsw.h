@@ -196,7 +196,7 @@ void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch);
  * (hnsw_edges.c). Builder. */
 bool hnsw_edges_refresh(struct hnsw *hnsw, struct index_scratch *scratch);
 
-/* The same for one slot, if it is linked. While the gate is held. */
+/* The same for one slot, if it is linked. While the gate is held; scratch is reserved. */
 void hnsw_edges_refresh_slot(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
 
 /* True if all edges of the slot that do not count as stale are what they would be if they were
@@ -208,7 +208,7 @@ bool hnsw_edges_are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_wo
 bool hnsw_edges_are_stale(const struct hnsw *hnsw);
 
 /* The slot's list changed: writes its edges, where the store has some, or leaves them to
- * _refresh. Under the slot's lock. */
+ * _refresh. Under the slot's lock; scratch is reserved. */
 void hnsw_edges_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot);
 
 void hnsw_lock(const struct hnsw *hnsw, uint32_t slot);

@@ -106,32 +106,6 @@ START_TEST(gives_k_hits_however_many_have_died) {
 }
 END_TEST
 
-/* A thousand equal vectors, zero or not, in the midst of others. */
-START_TEST(equal_vectors_do_not_hide_others) {
-    struct fixture fixture;
-    const struct vector_index_options options = {
-        .dimension = 32, .distance = (enum distance)(_i / 2 % DISTANCE_COUNT)};
-    fixture_create(&fixture, &options, 4000);
-    fixture_fill_clusters(&fixture, 0, 4000, 21);
-    for (uint32_t row = 500; row < 1500; row++) {
-        if (_i % 2)
-            memset(fixture_row(&fixture, row), 0, 32 * sizeof(float));
-        else
-            memcpy(fixture_row(&fixture, row), fixture_row(&fixture, 7), 32 * sizeof(float));
-    }
-    fixture_put(&fixture, 0, 4000, 1);
-    fixture_link(&fixture, 1);
-    fixture_check(&fixture);
-    struct index_query near = {.vector = fixture_row(&fixture, 7), .k = 30, .operation = 1};
-    struct index_answer answer = fixture_search(&fixture, &near);
-    ck_assert_uint_eq(answer.count, 30);
-    ck_assert(fixture_recall(&fixture, &near, &answer) >= 0.95);
-    double recall = fixture_mean_recall(&fixture, &plain, 21, QUERIES, 10);
-    ck_assert_msg(recall >= 0.97, "recall %.4f", recall);
-    fixture_free(&fixture);
-}
-END_TEST
-
 /* Single points far from all, between five clusters so tight that codes cannot tell their members
  * apart. */
 enum {
@@ -270,37 +244,6 @@ START_TEST(one_builder_builds_the_same_graph_twice) {
 }
 END_TEST
 
-START_TEST(twins_survive_the_slot_they_hang_on) {
-    struct fixture fixture;
-    const struct vector_index_options options = {.dimension = 24, .distance = DISTANCE_EUCLID};
-    fixture_create(&fixture, &options, 3000);
-    fixture_fill_clusters(&fixture, 0, 3000, 31);
-    for (uint32_t row = 100; row < 400; row++)
-        memcpy(fixture_row(&fixture, row), fixture_row(&fixture, 100), 24 * sizeof(float));
-    fixture_put(&fixture, 0, 3000, 1);
-    fixture_link(&fixture, 1);
-    for (uint32_t first = 100; first < 399; first += 60) {
-        uint32_t dead[60];
-        for (uint32_t i = 0; i < 59; i++) {
-            dead[i] = first + i;
-            slots_died(fixture.slots, dead[i], first);
-        }
-        ck_assert_int_eq(
-            vector_index_repair(fixture.index, dead, 59, fixture.scratch, &fixture.error),
-            STATUS_OK);
-        struct index_query query = {
-            .vector = fixture_row(&fixture, 399), .k = 20, .ef = 64, .operation = first};
-        for (int linked = 0; linked < 2; linked++) {
-            struct index_answer answer = fixture_search(&fixture, &query);
-            ck_assert(fixture_recall(&fixture, &query, &answer) >= 0.95);
-            fixture_link(&fixture, 1);
-            fixture_check(&fixture);
-        }
-    }
-    fixture_free(&fixture);
-}
-END_TEST
-
 /* An owner's vectors, and how many of them were asked for. */
 struct asked {
     const struct fixture *fixture;
@@ -312,42 +255,6 @@ static const float *ask(void *context, uint32_t slot) {
     asked->count++;
     return fixture_row(asked->fixture, asked->fixture->row_of[slot]);
 }
-
-static void set_row(struct fixture *fixture, uint32_t row, float x, float y) {
-    float *values = fixture_row(fixture, row);
-    memset(values, 0, fixture->options.dimension * sizeof(values[0]));
-    values[0] = x;
-    values[1] = y;
-    values[2] = 5;
-}
-
-/* A twin's list says in its third place on which slot it hangs. When another vector has that slot
- * by the time that the twin is linked, as its third neighbour, there is no edge to it yet. */
-START_TEST(a_twin_that_is_linked_has_all_its_edges) {
-    struct fixture fixture;
-    const struct vector_index_options options = {
-        .dimension = 64, .distance = DISTANCE_EUCLID, .profile = INDEX_PROFILE_TURBO};
-    const uint32_t leader = 0, near = 1, opposite = 2, twin = 3;
-    fixture_create(&fixture, &options, 8);
-    set_row(&fixture, leader, 0, 0);
-    set_row(&fixture, near, 1, 0);
-    set_row(&fixture, opposite, -1.1f, 0);
-    set_row(&fixture, twin, 0, 0);
-    set_row(&fixture, 4, 0, 1.5f); /* the next vector in the leader's slot */
-    fixture_put(&fixture, 0, 4, 1);
-    fixture_link(&fixture, 1);
-    slots_died(fixture.slots, leader, 2);
-    ck_assert_int_eq(
-        vector_index_repair(fixture.index, &leader, 1, fixture.scratch, &fixture.error), STATUS_OK);
-    fixture_put_into(&fixture, leader, 4, 3);
-    uint32_t linked;
-    ck_assert_int_eq(vector_index_link(fixture.index, 2, fixture.scratch, &linked, &fixture.error),
-                     STATUS_OK);
-    ck_assert_uint_eq(linked, 2);
-    fixture_check(&fixture); /* compares each edge that counts as written */
-    fixture_free(&fixture);
-}
-END_TEST
 
 START_TEST(few_vectors_are_asked_for_beyond_k) {
     struct fixture fixture;
@@ -485,15 +392,12 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_test(tcase, two_builders_leave_no_holes);
     tcase_add_test(tcase, finds_a_slot_before_it_is_linked);
     tcase_add_test(tcase, gives_k_hits_however_many_have_died);
-    tcase_add_loop_test(tcase, equal_vectors_do_not_hide_others, 0, 2 * DISTANCE_COUNT);
     tcase_add_loop_test(tcase, outliers_are_found, 0, 12);
     tcase_add_loop_test(tcase, outliers_that_were_there_first_are_found, DISTANCE_EUCLID,
                         DISTANCE_COUNT);
     tcase_add_test(tcase, outliers_are_found_after_repairs);
     tcase_add_test(tcase, outliers_are_found_after_loading);
     tcase_add_test(tcase, one_builder_builds_the_same_graph_twice);
-    tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
-    tcase_add_test(tcase, a_twin_that_is_linked_has_all_its_edges);
     tcase_add_loop_test(tcase, few_vectors_are_asked_for_beyond_k, 0, DISTANCE_COUNT);
     tcase_add_loop_test(tcase, stops_when_cancelled_or_late, 0, 4);
     suite_add_tcase(suite, tcase);

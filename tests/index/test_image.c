@@ -135,6 +135,43 @@ START_TEST(a_small_index_stays_small_after_loading) {
 }
 END_TEST
 
+/* An index that is settled whenever a search asks for a vector. */
+struct settled {
+    struct fixture *fixture;
+    enum index_rest rest; /* as the last call found it */
+};
+
+static const float *settle_and_read(void *context, uint32_t slot) {
+    struct settled *settled = context;
+    do
+        settled->rest = vector_index_settle(settled->fixture->index);
+    while (settled->rest == INDEX_REST_PIECES);
+    return fixture_row(settled->fixture, settled->fixture->row_of[slot]);
+}
+
+/* A search that began before the edges were read may look at what is in their place until it ends.
+ */
+START_TEST(a_running_search_keeps_what_it_may_look_at) {
+    struct fixture fixture;
+    struct vector_index *loaded;
+    image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], ROWS);
+    struct image_bytes image = image_file_save(fixture.index);
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, NULL, &loaded), STATUS_OK);
+    vector_index_free(fixture.index);
+    fixture.index = loaded;
+    struct settled settled = {.fixture = &fixture, .rest = INDEX_REST_PIECES};
+    fixture.owner = (struct vector_owner){.vector = settle_and_read, .context = &settled};
+    const struct index_query query = {
+        .vector = fixture_row(&fixture, 3), .k = 10, .ef = 64, .operation = 1};
+    ck_assert_uint_eq(fixture_search(&fixture, &query).count, 10);
+    ck_assert_int_eq(settled.rest, INDEX_REST_IN_USE);
+    ck_assert_int_eq(vector_index_settle(loaded), INDEX_REST_NONE);
+    ck_assert_int_eq(vector_index_check(loaded, &fixture.error), STATUS_OK);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(saves_and_loads_nothing) {
     struct fixture fixture;
     struct vector_index *index;
@@ -375,6 +412,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, gives_the_same_answers_after_loading, 0, IMAGE_FILE_KINDS);
     tcase_add_loop_test(tcase, a_loaded_index_is_as_good_to_build_on, 0, 2 * IMAGE_FILE_KINDS);
     tcase_add_loop_test(tcase, a_small_index_stays_small_after_loading, 0, 2);
+    tcase_add_test(tcase, a_running_search_keeps_what_it_may_look_at);
     tcase_add_test(tcase, saves_and_loads_nothing);
     tcase_add_loop_test(tcase, refuses_another_index, 0, 4);
     tcase_add_loop_test(tcase, refuses_other_profiles, 0, 3);

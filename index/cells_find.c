@@ -13,8 +13,11 @@
 #include <string.h>
 
 enum {
-    LOOKED_SHARE = 5, /* cells are looked at for each that is wanted */
-    LOOKED_MIN = 64,  /* cells */
+    /* Cells that are looked at for each that is wanted, and no fewer: with half and a quarter of
+     * these more slots lie in a cell that is not their nearest, and a graph linked by them finds
+     * 0.3 points less at ef 48. */
+    LOOKED_SHARE = 10,
+    LOOKED_MIN = 256,
 };
 
 _Static_assert((int)CELLS_TOGETHER <= (int)BITMAP_WORD_BITS,

@@ -26,6 +26,8 @@ enum {
     ROUNDS = 2,             /* so many times */
     AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
     PIECE = CELLS_TOGETHER, /* slots; a millisecond or two */
+    SOON_SHARE = 2, /* edges are not worth writing while a share 1 / so many of the graph waits: most
+                       lists are going to change soon */
 };
 
 static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */
@@ -144,7 +146,9 @@ static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t 
 static void fill_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
                        size_t count) {
     find_piece(hnsw, scratch, first, count);
-    for (size_t i = 0; i < count; i++)
+    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
+    for (size_t i = 0; waiting * SOON_SHARE < linked && i < count; i++)
         hnsw_edges_refresh_slot(hnsw, scratch, hnsw->bulk.slots[first + i]);
 }
 

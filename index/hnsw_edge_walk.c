@@ -10,29 +10,15 @@
  */
 #include "index/edges.h"
 #include "index/hnsw_links.h"
+#include "index/memory.h"
 
 #include <assert.h>
 
-enum {
-    LINE = 64, /* bytes of a cache line */
-};
-
-/* Inlined by force: gcc takes a function that only prefetches for one without effect, and drops the
- * calls. */
-#define PREFETCHING static inline __attribute__((always_inline)) void
-
-/* Into the second level: records would push each other out of the first. */
-PREFETCHING prefetch(const void *memory, size_t bytes) {
-    const char *line = memory;
-    for (size_t i = 0; i < bytes; i += LINE)
-        __builtin_prefetch(line + i, 0, 2);
-}
-
 /* Asks for what expanding the node will read, but for its edges: they are asked for while those of
  * the node before are looked at. */
-PREFETCHING prefetch_node(const struct store *store, uint32_t slot) {
-    prefetch(store_record(store, slot), store->edges_at);
-    prefetch(store_code(store, slot), store->code_bytes);
+MEMORY_PREFETCHING prefetch_node(const struct store *store, uint32_t slot) {
+    memory_prefetch(store_record(store, slot), store->edges_at);
+    memory_prefetch(store_code(store, slot), store->code_bytes);
 }
 
 static float measure(struct walk *walk, uint32_t slot) {

@@ -155,8 +155,8 @@ START_TEST(equal_vectors_do_no_harm) {
 }
 END_TEST
 
-/* Edges of what is linked in bulk are written when cells are made anew, and when nothing waits;
- * those of what is linked by itself at once. */
+/* Edges of what is linked in bulk are written when cells are made anew and most of the load is
+ * linked, and when nothing waits; those of what is linked by itself at once. */
 START_TEST(edges_are_written_after_a_load) {
     struct fixture fixture;
     fixture_profile = INDEX_PROFILE_TURBO;

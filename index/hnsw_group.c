@@ -176,10 +176,19 @@ static void measure_block(const struct hnsw *hnsw, struct group_memory *memory,
     }
 }
 
+/* What is asked of each slot of a list lies here and there, like its row: together they come soon. */
+static void prefetch_list(const struct store *store, const struct cell_list *list) {
+    for (uint32_t i = 0; i < list->count; i++) {
+        memory_prefetch(store_node(store, list->slots[i]), 1);
+        memory_prefetch(store_meta(store, list->slots[i]), 1);
+    }
+}
+
 static void measure_cell(const struct hnsw *hnsw, struct group_memory *memory, uint16_t cell,
                          struct code_block *block) {
     const struct cell_list *list = &hnsw->bulk.cells.lists[cell];
     block->count = 0;
+    prefetch_list(hnsw->store, list);
     for (uint32_t i = 0; i < list->count; i++) {
         /* Also what waits: the group's own slots are linked one after the other. */
         if (hnsw_bulk_may_read(hnsw->store, list->slots[i]))

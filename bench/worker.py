@@ -26,6 +26,8 @@ HUGE_PAGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 THREAD_ROUNDS = 7
 MEMORY_PER_BYTE = 1.5  # of an image, that a start may take
+MEMORY_PER_VALUE, MEMORY_PER_ROW = 8, 1500  # bytes of a set, that a build may take ...
+MEMORY_SHARE = 0.5  # ... if there is so much
 WARM_SHARE = 10  # one of so many queries is run before the clock starts: the caches are others'
 ANSWER_SECONDS = 4 * 3600  # of patience with one call
 
@@ -70,8 +72,10 @@ def bytes_at(path):
 def ready_memory(size):
     """Touches so much memory and gives it back. The host of a virtual machine takes away what lies
     idle, and to get a page from it takes ten times as long as to clear it: that is no part of a
-    start, and whoever starts first would pay for all."""
-    np.ones(size, np.uint8)
+    start or a build, and whoever comes first would pay for all."""
+    with open("/proc/meminfo") as file:
+        available = int(re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.M)[1]) * 1024
+    np.ones(int(min(size, MEMORY_SHARE * available)), np.uint8)
 
 
 class Clock:
@@ -94,6 +98,7 @@ class Host:
         self.before = own_bytes()
 
     def build(self, threads):
+        ready_memory(self.set.count * (MEMORY_PER_VALUE * self.set.dimension + MEMORY_PER_ROW))
         with Clock() as clock:
             self.engine.build(threads)
         memory = own_bytes() - self.before
@@ -107,7 +112,7 @@ class Host:
 
     def load(self, path):
         """From a file in the page cache to the first answer."""
-        ready_memory(int(MEMORY_PER_BYTE * bytes_at(path)))
+        ready_memory(MEMORY_PER_BYTE * bytes_at(path))
         with Clock() as clock:
             self.engine.load(path)
             ids = self.engine.searcher(self.queries[:1], 10, 128)()

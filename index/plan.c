@@ -1,6 +1,7 @@
 #include "index/plan.h"
 
 #include "index/codes.h"
+#include "index/memory.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -166,9 +167,10 @@ static bool measure_width(const uint8_t *memory, size_t width, struct measured *
 /* Where memory lacks for measuring, all rows cost the same. */
 static void measure_prices(void) {
     struct measured narrow, wide;
-    uint8_t *memory = aligned_alloc(KERNELS_BLOCK, TRIAL_BYTES);
+    uint8_t *memory = memory_map(TRIAL_BYTES);
     if (!memory)
         return;
+    memory_expect(memory, TRIAL_BYTES);
     memset(memory, 100, TRIAL_BYTES);
     if (measure_width(memory, NARROW, &narrow) && measure_width(memory, WIDE, &wide)) {
         scan.near = line_through(narrow.near, wide.near);
@@ -178,7 +180,7 @@ static void measure_prices(void) {
         fetch = line_through(narrow.fetch, wide.fetch);
     }
     look_ns = measure_look(memory);
-    free(memory);
+    memory_unmap(memory, TRIAL_BYTES);
 }
 
 static double price_of(struct price price, size_t bytes) {

@@ -39,23 +39,55 @@ static void make_query(const struct hnsw *hnsw, const struct sample *sample,
     codes_query_mixture(hnsw->space, &first, &second, other_share, query);
 }
 
-/* The NEAREST of all linked slots by code. */
-static void scan(const struct hnsw *hnsw, struct index_scratch *scratch, struct top_k *top) {
-    struct code_batch *batch = &scratch->batch;
-    uint32_t end = store_end(hnsw->store);
-    batch->count = 0;
-    for (uint32_t slot = 0; slot <= end; slot++) {
-        if (batch->count == CODES_BATCH_MAX || (slot == end && batch->count > 0)) {
-            codes_distances(hnsw->space, &scratch->query, batch);
-            for (size_t i = 0; i < batch->count; i++)
-                top_k_offer(top,
-                            (struct hit){.slot = batch->slots[i], .distance = batch->distances[i]});
-            batch->count = 0;
-        }
-        if (slot < end && store_is_linked(hnsw->store, slot))
-            search_batch_add(hnsw->store, batch, slot);
+/* Offers the block's slots to samples that share a pass. */
+static void take_block(const struct hnsw *hnsw, const struct code_query *const *queries,
+                       struct sample *samples, size_t count, struct code_block *block) {
+    codes_scan(hnsw->space, queries, KERNELS_QUERIES, block);
+    for (size_t q = 0; q < count; q++) {
+        const float *distances = block->distances + q * CODES_BATCH_MAX;
+        for (size_t i = 0; i < block->count; i++)
+            top_k_offer(&samples[q].truth,
+                        (struct hit){.slot = block->slots[i], .distance = distances[i]});
     }
-    top_k_finish(top);
+    block->count = 0;
+}
+
+/* The NEAREST of all linked slots by code, of at most KERNELS_QUERIES samples in one pass. */
+static void scan(const struct hnsw *hnsw, struct code_query *queries, struct sample *samples,
+                 size_t count, struct code_block *block) {
+    const struct store *store = hnsw->store;
+    const struct code_query *given[KERNELS_QUERIES];
+    for (size_t q = 0; q < KERNELS_QUERIES; q++)
+        given[q] = &queries[q < count ? q : 0];
+    for (size_t q = 0; q < count; q++) {
+        make_query(hnsw, &samples[q], &queries[q]);
+        top_k_init(&samples[q].truth, samples[q].nearest, NEAREST);
+    }
+    block->count = 0;
+    for (uint32_t slot = 0, end = store_end(store); slot < end; slot++) {
+        if (store_is_linked(store, slot))
+            search_block_add(store, block, slot);
+        if (block->count == CODES_BATCH_MAX)
+            take_block(hnsw, given, samples, count, block);
+    }
+    take_block(hnsw, given, samples, count, block);
+    for (size_t q = 0; q < count; q++)
+        top_k_finish(&samples[q].truth);
+}
+
+/* What is nearest to each sample; false when memory ends. */
+static bool find_nearest(const struct hnsw *hnsw, struct sample *samples, size_t count,
+                         struct code_block *block) {
+    struct code_query queries[KERNELS_QUERIES] = {0};
+    bool has_memory = true;
+    for (size_t q = 0; q < KERNELS_QUERIES; q++)
+        has_memory &= codes_query_reserve(&queries[q], hnsw->space->width);
+    for (size_t first = 0; has_memory && first < count; first += KERNELS_QUERIES)
+        scan(hnsw, queries, samples + first,
+             count - first < KERNELS_QUERIES ? count - first : KERNELS_QUERIES, block);
+    for (size_t q = 0; q < KERNELS_QUERIES; q++)
+        codes_query_free(&queries[q]);
+    return has_memory;
 }
 
 /* The first linked slot from `from` on; the end if there is none. */
@@ -67,8 +99,7 @@ static uint32_t find_linked(const struct store *store, uint32_t from) {
 }
 
 /* Takes up to QUERIES samples from all over the set; their number. */
-static size_t take_samples(const struct hnsw *hnsw, struct index_scratch *scratch,
-                           struct sample *samples) {
+static size_t take_samples(const struct hnsw *hnsw, struct sample *samples) {
     uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
     uint32_t end = store_end(hnsw->store);
     size_t count = 0;
@@ -77,12 +108,7 @@ static size_t take_samples(const struct hnsw *hnsw, struct index_scratch *scratc
         sample->slot = find_linked(hnsw->store, (uint32_t)(linked * i / QUERIES));
         sample->other =
             find_linked(hnsw->store, (uint32_t)(linked * ((i * 5 + 7) % QUERIES) / QUERIES));
-        if (sample->slot == end || sample->other == end)
-            continue;
-        make_query(hnsw, sample, &scratch->query);
-        top_k_init(&sample->truth, sample->nearest, NEAREST);
-        scan(hnsw, scratch, &sample->truth);
-        count++;
+        count += sample->slot != end && sample->other != end;
     }
     return count;
 }
@@ -141,7 +167,9 @@ void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     if (entry == HNSW_NO_ENTRY)
         return;
-    size_t count = take_samples(hnsw, scratch, samples);
+    size_t count = take_samples(hnsw, samples);
+    if (!find_nearest(hnsw, samples, count, &scratch->block))
+        return;
     for (size_t e = first_ef(hnsw); e < sizeof(efs) / sizeof(efs[0]); e++) {
         struct walk walk;
         double ns;

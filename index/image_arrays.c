@@ -23,8 +23,10 @@ struct check {
     uint32_t tasks; /* a piece each: of the codes, then of the links */
     atomic_uint_fast32_t next;
     atomic_bool has_failed, has_stale;
-    pthread_mutex_t lock; /* of the two below */
-    enum status status;   /* the first failure */
+    pthread_mutex_t lock;   /* of those below */
+    pthread_cond_t changed; /* prepared, or failed */
+    bool is_prepared;
+    enum status status; /* the first failure */
     struct error error;
 };
 
@@ -142,7 +144,25 @@ static void fail(struct check *check, enum status status, const char *message) {
     pthread_mutex_lock(&check->lock);
     if (!atomic_exchange(&check->has_failed, true))
         check->status = error_set(&check->error, status, "%s", message);
+    pthread_cond_broadcast(&check->changed);
     pthread_mutex_unlock(&check->lock);
+}
+
+/* What links are checked against is there from here on. */
+static void end_preparation(struct check *check) {
+    pthread_mutex_lock(&check->lock);
+    check->is_prepared = true;
+    pthread_cond_broadcast(&check->changed);
+    pthread_mutex_unlock(&check->lock);
+}
+
+/* False if somebody failed. */
+static bool wait_until_prepared(struct check *check) {
+    pthread_mutex_lock(&check->lock);
+    while (!check->is_prepared && !atomic_load(&check->has_failed))
+        pthread_cond_wait(&check->changed, &check->lock);
+    pthread_mutex_unlock(&check->lock);
+    return !atomic_load(&check->has_failed);
 }
 
 static void *check_pieces(void *context) {
@@ -160,6 +180,8 @@ static void *check_pieces(void *context) {
     while (!atomic_load(&check->has_failed) &&
            (task = (uint32_t)atomic_fetch_add(&check->next, 1)) < check->tasks) {
         bool is_codes = task < codes->pieces;
+        if (!is_codes && !wait_until_prepared(check))
+            break;
         enum status status = check_piece(check, is_codes ? codes : links,
                                          is_codes ? task : task - codes->pieces, buffer, &error);
         if (status != STATUS_OK)
@@ -169,12 +191,14 @@ static void *check_pieces(void *context) {
     return NULL;
 }
 
-enum status image_arrays_read(struct image_reader *reader, const struct image_file *file) {
+enum status image_arrays_read(struct image_reader *reader, const struct image_file *file,
+                              image_prepare_fn *prepare) {
     struct check check = {.reader = reader,
                           .file = file,
                           .tasks = file->layout.parts[IMAGE_CODES].pieces +
                                    file->layout.parts[IMAGE_LINKS].pieces,
-                          .lock = PTHREAD_MUTEX_INITIALIZER};
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .changed = PTHREAD_COND_INITIALIZER};
     pthread_t threads[THREADS_MAX];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int others = 0;
@@ -182,6 +206,10 @@ enum status image_arrays_read(struct image_reader *reader, const struct image_fi
            (uint32_t)(others + 1) * THREAD_PIECES < check.tasks &&
            pthread_create(&threads[others], NULL, check_pieces, &check) == 0)
         others++; /* without a thread it takes longer */
+    enum status status = prepare ? prepare(reader) : STATUS_OK;
+    if (status != STATUS_OK)
+        fail(&check, status, reader->error ? reader->error->message : "");
+    end_preparation(&check);
     check_pieces(&check);
     while (others > 0)
         pthread_join(threads[--others], NULL);

@@ -2,8 +2,9 @@
  * before they are used, sums before the content, and each number against its range; all of that
  * before the first search, so that no search ever needs to look twice.
  *
- * First the numbers of both files, which say what each slot is; then codes, links and upper lists,
- * of the whole image and over them those of the delta, which may lead to any slot of either. */
+ * First the numbers of both files, which say what each slot is, and upper lists, while other cores
+ * read codes already; then codes and links of the whole image and over them those of the delta,
+ * which may lead to any slot of either. */
 #include "index/image_load.h"
 #include "index/hnsw_links.h"
 
@@ -356,20 +357,24 @@ static enum status make_room(struct image_reader *reader) {
     return STATUS_OK;
 }
 
-static enum status load_files(struct image_reader *reader) {
-    enum status status = make_room(reader);
-    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++) {
-        status = read_table(reader, &reader->files[i]);
-        if (status == STATUS_OK)
-            status = read_numbers(reader, &reader->files[i]);
-    }
+/* What needs no codes and no links. */
+static enum status read_what_slots_are(struct image_reader *reader) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++)
+        status = read_numbers(reader, &reader->files[i]);
     if (status == STATUS_OK)
         restore(reader);
-    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++) {
-        status = image_arrays_read(reader, &reader->files[i]);
-        if (status == STATUS_OK)
-            status = read_upper(reader, &reader->files[i]);
-    }
+    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++)
+        status = read_upper(reader, &reader->files[i]);
+    return status;
+}
+
+static enum status load_files(struct image_reader *reader) {
+    enum status status = make_room(reader);
+    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++)
+        status = read_table(reader, &reader->files[i]);
+    for (size_t i = 0; i < reader->files_count && status == STATUS_OK; i++)
+        status = image_arrays_read(reader, &reader->files[i], i == 0 ? read_what_slots_are : NULL);
     if (status == STATUS_OK)
         status = take_unlinked(reader);
     return status == STATUS_OK ? take_entry(reader) : status;

@@ -41,9 +41,13 @@ static inline uint32_t image_level(const struct image_reader *reader, uint32_t s
     return atomic_load_explicit(&store_node(reader->store, slot)->level, memory_order_relaxed);
 }
 
-/* Reads codes and links of a file into place, with all cores. Numbers of all files are there
- * already, and the arrays of those before. */
-MUST_CHECK enum status image_arrays_read(struct image_reader *reader,
-                                         const struct image_file *file);
+/* What the calling thread does while others read codes, which need nothing of it; reports to
+ * reader->error. */
+typedef enum status image_prepare_fn(struct image_reader *reader);
+
+/* Reads codes and links of a file into place, with all cores. The numbers of all files are there
+ * already, or once `prepare` has returned, and the arrays of the files before. */
+MUST_CHECK enum status image_arrays_read(struct image_reader *reader, const struct image_file *file,
+                                         image_prepare_fn *prepare);
 
 #endif

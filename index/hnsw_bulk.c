@@ -26,8 +26,9 @@ enum {
     ROUNDS = 2,             /* so many times */
     AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
     PIECE = CELLS_TOGETHER, /* slots; a millisecond or two */
-    SOON_SHARE = 2, /* edges are not worth writing while a share 1 / so many of the graph waits: most
-                       lists are going to change soon */
+    /* While a share 1 / so many of the graph waits edges are not worth writing: most lists are going
+     * to change soon. */
+    SOON_SHARE = 2,
 };
 
 static const float lengths_apart_max = 1.25F; /* of vectors whose dot products are as distances */

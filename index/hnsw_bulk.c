@@ -26,8 +26,8 @@ enum {
     ROUNDS = 2,             /* so many times */
     AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
     PIECE = CELLS_TOGETHER, /* slots; a millisecond or two */
-    /* While a share 1 / so many of the graph waits edges are not worth writing: most lists are going
-     * to change soon. */
+    /* While a share 1 / so many of the graph waits edges are not worth writing: most lists are
+     * going to change soon. */
     SOON_SHARE = 2,
 };
 

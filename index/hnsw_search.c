@@ -124,7 +124,7 @@ static double first_ef(const struct hnsw *hnsw, const struct hnsw_way *way, size
 }
 
 /* Walks with growing pools until enough of what is found is of use, or until all walks and the next
- * would cost more than a scan: then they end in vain, for about a scan's cost at most. */
+ * would cost about as much as a scan: then they end in vain. */
 static enum status find(struct collection *found, const struct hnsw *hnsw,
                         const struct hnsw_way *way, const struct top_k *top) {
     struct search *search = found->search;

@@ -28,7 +28,7 @@ struct plan_answer {
     enum index_plan plan;
     size_t ef;           /* of the walk */
     double share;        /* of the rows, that may pass */
-    uint64_t scored_max; /* distances of a walk that cost as much as the exact scan */
+    uint64_t scored_max; /* distances of a walk that cost nearly as much as the exact scan */
 };
 
 /* Measures the prices now if nobody did: for threads on which no client waits. */

@@ -142,14 +142,20 @@ static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t 
         memcpy(bulk->found + places[i] * bulk->wanted, found + i * bulk->wanted, bytes);
 }
 
+static bool most_lists_change_soon(const struct hnsw *hnsw) {
+    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
+    return waiting * SOON_SHARE >= linked;
+}
+
 /* What was linked in bulk since cells were made last has stale edges; a load may be long, and walks
  * do better by edges. */
 static void fill_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
                        size_t count) {
     find_piece(hnsw, scratch, first, count);
-    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
-    uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
-    for (size_t i = 0; waiting * SOON_SHARE < linked && i < count; i++)
+    if (most_lists_change_soon(hnsw))
+        return;
+    for (size_t i = 0; i < count; i++)
         hnsw_edges_refresh_slot(hnsw, scratch, hnsw->bulk.slots[first + i]);
 }
 

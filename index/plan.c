@@ -14,7 +14,8 @@ enum {
     NEAR_BYTES = 1 << 20,   /* rows that stay near it from scan to scan */
     NARROW = 128,           /* the widths that are measured; others lie on a line through them */
     WIDE = 1024,
-    TRIAL_ROWS = 6144, /* random rows a measurement takes */
+    NEAR_READ = 768 << 10, /* bytes of rows near the core that a run takes; or ... */
+    FAR_ROWS = 6144,       /* ... rows far from it, or at random, so that runs come around late */
     LOOKS = 1 << 17,
     TRIAL_RUNS = 3, /* of which the fastest counts: others may use the core */
 };
@@ -69,6 +70,7 @@ struct trial {
     const uint8_t *memory; /* TRIAL_BYTES */
     size_t region;         /* of which so many are read */
     enum scan_kind kind;
+    uint32_t at; /* the next row; each measurement goes on where the last one ended */
     struct code_batch batch;
     struct code_block block;
 };
@@ -77,13 +79,13 @@ static const uint8_t *row_at(const struct trial *trial, uint32_t number) {
     return trial->memory + number % (trial->region / trial->space.width) * trial->space.width;
 }
 
-/* Measures the next rows from *at on, as walks do: some 16 at a time. Returns their number. */
-static uint32_t take_scattered(struct trial *trial, uint32_t *at) {
+/* Measures rows here and there, as walks do: some 16 at a time. Returns their number. */
+static uint32_t take_scattered(struct trial *trial) {
     static const struct code_meta meta = {.scale = 0.01f, .length = 1};
     struct code_batch *batch = &trial->batch;
     for (batch->count = 0; batch->count < 16; batch->count++) {
-        *at = *at * 1664525u + 1013904223u;
-        batch->rows[batch->count] = row_at(trial, *at);
+        trial->at = trial->at * 1664525u + 1013904223u;
+        batch->rows[batch->count] = row_at(trial, trial->at);
         batch->metas[batch->count] = &meta;
     }
     codes_distances(&trial->space, &trial->query, batch);
@@ -91,15 +93,15 @@ static uint32_t take_scattered(struct trial *trial, uint32_t *at) {
 }
 
 /* As scans do: a full block. */
-static uint32_t take_block(struct trial *trial, uint32_t *at) {
+static uint32_t take_block(struct trial *trial) {
     const struct code_query *queries[KERNELS_QUERIES];
     uint32_t stride = scan_kinds[trial->kind].stride;
     for (size_t i = 0; i < KERNELS_QUERIES; i++)
         queries[i] = &trial->query;
     struct code_block *block = &trial->block;
-    for (block->count = 0; block->count < CODES_BATCH_MAX; block->count++, *at += stride) {
-        block->slots[block->count] = *at;
-        block->rows[block->count] = row_at(trial, *at);
+    for (block->count = 0; block->count < CODES_BATCH_MAX; block->count++, trial->at += stride) {
+        block->slots[block->count] = trial->at;
+        block->rows[block->count] = row_at(trial, trial->at);
         block->scales[block->count] = 0.01f;
         block->lengths[block->count] = 1;
         block->errors[block->count] = 0;
@@ -111,16 +113,16 @@ static uint32_t take_block(struct trial *trial, uint32_t *at) {
 }
 
 /* Nanoseconds a row of a region takes. */
-static double measure(struct trial *trial, size_t region,
-                      uint32_t (*take)(struct trial *, uint32_t *)) {
-    uint32_t at = 0;
+static double measure(struct trial *trial, size_t region, uint32_t (*take)(struct trial *)) {
     double best = 0;
+    const uint32_t rows =
+        region == NEAR_BYTES ? (uint32_t)(NEAR_READ / trial->space.width) : FAR_ROWS;
     trial->region = region;
     for (int run = 0; run < TRIAL_RUNS; run++) {
         double start = now_ns();
-        for (uint32_t done = 0; done < TRIAL_ROWS;)
-            done += take(trial, &at);
-        double took = (now_ns() - start) / TRIAL_ROWS;
+        for (uint32_t done = 0; done < rows;)
+            done += take(trial);
+        double took = (now_ns() - start) / rows;
         best = run == 0 || took < best ? took : best;
     }
     return best;

@@ -17,14 +17,20 @@ enum {
     UPPER_EF = 64,
 };
 
-static bool links_by_edges(const struct hnsw *hnsw) {
+static bool has_edges_to_link_by(const struct hnsw *hnsw) {
     return hnsw->store->edge_blocks > 0 && hnsw->space->width >= BY_EDGES_WIDTH;
 }
 
-/* The pool of the walk on level 0. */
+/* Where edges are stale, as in a load, a walk by edges would measure the codes of all neighbours of
+ * its longer pool. */
+static bool links_by_edges(const struct hnsw *hnsw) {
+    return has_edges_to_link_by(hnsw) && !hnsw_edges_are_stale(hnsw);
+}
+
+/* The longest pool of a walk on level 0. */
 static size_t pool_of(const struct hnsw *hnsw) {
-    return links_by_edges(hnsw) ? hnsw->ef_construct * (size_t)EDGES_POOL_TENTHS / 10
-                                : hnsw->ef_construct;
+    return has_edges_to_link_by(hnsw) ? hnsw->ef_construct * (size_t)EDGES_POOL_TENTHS / 10
+                                      : hnsw->ef_construct;
 }
 
 /* A walk for linking, its query the slot. */

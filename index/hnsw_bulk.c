@@ -24,8 +24,12 @@ enum {
     CELLS_WANTED_MAX = CELLS_LOOKED_AT * HNSW_CANDIDATES_MAX / CANDIDATES,
     SAMPLE_SHARE = 8,       /* slots a cell that centres are trained on, */
     ROUNDS = 2,             /* so many times */
+    GROWTH_MAX = 2,         /* times what they were made for, until cells are made anew, ... */
+    GROWTH_LAST = 4,        /* ... or done without, where that is not worth it any more */
     AGED_SHARE = 4,         /* cells are old once a share 1 / so many was unlinked */
-    PIECE = CELLS_TOGETHER, /* slots; a millisecond or two */
+    PIECE = CELLS_TOGETHER, /* slots; a tenth of a millisecond, or one where edges are written */
+    PIECES = 8, /* of which a builder does so many before it links a slot by a walk: with one, a
+                   tenth of a load was walked for, which costs ten times as much */
     /* While a share 1 / so many of the graph waits edges are not worth writing: most lists are
      * going to change soon. */
     SOON_SHARE = 2,
@@ -266,12 +270,21 @@ static bool make_cells(struct hnsw *hnsw) {
                                       bulk->slots_count, count);
 }
 
-static bool has_cells(const struct hnsw *hnsw) {
+/* True if there are cells, and the graph has grown to no more than so many times what they were
+ * made for. */
+static bool has_cells(const struct hnsw *hnsw, uint64_t growth_max) {
     const struct hnsw_bulk *bulk = &hnsw->bulk;
     uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
     uint64_t unlinked = atomic_load_explicit(&hnsw->unlinked, memory_order_relaxed);
-    return bulk->cells.count > 0 && linked < 2 * bulk->made_for &&
+    return bulk->cells.count > 0 && linked < growth_max * bulk->made_for &&
            unlinked - bulk->unlinked < bulk->made_for / AGED_SHARE;
+}
+
+/* True if so much waits that it is worth making cells. */
+static bool are_cells_worth_it(const struct hnsw *hnsw) {
+    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
+    uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
+    return waiting * FIRST_SHARE >= linked;
 }
 
 /* True if no group has slots left, or a builder. */
@@ -292,11 +305,14 @@ static bool is_wanted(const struct hnsw *hnsw) {
                      are_groups_done(bulk));
     return is_ended && hnsw->space->metric != CODE_METRIC_L1 && linked >= GRAPH_MIN &&
            linked >= 2 * bulk->refused_at && waiting >= BATCH_MIN &&
-           waiting * (has_cells(hnsw) ? LAST_SHARE : FIRST_SHARE) >= linked;
+           (are_cells_worth_it(hnsw) ||
+            (has_cells(hnsw, GROWTH_LAST) && waiting * LAST_SHARE >= linked));
 }
 
+/* What is left of a load goes into the cells that there are, large as they may be. */
 static bool begin(struct hnsw *hnsw) {
-    return has_cells(hnsw) ? begin_batch(hnsw) : make_cells(hnsw);
+    return has_cells(hnsw, are_cells_worth_it(hnsw) ? GROWTH_MAX : GROWTH_LAST) ? begin_batch(hnsw)
+                                                                                : make_cells(hnsw);
 }
 
 /* Readies the next phase, with `ready`; without it there are walks until the graph has doubled. */
@@ -339,13 +355,15 @@ static struct task take_task(struct hnsw *hnsw) {
     return task;
 }
 
-bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
+/* Does the next piece, or begins a batch; false if there is nothing to do. */
+static bool do_piece(struct hnsw *hnsw, struct index_scratch *scratch, bool *is_busy) {
     struct hnsw_bulk *bulk = &hnsw->bulk;
     struct task task = take_task(hnsw);
+    *is_busy = task.is_busy;
     if (task.begins)
         change(hnsw, begin);
     if (task.count == 0)
-        return task.is_busy;
+        return task.begins;
     phases[task.phase].do_piece(hnsw, scratch, task.first, task.count);
     pthread_mutex_lock(&hnsw->claim_lock);
     bulk->done += task.count;
@@ -355,6 +373,13 @@ bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
     if (ends)
         change(hnsw, phases[task.phase].end);
     return true;
+}
+
+bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch) {
+    bool is_busy = false;
+    for (size_t i = 0; i < PIECES && do_piece(hnsw, scratch, &is_busy); i++)
+        scratch_offer_core(scratch);
+    return is_busy;
 }
 
 void hnsw_bulk_end(struct hnsw *hnsw) {

@@ -7,11 +7,11 @@
  * for the whole group. What is nearest is improved by expanding the first of it in the graph. The
  * insertion is the same otherwise, and the graph as good (docs/ENGINE.md).
  *
- * All that comes before is cut into pieces of some milliseconds, of which builders take one each
- * time before they link a slot: centres are trained on a sample, the graph's slots are put into
- * cells, the batch finds the cells near its slots. Cells serve batch after batch until the graph
- * has doubled. What ends a phase is one builder's, in one go: sums of centres and the order of
- * cells take some 50 ms where there are a million slots.
+ * All that comes before is cut into pieces of up to a millisecond, of which builders take a few
+ * each time before they link a slot: centres are trained on a sample, the graph's slots are put
+ * into cells, the batch finds the cells near its slots. Cells serve batch after batch until the
+ * graph has doubled. What ends a phase is one builder's, in one go: sums of centres and the order
+ * of cells take some 50 ms where there are a million slots.
  *
  * Threads: builders that hold the gate shared and are in the index's epoch, so that no code changes
  * while they look at it. What several of them change is under hnsw.claim_lock.

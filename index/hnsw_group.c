@@ -176,7 +176,8 @@ static void measure_block(const struct hnsw *hnsw, struct group_memory *memory,
     }
 }
 
-/* What is asked of each slot of a list lies here and there, like its row: together they come soon. */
+/* What is asked of each slot of a list lies here and there, like its row: together they come soon.
+ */
 static void prefetch_list(const struct store *store, const struct cell_list *list) {
     for (uint32_t i = 0; i < list->count; i++) {
         memory_prefetch(store_node(store, list->slots[i]), 1);

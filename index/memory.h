@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #define MEMORY_HUGE_PAGE ((size_t)2 << 20)
-#define MEMORY_LINE ((size_t)64) /* bytes of a cache line */
+#define MEMORY_LINE      ((size_t)64) /* bytes of a cache line */
 
 /* Inlined by force: gcc takes a function that only prefetches for one without effect, and drops the
  * calls. */

@@ -58,8 +58,8 @@ static inline void search_batch_add(const struct store *store, struct code_batch
     batch->metas[i] = store_meta(store, slot);
 }
 
-/* The same for a block whose floors nobody asks for. Rows that lie here and there come several times
- * sooner if they are asked for one after the other than between products. */
+/* The same for a block whose floors nobody asks for. Rows that lie here and there come several
+ * times sooner if they are asked for one after the other than between products. */
 static inline void search_block_add(const struct store *store, struct code_block *block,
                                     uint32_t slot) {
     const struct code_meta *meta = store_meta(store, slot);

@@ -11,6 +11,7 @@ enum {
     QUERIES = 200,
     K = 10,
     SEED = 11,
+    WALKED_MAX = 1024 + 128,     /* slots: before the first batch, and too few for a last one */
     IN_BULK = (ROWS - 1024) / 2, /* at least: of what comes after a graph that is large enough */
 };
 
@@ -125,6 +126,22 @@ START_TEST(two_graphs_take_turns) {
 }
 END_TEST
 
+/* Once the graph is large enough few slots of a load are walked for: none between two pieces of
+ * what comes before, and of what is left in the end less than a 64th of the graph. */
+START_TEST(few_slots_of_a_load_are_walked_for) {
+    /* Of the second what waits when cells are old is not worth new ones. */
+    static const uint32_t counts[] = {ROWS, ROWS / 7 * 6};
+    struct fixture fixture;
+    make(&fixture, DISTANCE_COSINE);
+    fixture_put(&fixture, 0, counts[_i], 1);
+    fixture_link(&fixture, 1);
+    check(&fixture, 1);
+    uint64_t by_walks = counts[_i] - info_of(&fixture).bulk_count;
+    ck_assert_msg(by_walks <= WALKED_MAX, "%llu", (unsigned long long)by_walks);
+    fixture_free(&fixture);
+}
+END_TEST
+
 /* What a thread had begun that does not come back is linked by the others. */
 START_TEST(a_group_that_was_left_is_taken_over) {
     struct fixture fixture;
@@ -206,6 +223,7 @@ Suite *test_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, dot_products_need_vectors_of_like_lengths, 0, 4);
     tcase_add_loop_test(tcase, vectors_may_change_while_a_group_is_under_way, 0, 2);
+    tcase_add_loop_test(tcase, few_slots_of_a_load_are_walked_for, 0, 2);
     tcase_add_test(tcase, two_graphs_take_turns);
     tcase_add_test(tcase, a_group_that_was_left_is_taken_over);
     tcase_add_test(tcase, equal_vectors_do_no_harm);

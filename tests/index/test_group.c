@@ -215,8 +215,8 @@ START_TEST(who_finds_no_place_for_a_group_walks) {
     static struct hnsw_group taken[HNSW_GROUPS_MAX];
     struct hnsw_bulk *bulk = &hnsw.bulk;
     uint32_t slot;
-    link_until(HNSW_BULK_FINDING);
-    while (bulk->phase == HNSW_BULK_FINDING)
+    link_until(HNSW_BULK_FILLING);
+    while (bulk->phase != HNSW_BULK_LINKING)
         ck_assert(hnsw_bulk_work(&hnsw, scratch));
     ck_assert_ptr_null(bulk->groups[0]);
     for (size_t i = 0; i < HNSW_GROUPS_MAX; i++) {

@@ -146,10 +146,11 @@ static void find_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t 
         memcpy(bulk->found + places[i] * bulk->wanted, found + i * bulk->wanted, bytes);
 }
 
-static bool most_lists_change_soon(const struct hnsw *hnsw) {
+/* True if a share 1 / so many of the graph waits. */
+static bool waits(const struct hnsw *hnsw, uint64_t share) {
     uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
     uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
-    return waiting * SOON_SHARE >= linked;
+    return waiting * share >= linked;
 }
 
 /* What was linked in bulk since cells were made last has stale edges; a load may be long, and walks
@@ -157,7 +158,7 @@ static bool most_lists_change_soon(const struct hnsw *hnsw) {
 static void fill_piece(struct hnsw *hnsw, struct index_scratch *scratch, size_t first,
                        size_t count) {
     find_piece(hnsw, scratch, first, count);
-    if (most_lists_change_soon(hnsw))
+    if (waits(hnsw, SOON_SHARE))
         return;
     for (size_t i = 0; i < count; i++)
         hnsw_edges_refresh_slot(hnsw, scratch, hnsw->bulk.slots[first + i]);
@@ -280,13 +281,6 @@ static bool has_cells(const struct hnsw *hnsw, uint64_t growth_max) {
            unlinked - bulk->unlinked < bulk->made_for / AGED_SHARE;
 }
 
-/* True if so much waits that it is worth making cells. */
-static bool are_cells_worth_it(const struct hnsw *hnsw) {
-    uint64_t linked = atomic_load_explicit(&hnsw->linked, memory_order_relaxed);
-    uint64_t waiting = atomic_load_explicit(&hnsw->store->waiting_count, memory_order_relaxed);
-    return waiting * FIRST_SHARE >= linked;
-}
-
 /* True if no group has slots left, or a builder. */
 static bool are_groups_done(const struct hnsw_bulk *bulk) {
     bool are_done = true;
@@ -305,14 +299,14 @@ static bool is_wanted(const struct hnsw *hnsw) {
                      are_groups_done(bulk));
     return is_ended && hnsw->space->metric != CODE_METRIC_L1 && linked >= GRAPH_MIN &&
            linked >= 2 * bulk->refused_at && waiting >= BATCH_MIN &&
-           (are_cells_worth_it(hnsw) ||
-            (has_cells(hnsw, GROWTH_LAST) && waiting * LAST_SHARE >= linked));
+           (waits(hnsw, FIRST_SHARE) || (waits(hnsw, LAST_SHARE) && has_cells(hnsw, GROWTH_LAST)));
 }
 
 /* What is left of a load goes into the cells that there are, large as they may be. */
 static bool begin(struct hnsw *hnsw) {
-    return has_cells(hnsw, are_cells_worth_it(hnsw) ? GROWTH_MAX : GROWTH_LAST) ? begin_batch(hnsw)
-                                                                                : make_cells(hnsw);
+    bool are_new_worth_it = waits(hnsw, FIRST_SHARE);
+    return has_cells(hnsw, are_new_worth_it ? GROWTH_MAX : GROWTH_LAST) ? begin_batch(hnsw)
+                                                                        : make_cells(hnsw);
 }
 
 /* Readies the next phase, with `ready`; without it there are walks until the graph has doubled. */

@@ -183,7 +183,7 @@ static bool measure_width(const uint8_t *memory, size_t width, struct measured *
 
 /* Where memory lacks for measuring, all rows cost the same. */
 static void measure_prices(void) {
-    struct measured narrow, wide;
+    struct measured narrow = {0}, wide = {0};
     uint8_t *memory = memory_map(TRIAL_BYTES);
     if (!memory)
         return;

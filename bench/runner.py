@@ -219,7 +219,11 @@ class SetRun:
             if worker:
                 worker.stop()
             worker = self.worker(entrant)
-            starts.append(worker.call("load", self.image(entrant)))
+            try:
+                starts.append(worker.call("load", self.image(entrant)))
+            except LeftOut:
+                worker.stop()
+                raise
         starts.sort(key=lambda start: start["cpu"])
         self.journal.put(starts[STARTS // 2], *self.key("start", *entrant))
         return worker

@@ -85,9 +85,9 @@ static void scan_block(struct finder *finder, size_t first, uint64_t lanes) {
         size_t count = 0;
         for (; lanes != 0 && count < KERNELS_QUERIES; count++)
             some[count] = &finder->lanes[bitmap_take_lowest(&lanes)];
-        for (size_t q = 0; q < KERNELS_QUERIES; q++)
-            queries[q] = &some[q < count ? q : 0]->query;
-        codes_scan(&finder->cells->space, queries, count == 1 ? 1 : KERNELS_QUERIES, block);
+        for (size_t q = 0; q < count; q++)
+            queries[q] = &some[q]->query;
+        codes_scan(&finder->cells->space, queries, count, block);
         for (size_t q = 0; q < count; q++) {
             const float *distances = block->distances + q * CODES_BATCH_MAX;
             struct hit *hits = some[q]->hits + some[q]->count;

@@ -354,16 +354,17 @@ static void scan_l1(const struct code_space *space, const struct code_query *que
 
 void codes_scan(const struct code_space *space, const struct code_query *const *queries,
                 size_t count, struct code_block *block) {
-    assert(count == 1 || count == KERNELS_QUERIES);
+    assert(count >= 1 && count <= KERNELS_QUERIES);
     assert(block->count <= CODES_BATCH_MAX);
-    struct kernel_scan scan = {.queries_count = count,
+    size_t together = count == 1 ? 1 : KERNELS_QUERIES; /* kernels know nothing between */
+    struct kernel_scan scan = {.queries_count = together,
                                .rows = block->rows,
                                .count = block->count,
                                .dots = block->dots,
                                .stride = CODES_BATCH_MAX};
     const struct kernel_rows rows = {block->scales, block->lengths, block->errors, block->count};
-    for (size_t q = 0; q < count; q++)
-        scan.queries[q] = &queries[q]->kernel;
+    for (size_t q = 0; q < together; q++)
+        scan.queries[q] = &queries[q < count ? q : 0]->kernel;
     if (space->metric != CODE_METRIC_L1)
         space->kernels->scan_rows(&scan);
     for (size_t q = 0; q < count; q++) {

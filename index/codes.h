@@ -142,7 +142,7 @@ struct code_block {
     float floors[KERNELS_QUERIES * CODES_BATCH_MAX]; /* likewise */
 };
 
-/* Fills in distances and floors of one query or of KERNELS_QUERIES. A floor is a lower bound of the
+/* Fills in distances and floors of at most KERNELS_QUERIES queries. A floor is a lower bound of the
  * f32 distance of the vectors. It may be no number: then there is none. */
 void codes_scan(const struct code_space *space, const struct code_query *const *queries,
                 size_t count, struct code_block *block);

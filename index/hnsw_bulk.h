@@ -10,8 +10,9 @@
  * All that comes before is cut into pieces of up to a millisecond, of which builders take a few
  * each time before they link a slot: centres are trained on a sample, the graph's slots are put
  * into cells, the batch finds the cells near its slots. Cells serve batch after batch until the
- * graph has doubled. What ends a phase is one builder's, in one go: sums of centres and the order
- * of cells take some 50 ms where there are a million slots.
+ * graph has doubled, and what is left of a load then if it is little. What ends a phase is one
+ * builder's, in one go: sums of centres and the order of cells take some 50 ms where there are a
+ * million slots.
  *
  * Threads: builders that hold the gate shared and are in the index's epoch, so that no code changes
  * while they look at it. What several of them change is under hnsw.claim_lock.
@@ -70,7 +71,7 @@ static inline bool hnsw_bulk_may_read(const struct store *store, uint32_t slot) 
 
 void hnsw_bulk_free(struct hnsw_bulk *bulk);
 
-/* Does a piece of what comes before linking, or begins a batch if enough slots wait for one. False
+/* Does some pieces of what comes before linking, and begins a batch if enough slots wait. False
  * if slots are linked one by one. */
 bool hnsw_bulk_work(struct hnsw *hnsw, struct index_scratch *scratch);
 

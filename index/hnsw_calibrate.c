@@ -42,7 +42,7 @@ static void make_query(const struct hnsw *hnsw, const struct sample *sample,
 /* Offers the block's slots to samples that share a pass. */
 static void take_block(const struct hnsw *hnsw, const struct code_query *const *queries,
                        struct sample *samples, size_t count, struct code_block *block) {
-    codes_scan(hnsw->space, queries, KERNELS_QUERIES, block);
+    codes_scan(hnsw->space, queries, count, block);
     for (size_t q = 0; q < count; q++) {
         const float *distances = block->distances + q * CODES_BATCH_MAX;
         for (size_t i = 0; i < block->count; i++)
@@ -57,9 +57,8 @@ static void scan(const struct hnsw *hnsw, struct code_query *queries, struct sam
                  size_t count, struct code_block *block) {
     const struct store *store = hnsw->store;
     const struct code_query *given[KERNELS_QUERIES];
-    for (size_t q = 0; q < KERNELS_QUERIES; q++)
-        given[q] = &queries[q < count ? q : 0];
     for (size_t q = 0; q < count; q++) {
+        given[q] = &queries[q];
         make_query(hnsw, &samples[q], &queries[q]);
         top_k_init(&samples[q].truth, samples[q].nearest, NEAREST);
     }

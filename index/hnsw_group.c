@@ -168,9 +168,9 @@ static void measure_block(const struct hnsw *hnsw, struct group_memory *memory,
         }
         if (count == 0)
             return;
-        for (size_t i = 0; i < KERNELS_QUERIES; i++)
-            queries[i] = &lanes[i < count ? i : 0]->query;
-        codes_scan(hnsw->space, queries, count == 1 ? 1 : KERNELS_QUERIES, block);
+        for (size_t i = 0; i < count; i++)
+            queries[i] = &lanes[i]->query;
+        codes_scan(hnsw->space, queries, count, block);
         for (size_t i = 0; i < count; i++)
             take_hits(hnsw, memory, lanes[i], block, i);
     }

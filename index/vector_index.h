@@ -53,7 +53,7 @@ struct vector_index_options {
     enum index_profile profile; /* fixed for life */
     enum distance distance;     /* fixed for life */
     uint32_t m; /* links a node makes on the upper levels; level 0 holds 2 m. 0: 16; at least 4 */
-    uint32_t ef_construct;   /* candidates looked at when a node is linked; at least 200 is used */
+    uint32_t ef_construct;   /* candidates of a node on level 0; at least 200 are looked at */
     uint32_t full_scan_rows; /* sets of at most so many live rows are scanned exactly. */
 };
 

@@ -20,7 +20,7 @@ enum {
 };
 
 static struct {
-    atomic_bool is_on;
+    atomic_bool is_on, has_held_back;
     off_t codes, codes_end, numbers;
     atomic_uint pieces; /* of codes that were read */
     uint32_t pieces_count;
@@ -30,6 +30,7 @@ static void hold_back(void) {
     for (int i = 0; i < PATIENCE && atomic_load(&gate.pieces) < gate.pieces_count; i++)
         usleep(PAUSE_US / 10);
     usleep(PAUSE_US);
+    atomic_store(&gate.has_held_back, true);
 }
 
 /* By its symbol: under its name headers may have a checking version inline. */
@@ -76,6 +77,8 @@ START_TEST(links_wait_for_what_slots_are) {
     restart_gate();
     ck_assert_msg(image_file_load_fresh(&fixture, &image, NULL, &loaded) == STATUS_OK, "%s",
                   fixture.error.message);
+    ck_assert(atomic_load(&gate.has_held_back)); /* else nothing was tried */
+    ck_assert_uint_eq(atomic_load(&gate.pieces), gate.pieces_count);
     ck_assert_msg(vector_index_check(loaded, &fixture.error) == STATUS_OK, "%s",
                   fixture.error.message);
     struct vector_index_info info;

@@ -55,7 +55,7 @@ enum route_match {
 };
 
 /* Finds the route of a request path (without query, still percent-encoded). Slashes that are
- * doubled or trail are ignored. allow: room for the Allow header's text. Loop thread; no I/O. */
+ * doubled or trail are ignored. allow: room for the Allow header's text. Any thread; no I/O. */
 enum route_match routes_match(const char *method, const char *path, size_t path_length,
                               struct arena *arena, const struct route **route,
                               struct route_arguments *arguments, char allow[64]);

@@ -21,7 +21,7 @@ void connection_move_to(struct connection *connection, enum connection_state sta
 
 struct job *connection_create_job(struct connection *connection) {
     struct server *server = connection->server;
-    struct job *job = job_create(&server->totals, connection);
+    struct job *job = job_create(&server->pool, connection);
     if (job)
         job->reply.has_cors = server->config->enable_cors;
     return job;
@@ -32,13 +32,12 @@ struct job *connection_create_job(struct connection *connection) {
 static void on_closed(uv_handle_t *handle) {
     struct connection *connection = handle->data;
     struct server *server = connection->server;
-    for (struct job *job = connection->job, *following; job; job = following) {
-        following = job->following;
-        if (job->was_handed_over)
-            workers_release_later(server->workers, job, true);
-        else
-            job_release(job);
-    }
+    struct job *job = connection->job;
+    assert(!connection->seat);
+    if (job && job->was_handed_over)
+        workers_release_later(server->workers, job, true);
+    else if (job)
+        job_release(job);
     job_totals_give(&server->totals, connection->unread_length);
     free(connection->unread);
     http_parser_free(&connection->parser);
@@ -46,7 +45,7 @@ static void on_closed(uv_handle_t *handle) {
     free(connection);
 }
 
-static void end(struct connection *connection) {
+void connection_end(struct connection *connection) {
     connection_move_to(connection, CONNECTION_CLOSING);
     uv_close((uv_handle_t *)&connection->tcp, on_closed);
 }
@@ -62,8 +61,7 @@ static bool abandon_job(struct connection *connection) {
         return true;
     atomic_store_explicit(&job->call.is_cancelled, true, memory_order_relaxed);
     metrics_add(connection->server->metrics, METRICS_clients_gone, 1);
-    /* If it is following, the answer before it may be on its way still. */
-    if (stage == REPLY_AWAITED || connection->is_following) {
+    if (stage == REPLY_AWAITED) {
         connection->is_abandoned = true;
         connection->is_reading = false;
         uv_read_stop((uv_stream_t *)&connection->tcp);
@@ -77,8 +75,11 @@ static bool abandon_job(struct connection *connection) {
 void connection_close(struct connection *connection) {
     if (connection->state == CONNECTION_CLOSING)
         return;
-    if (connection->state != CONNECTION_RUNNING || abandon_job(connection))
-        end(connection);
+    bool is_ours = connection->state == CONNECTION_RUNNING ? abandon_job(connection)
+                   : connection->state == CONNECTION_LANED ? connection_lane_abandon(connection)
+                                                           : true;
+    if (is_ours)
+        connection_end(connection);
 }
 
 /* ---- From outside --------------------------------------------------------------------------- */
@@ -90,16 +91,9 @@ void connection_answer(struct server *server, struct job *job) {
         return;
     }
     assert(connection->state == CONNECTION_RUNNING);
-    if (job->following) { /* both come back: not all of the answer was sent */
-        assert(connection->job == job->following && connection->is_following);
-        (void)reply_recall(&connection->job->reply);
-        connection->job = job;
-        connection->is_following = false;
-        connection->requests--;
-    }
     assert(connection->job == job);
     if (connection->is_abandoned)
-        end(connection);
+        connection_end(connection);
     else if (job->reply.is_begun)
         connection_output_resume(connection);
     else
@@ -132,6 +126,9 @@ void connection_expire(struct timer_entry *timer) {
         else
             connection_set_deadline(connection);
         break;
+    case CONNECTION_LANED:
+        connection_lane_look(connection);
+        break;
     case CONNECTION_ANSWERING:
         unsent = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
         if (unsent < connection->unsent) {
@@ -148,6 +145,8 @@ void connection_expire(struct timer_entry *timer) {
 
 void connection_drain(struct connection *connection) {
     connection_output_take_back(connection);
+    if (connection->state == CONNECTION_LANED)
+        connection_lane_recall(connection);
     if (connection->state == CONNECTION_IDLE)
         connection_close(connection);
 }
@@ -164,6 +163,7 @@ struct connection *connection_create(struct server *server) {
     connection->server = server;
     connection->tcp.data = connection;
     connection->opened_ms = connection->since_ms = server_now_ms(server);
+    connection->lane_from = connection->lane_patience = CONNECTION_LANE_AFTER;
     connection_input_init(connection);
     server_add_connection(server, connection);
     return connection;

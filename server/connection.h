@@ -14,11 +14,14 @@
  * comes meanwhile is kept, up to a limit, and parsed when the answer has been sent. The worker may
  * have sent the answer itself (reply.h): then the connection is RUNNING until it is looked at
  * again, by its next bytes or at the next tick, and passes through ANSWERING with nothing left to
- * send. If the next bytes are a whole request while the worker is still sending, the connection
- * stays RUNNING with that one. Should the worker not get all of the answer sent, both requests come
- * back: the first is ANSWERING, and then the second RUNNING. LINGERING reads and throws
- * away, for a while, what the client still sends: closing a socket with unread bytes resets it, and
- * the client would lose the answer that tells it what was wrong.
+ * send. LINGERING reads and throws away, for a while, what the client still sends: closing a socket
+ * with unread bytes resets it, and the client would lose the answer that tells it what was wrong.
+ *
+ * After some usual requests a RUNNING connection becomes LANED: the workers serve it by themselves,
+ * and the loop neither reads nor sends (lane.h). It looks now and then: one on which nothing
+ * happens it takes back, and becomes IDLE; one that runs a long request it recalls, and reads on
+ * meanwhile to learn whether the client has left. What a worker gives back becomes RUNNING if there
+ * is an answer to be sent, else IDLE, and is read on from there.
  *
  * Memory: the struct, and nothing more while idle. Loop thread only.
  */
@@ -33,6 +36,7 @@ enum connection_state {
     CONNECTION_HEAD,
     CONNECTION_BODY,
     CONNECTION_RUNNING,
+    CONNECTION_LANED,
     CONNECTION_ANSWERING,
     CONNECTION_LINGERING,
     CONNECTION_CLOSING,
@@ -47,7 +51,10 @@ enum {
     /* Of a body at least so much must come in each window; at once and then nothing will not do. */
     CONNECTION_BODY_WINDOW_MS = 60 * 1000,
     CONNECTION_BODY_WINDOW_BYTES = 60 * 1024,
-    CONNECTION_LOOK_MS = 250,  /* between looks whether a worker has sent the answer */
+    CONNECTION_LOOK_MS = 250,  /* between looks whether a worker has sent the answer, and at a
+                                * connection in the lane */
+    CONNECTION_LANE_AFTER = 2, /* usual requests; after unusual ones more are asked for, up to */
+    CONNECTION_LANE_AFTER_MAX = 1024,
     CONNECTION_GONE_MS = 1000, /* a request whose client closed its side runs on for so long:
                                 * it may have closed only its sending side */
     CONNECTION_LINGER_IDLE_MS = 5 * 1000, /* without a byte */
@@ -63,18 +70,22 @@ struct connection {
     struct timer_entry timer;
     enum connection_state state;
     bool is_reading;
-    bool input_ended;  /* the client has closed its sending side */
-    bool stays;        /* after the present answer */
-    bool is_last;      /* the client said that no request follows, and sent nothing more */
-    bool discards;     /* the body of the present request is thrown away */
-    bool is_answered;  /* the verdict on the head was an answer */
-    bool runs_on_loop; /* public route: no worker needed */
-    bool is_body_lost; /* no memory for a piece of it */
-    bool is_delegated; /* a worker may send the present answer (reply.h) */
-    bool is_following; /* the job was given to the worker that sends the answer before it */
-    bool is_abandoned; /* ends when the job comes back, which may still be sending */
-    int fd;            /* tcp's */
-    uint32_t requests; /* answered so far */
+    bool input_ended;       /* the client has closed its sending side */
+    bool stays;             /* after the present answer */
+    bool is_last;           /* the client said that no request follows, and sent nothing more */
+    bool discards;          /* the body of the present request is thrown away */
+    bool is_answered;       /* the verdict on the head was an answer */
+    bool runs_on_loop;      /* public route: no worker needed */
+    bool is_body_lost;      /* no memory for a piece of it */
+    bool is_delegated;      /* a worker may send the present answer (reply.h) */
+    bool is_recalled;       /* from the lane, and not back yet */
+    bool is_abandoned;      /* ends when the job comes back, which may still be sending */
+    int fd;                 /* tcp's */
+    uint32_t requests;      /* answered so far */
+    uint32_t lane_from;     /* so many must have been, that it may enter the lane, */
+    uint32_t lane_patience; /* which is so many after it left it last */
+    unsigned lane_served;   /* in the lane, when we looked last */
+    struct lane_seat *seat; /* while LANED */
     uint64_t opened_ms;
     uint64_t since_ms;        /* entered the present state */
     uint64_t received;        /* bytes of the present body, or while lingering */
@@ -94,6 +105,9 @@ void connection_start(struct connection *connection);
 
 /* The job came back; sends its answer, or lets it go if the client has left. */
 void connection_answer(struct server *server, struct job *job);
+
+/* A worker gave the connection of this seat back. */
+void connection_lane_return(struct lane_seat *seat);
 
 /* The deadline of a connection's timer has passed. */
 void connection_expire(struct timer_entry *timer);

@@ -57,38 +57,35 @@ static bool may_delegate(const struct connection *connection) {
            uv_stream_get_write_queue_size((const uv_stream_t *)&connection->tcp) == 0;
 }
 
-/* From here on the job is a worker's, unless the queue is full. */
-static bool hand_over(struct connection *connection) {
+/* Hands the request that stands in the connection's job to a worker, whose it is from here on,
+ * unless the queue is full. is_last: nothing came behind it. */
+static void hand_over(struct connection *connection, bool is_last) {
     struct server *server = connection->server;
     struct job *job = connection->job;
-    job->was_handed_over = true;
-    if (connection->is_delegated)
-        reply_allow(&job->reply, connection->fd);
-    if (workers_submit(server->workers, job))
-        return true;
-    (void)reply_recall(&job->reply);
-    job->was_handed_over = false;
-    return false;
-}
-
-void connection_input_run(struct connection *connection, bool is_last) {
-    struct server *server = connection->server;
-    bool is_counted = connection->job->was_handed_over; /* it was to follow, and came back */
     connection->is_delegated = is_last && may_delegate(connection);
     connection_move_to(connection, CONNECTION_RUNNING);
-    if (hand_over(connection)) {
-        metrics_add(server->metrics, METRICS_jobs_run, !is_counted);
-    } else {
-        metrics_add(server->metrics, METRICS_requests_refused, 1);
-        request_refuse_for_now(connection->job, "too many requests are waiting");
-        workers_return(server->workers, connection->job);
+    job->was_handed_over = true;
+    if (connection->is_delegated) {
+        reply_allow(&job->reply, connection->fd);
+        connection_lane_enter(connection);
     }
+    if (workers_submit(server->workers, job)) {
+        metrics_add(server->metrics, METRICS_jobs_run, 1);
+        return;
+    }
+    if (connection->state == CONNECTION_LANED)
+        connection_lane_undo(connection, job);
+    (void)reply_recall(&job->reply);
+    job->was_handed_over = false;
+    metrics_add(server->metrics, METRICS_requests_refused, 1);
+    request_refuse_for_now(job, "too many requests are waiting");
+    workers_return(server->workers, job);
 }
 
 /* is_last: nothing came behind the request. */
 static void finish_request(struct connection *connection, bool is_last) {
     if (!connection->is_answered && !connection->runs_on_loop) {
-        connection_input_run(connection, is_last);
+        hand_over(connection, is_last);
         return;
     }
     connection->is_delegated = false;
@@ -164,79 +161,6 @@ void connection_input_init(struct connection *connection) {
     http_parser_init(&connection->parser, on_body, connection);
 }
 
-/* ---- The next request, while the answer to the last is being sent ---------------------------- */
-
-struct following {
-    struct job *job;
-    bool is_body_lost; /* no memory for it */
-};
-
-static void on_following_body(void *context, const char *bytes, size_t length) {
-    struct following *following = context;
-    if (job_append_body(following->job, bytes, length) != STATUS_OK)
-        following->is_body_lost = true;
-}
-
-static bool is_usual(const struct http_parser *parser, const struct http_head *head,
-                     size_t body_length) {
-    return parser->is_keep_alive && !head->is_chunked && !head->expects_continue &&
-           head->content_length == body_length;
-}
-
-/* A job for a worker if these bytes are one whole request of the usual kind, else NULL. The parser
- * of the connection is not used: if they are not, it will be given the same bytes. */
-static struct job *read_following(struct connection *connection, const char *bytes, size_t length) {
-    struct server *server = connection->server;
-    struct http_parser parser;
-    struct following following = {0};
-    size_t taken;
-    http_parser_init(&parser, on_following_body, &following);
-    if (http_parser_feed(&parser, bytes, length, &taken, &server->head) == HTTP_EVENT_HEAD &&
-        is_usual(&parser, &server->head, length - taken))
-        following.job = connection_create_job(connection);
-    if (following.job) {
-        bool is_ready = request_judge(server, &server->head, following.job) == REQUEST_RUN &&
-                        http_parser_feed(&parser, bytes + taken, length - taken, &taken,
-                                         &server->head) == HTTP_EVENT_COMPLETE &&
-                        !following.is_body_lost;
-        if (!is_ready) {
-            job_release(following.job);
-            following.job = NULL;
-        }
-    }
-    http_parser_free(&parser);
-    return following.job;
-}
-
-/* Gives the next request to the worker that is sending the answer to the last one (reply.h). Only
- * if no other waits: the worker runs it before those. False: nothing has changed. */
-static bool follow(struct connection *connection, const char *bytes, size_t length) {
-    struct server *server = connection->server;
-    struct job *before = connection->job;
-    if (connection->state != CONNECTION_RUNNING || !connection->is_delegated ||
-        connection->requests + 2 >= CONNECTION_REQUESTS_MAX || !may_delegate(connection) ||
-        workers_queue_length(server->workers) > 0 || !reply_is_underway(&before->reply))
-        return false;
-    struct job *job = read_following(connection, bytes, length);
-    if (!job)
-        return false;
-    job->was_handed_over = true;
-    metrics_add(server->metrics, METRICS_jobs_run, 1);
-    reply_allow(&job->reply, connection->fd);
-    before->following = job;
-    if (!reply_follow(&before->reply)) { /* it was sent meanwhile: on to this one at once */
-        (void)reply_recall(&job->reply);
-        connection_output_resume(connection);
-        return true;
-    }
-    connection->job = job;
-    connection->is_following = true;
-    connection->requests++;
-    connection->since_ms = server_now_ms(server);
-    connection_set_deadline(connection);
-    return true;
-}
-
 /* ---- Reading -------------------------------------------------------------------------------- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
@@ -256,6 +180,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 static void take_bytes(struct connection *connection, const char *bytes, size_t length) {
     switch (connection->state) {
     case CONNECTION_RUNNING:
+    case CONNECTION_LANED: /* recalled */
     case CONNECTION_ANSWERING:
         keep_unread(connection, bytes, length);
         if (connection->stays && connection->unread_length >= CONNECTION_UNREAD_BYTES_MAX) {
@@ -281,7 +206,7 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
 static void end_input(struct connection *connection) {
     connection->input_ended = true;
     connection->is_reading = false;
-    if (connection->state == CONNECTION_RUNNING)
+    if (connection->state == CONNECTION_RUNNING || connection->state == CONNECTION_LANED)
         connection_set_deadline(connection);
     else if (connection->state != CONNECTION_ANSWERING)
         connection_close(connection);
@@ -291,10 +216,9 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
     struct connection *connection = stream->data;
     struct server *server = connection->server;
     loop_clock_enter(&server->clock);
-    bool is_taken = length == 0 || (length > 0 && follow(connection, buffer->base, (size_t)length));
-    if (!is_taken)
+    if (length != 0)
         connection_output_take_back(connection);
-    if (!is_taken && length > 0)
+    if (length > 0)
         take_bytes(connection, buffer->base, (size_t)length);
     else if (length == UV_EOF)
         end_input(connection);
@@ -304,7 +228,8 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
 }
 
 void connection_input_start(struct connection *connection) {
-    if (connection->is_reading || connection->input_ended ||
+    bool is_workers = connection->state == CONNECTION_LANED && !connection->is_recalled;
+    if (connection->is_reading || connection->input_ended || is_workers ||
         connection->state == CONNECTION_CLOSING)
         return;
     if (uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read) < 0)

@@ -15,36 +15,8 @@ static void linger(struct connection *connection) {
     connection_input_start(connection);
 }
 
-/* The answer is sent: on to the next request, or to the end. */
-static void finish_answer(struct connection *connection) {
+void connection_output_go_on(struct connection *connection) {
     struct server *server = connection->server;
-    struct job *job = connection->job, *following = job->following;
-    connection->job = NULL;
-    connection->is_following = false;
-    connection->requests++;
-    if (!job->reply.is_counted)
-        metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
-                             uv_hrtime() - job->call.started_ns);
-    if (job->was_handed_over)
-        workers_release_later(server->workers, job, job_is_large(job));
-    else
-        job_release(job);
-
-    if (following && connection->stays) {
-        connection->job = following;
-        connection_input_run(connection, true);
-        return;
-    }
-    if (following)
-        workers_release_later(server->workers, following, true);
-    if (!connection->stays && connection->is_last) {
-        connection_close(connection);
-        return;
-    }
-    if (!connection->stays) {
-        linger(connection);
-        return;
-    }
     connection_move_to(connection, CONNECTION_IDLE);
     if (connection->unread) {
         char *unread = connection->unread;
@@ -61,6 +33,28 @@ static void finish_answer(struct connection *connection) {
         connection_close(connection);
     else
         connection_input_start(connection);
+}
+
+/* The answer is sent. */
+static void finish_answer(struct connection *connection) {
+    struct server *server = connection->server;
+    struct job *job = connection->job;
+    connection->job = NULL;
+    connection->requests++;
+    if (!job->reply.is_counted)
+        metrics_count_answer(server->metrics, job->call.route, job->call.answer.http_status,
+                             uv_hrtime() - job->call.started_ns);
+    if (job->was_handed_over)
+        workers_release_later(server->workers, job, job_is_large(job));
+    else
+        job_release(job);
+
+    if (connection->stays)
+        connection_output_go_on(connection);
+    else if (connection->is_last)
+        connection_close(connection);
+    else
+        linger(connection);
 }
 
 static void on_written(uv_write_t *request, int code);

@@ -5,8 +5,9 @@ static const unsigned moves[CONNECTION_STATES] = {
     [CONNECTION_IDLE] = TO(HEAD) | TO(CLOSING),
     [CONNECTION_HEAD] = TO(BODY) | TO(ANSWERING) | TO(CLOSING),
     [CONNECTION_BODY] = TO(RUNNING) | TO(ANSWERING) | TO(CLOSING),
-    [CONNECTION_RUNNING] = TO(ANSWERING) | TO(CLOSING),
-    [CONNECTION_ANSWERING] = TO(IDLE) | TO(RUNNING) | TO(LINGERING) | TO(CLOSING),
+    [CONNECTION_RUNNING] = TO(LANED) | TO(ANSWERING) | TO(CLOSING),
+    [CONNECTION_LANED] = TO(IDLE) | TO(RUNNING) | TO(CLOSING),
+    [CONNECTION_ANSWERING] = TO(IDLE) | TO(LINGERING) | TO(CLOSING),
     [CONNECTION_LINGERING] = TO(CLOSING),
     [CONNECTION_CLOSING] = 0,
 };
@@ -37,6 +38,8 @@ uint64_t connection_states_deadline_ms(const struct connection *connection) {
         if (connection->input_ended)
             return now + CONNECTION_GONE_MS;
         return connection->is_delegated ? now + CONNECTION_LOOK_MS : UINT64_MAX;
+    case CONNECTION_LANED:
+        return now + (connection->input_ended ? CONNECTION_GONE_MS : CONNECTION_LOOK_MS);
     case CONNECTION_ANSWERING: /* without progress; connection_expire() looks whether there was */
         return now + config->write_timeout_s * 1000;
     case CONNECTION_LINGERING:

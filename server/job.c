@@ -35,48 +35,54 @@ static void on_free(struct api_call *call) {
         if (piece->block)
             body_store_give(&totals->bodies, piece->block);
     arena_free(&job->arena);
-    (void)job_stack_put(&totals->spent, job);
+    (void)job_stack_put(&job->pool->spent, job);
     /* Last: whoever waits for zero may then free what is spent. */
     atomic_fetch_sub_explicit(&totals->jobs, 1, memory_order_release);
 }
 
-void job_totals_collect(struct job_totals *totals) {
+/* ---- Pools ----------------------------------------------------------------------------------- */
+
+void job_pool_init(struct job_pool *pool, struct job_totals *totals) {
+    *pool = (struct job_pool){.totals = totals};
+}
+
+void job_pool_collect(struct job_pool *pool) {
     struct job *next;
-    for (struct job *job = job_stack_take_all(&totals->spent); job; job = next) {
+    for (struct job *job = job_stack_take_all(&pool->spent); job; job = next) {
         next = job->next;
         arena_free(&job->input);
-        if (totals->spare_count >= SPARE_JOBS_MAX) {
+        if (pool->spare_count >= SPARE_JOBS_MAX) {
             free(job);
             continue;
         }
-        job->next = totals->spare;
-        totals->spare = job;
-        totals->spare_count++;
+        job->next = pool->spare;
+        pool->spare = job;
+        pool->spare_count++;
     }
 }
 
-void job_totals_free(struct job_totals *totals) {
-    job_totals_collect(totals);
-    while (totals->spare) {
-        struct job *job = totals->spare;
-        totals->spare = job->next;
+void job_pool_free(struct job_pool *pool) {
+    job_pool_collect(pool);
+    while (pool->spare) {
+        struct job *job = pool->spare;
+        pool->spare = job->next;
         free(job);
     }
-    body_store_free(&totals->bodies);
 }
 
-static struct job *take_spare(struct job_totals *totals) {
-    job_totals_collect(totals);
-    struct job *job = totals->spare;
+static struct job *take_spare(struct job_pool *pool) {
+    job_pool_collect(pool);
+    struct job *job = pool->spare;
     if (!job)
         return malloc(sizeof(*job));
-    totals->spare = job->next;
-    totals->spare_count--;
+    pool->spare = job->next;
+    pool->spare_count--;
     return job;
 }
 
-struct job *job_create(struct job_totals *totals, struct connection *connection) {
-    struct job *job = take_spare(totals);
+struct job *job_create(struct job_pool *pool, struct connection *connection) {
+    struct job_totals *totals = pool->totals;
+    struct job *job = take_spare(pool);
     if (!job)
         return NULL;
     /* The head is written before it is read. */
@@ -88,11 +94,18 @@ struct job *job_create(struct job_totals *totals, struct connection *connection)
     job->call.done = on_done;
     job->call.free_call = on_free;
     job->call.started_ns = now_ns();
-    job->is_clocked = totals->created++ % JOB_CLOCKED_EVERY == 0;
+    job->is_clocked = pool->created++ % JOB_CLOCKED_EVERY == 0;
     job->totals = totals;
+    job->pool = pool;
     job->connection = connection;
     atomic_fetch_add_explicit(&totals->jobs, 1, memory_order_relaxed);
     return job;
+}
+
+/* ---- The budget of bodies -------------------------------------------------------------------- */
+
+void job_totals_free(struct job_totals *totals) {
+    body_store_free(&totals->bodies);
 }
 
 bool job_totals_take(struct job_totals *totals, size_t bytes) {
@@ -107,6 +120,8 @@ void job_totals_give(struct job_totals *totals, size_t bytes) {
     size_t used = atomic_fetch_sub_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
     assert(used >= bytes);
 }
+
+/* ---- Bodies ---------------------------------------------------------------------------------- */
 
 /* Adds an empty piece, and lets the arena grow with it. Memory counts when it is filled: a client
  * that announces much and sends little takes nothing from the others. */

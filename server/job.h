@@ -7,9 +7,10 @@
  *
  * A worker may send the answer itself; the loop then finds the job by its connection (reply.h).
  *
- * What the loop allocates for a job comes back to the loop to be freed, in `input`; what workers
- * and writers allocate, in `arena`, is freed by a worker. Otherwise they would meet in the
- * allocator's locks, and whoever holds one may lose its core for milliseconds.
+ * What the thread that creates a job allocates for it comes back to that thread to be freed, in
+ * `input`; what workers and writers allocate, in `arena`, is freed by a worker. Otherwise they
+ * would meet in the allocator's locks, and whoever holds one may lose its core for milliseconds.
+ * Jobs are created by the loop and, for connections of the lane (lane.h), by workers.
  *
  * The exceptions: call.is_cancelled and the stage of the reply are atomic, and `connection` is the
  * loop's at all times. After a write was answered before it was applied, a writer may still work in
@@ -34,6 +35,7 @@ enum {
 
 struct connection;
 struct job;
+struct lane_seat;
 
 /* What all jobs of a server share. Any thread. */
 struct job_totals {
@@ -43,12 +45,17 @@ struct job_totals {
     atomic_size_t body_bytes; /* of the budget, in use */
     atomic_size_t jobs;       /* alive */
     struct body_store bodies;
-    struct job_stack spent; /* let go of by their last owner; the loop frees them */
-    struct job *spare;      /* empty jobs to be used again; the loop's */
-    size_t spare_count;
-    uint64_t created;                             /* jobs so far; the loop's */
     void (*done)(void *context, struct job *job); /* the answer stands; worker or writer thread */
     void *context;
+};
+
+/* The jobs that one thread creates; its own but for `spent`. */
+struct job_pool {
+    struct job_totals *totals;
+    struct job_stack spent; /* let go of by their last owner, any thread; to be freed */
+    struct job *spare;      /* empty jobs to be used again */
+    size_t spare_count;
+    uint64_t created; /* so far */
 };
 
 /* A piece of a body. One piece when its length was announced; chunked bodies come in several. */
@@ -61,23 +68,32 @@ struct job_piece {
 
 struct job {
     struct api_call call;
-    struct arena input;   /* the loop's: what was read of the request, and refusals */
+    struct arena input;   /* its pool's: what was read of the request, and refusals */
     struct arena arena;   /* the call's, once a worker runs it */
     bool was_handed_over; /* to a worker */
     bool is_clocked;      /* one of the sample whose stages are measured */
     struct job_totals *totals;
+    struct job_pool *pool; /* which it came from */
     struct job_piece *first_piece, *last_piece;
     size_t body_length;            /* received so far */
     size_t budget_bytes;           /* taken out of totals->body_bytes */
     struct connection *connection; /* loop only; NULL once the client has left */
     struct job *next;              /* link of the queue the job is in; its owner's */
-    struct job *following;         /* the connection's next, run when this one's answer is sent
-                                    * (reply.h); set by the loop while a worker has the job */
+    struct lane_seat *seat;        /* the connection's in the lane, whose worker has the job from
+                                    * beginning to end; NULL: it has none */
     struct reply reply;            /* last: its end is not cleared */
 };
 
-/* NULL: out of memory. Loop thread, like all of the below but job_run. */
-struct job *job_create(struct job_totals *totals, struct connection *connection);
+void job_pool_init(struct job_pool *pool, struct job_totals *totals);
+
+/* When none of its jobs is alive. */
+void job_pool_free(struct job_pool *pool);
+
+/* Frees what was let go of; now and then. */
+void job_pool_collect(struct job_pool *pool);
+
+/* NULL: out of memory. The pool's thread, like all of the below but job_run. */
+struct job *job_create(struct job_pool *pool, struct connection *connection);
 
 /* Makes room for a body of known length. STATUS_UNAVAILABLE: the budget of all bodies has not so
  * much left; it is taken only as the body comes in. STATUS_NO_MEMORY. */
@@ -96,10 +112,7 @@ void job_run(struct job *job);
 /* Lets go of the job, for its server. Any thread. */
 void job_release(struct job *job);
 
-/* Frees what was let go of; now and then. Loop thread. */
-void job_totals_collect(struct job_totals *totals);
-
-/* Frees the spare jobs too; when no job is alive. */
+/* When no job is alive. */
 void job_totals_free(struct job_totals *totals);
 
 /* True if the job holds so much memory that it should not wait to be freed. */

@@ -61,10 +61,8 @@ static uint64_t value_of(const _Atomic uint64_t *figure) {
     return atomic_load_explicit((_Atomic uint64_t *)figure, memory_order_relaxed);
 }
 
-/* One thread stores these, so a load and a store will do. */
 void metrics_add(struct metrics *metrics, enum metrics_figure figure, int64_t difference) {
-    int64_t value = atomic_load_explicit(&metrics->figures[figure], memory_order_relaxed);
-    atomic_store_explicit(&metrics->figures[figure], value + difference, memory_order_relaxed);
+    atomic_fetch_add_explicit(&metrics->figures[figure], difference, memory_order_relaxed);
 }
 
 static struct endpoint *endpoint_of(struct metrics *metrics, const struct route *route) {

@@ -16,6 +16,8 @@
 /* X(member, name, type, help): single figures. */
 #define METRICS_TABLE(X)                                                              \
     X(connections, "nigh_connections", "gauge", "Open connections")                   \
+    X(connections_laned, "nigh_connections_laned", "gauge",                           \
+      "Connections that workers serve by themselves")                                 \
     X(connections_total, "nigh_connections_total", "counter", "Connections accepted") \
     X(connections_refused, "nigh_connections_refused_total", "counter",               \
       "Connections refused because there are too many")                               \
@@ -41,7 +43,7 @@ enum metrics_figure {
     METRICS_FIGURES,
 };
 
-/* Loop thread. */
+/* Any thread. */
 void metrics_add(struct metrics *metrics, enum metrics_figure figure, int64_t difference);
 
 /* Counts an answered request; route is NULL if none was found. Any thread. */

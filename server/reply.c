@@ -72,18 +72,6 @@ bool reply_is_sent(const struct reply *reply) {
     return atomic_load_explicit(&reply->stage, memory_order_acquire) == REPLY_SENT;
 }
 
-bool reply_is_underway(const struct reply *reply) {
-    return atomic_load_explicit(&reply->stage, memory_order_acquire) == REPLY_UNDERWAY;
-}
-
-bool reply_follow(struct reply *reply) {
-    enum reply_stage stage = REPLY_UNDERWAY;
-    bool is_followed = atomic_compare_exchange_strong_explicit(
-        &reply->stage, &stage, REPLY_FOLLOWED, memory_order_acq_rel, memory_order_acquire);
-    assert(is_followed || stage == REPLY_SENT);
-    return is_followed;
-}
-
 /* ---- The worker ----------------------------------------------------------------------------- */
 
 bool reply_claim(struct reply *reply) {

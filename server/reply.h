@@ -9,18 +9,14 @@
  *     KEPT ----> ALLOWED ----> UNDERWAY -------------> SENT
  *       ^           |             |
  *       +-----------+             +------> AWAITED
- *           loop recalls          | loop recalls
- *                                 +------> FOLLOWED
- *                                   loop has the next request
+ *           loop recalls            loop recalls
  *
  * KEPT and AWAITED: the job comes back to the loop as ever, with a wake-up; so does one that is
- * UNDERWAY or FOLLOWED when not all of it could be sent. The loop may close the socket unless the
- * reply is UNDERWAY, AWAITED or FOLLOWED: until then the worker may be about to send on its
- * descriptor. Nobody ever waits for the other side.
+ * UNDERWAY when not all of it could be sent. The loop may close the socket unless the reply is
+ * UNDERWAY or AWAITED: until then the worker may be about to send on its descriptor. Nobody ever
+ * waits for the other side.
  *
- * FOLLOWED: sending wakes the client, and often its next request is there, and the loop with it,
- * before the worker has left the system call: the loop takes its core. Then the worker is given the
- * next request along; when all is sent, it lets go of this job and runs that one. Nobody is woken.
+ * A job of a connection in the lane (lane.h) is its worker's even when SENT, and never recalled.
  *
  * Memory: part of a job. Only its owner touches it, but for the stage, which both may.
  */
@@ -44,7 +40,6 @@ enum reply_stage {
     REPLY_ALLOWED,
     REPLY_UNDERWAY,
     REPLY_AWAITED,
-    REPLY_FOLLOWED,
     REPLY_SENT,
 };
 
@@ -82,21 +77,13 @@ enum reply_stage reply_recall(struct reply *reply);
 /* True: all is sent, and the job the loop's. */
 bool reply_is_sent(const struct reply *reply);
 
-/* True: a worker is sending it at the moment, or about to. */
-bool reply_is_underway(const struct reply *reply);
-
-/* The next request stands in job.following: whoever sends this answer may go on with it. False: it
- * was sent meanwhile, and the job is the loop's. Of an answer that was underway. */
-bool reply_follow(struct reply *reply);
-
 /* ---- The worker ----------------------------------------------------------------------------- */
 
 /* True: it may send, and must then do so. */
 bool reply_claim(struct reply *reply);
 
 /* Sends what the socket takes at once. REPLY_SENT: that was all, and the job is the loop's: it may
- * be gone. REPLY_FOLLOWED: that was all, and the job is the worker's, as is the next.
- * REPLY_AWAITED: the job must be handed back. is_awaited: hand it back in any case. */
+ * be gone. REPLY_AWAITED: the job must be handed back. is_awaited: hand it back in any case. */
 enum reply_stage reply_send(struct reply *reply, const struct api_answer *answer, bool is_awaited);
 
 #endif

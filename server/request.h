@@ -1,6 +1,7 @@
 /* request.h -- what the head of a request means: may it go on, and to which route?
  *
- * Decided when the head is complete and before the first byte of the body is kept. Loop thread.
+ * Decided when the head is complete and before the first byte of the body is kept. Loop thread, and
+ * workers for connections of the lane.
  */
 #ifndef REQUEST_H
 #define REQUEST_H

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include "server/connection.h"
+#include "server/lane_serve.h"
 #include "server/listener.h"
 #include "storage/log.h"
 #include "storage/process_memory.h"
@@ -35,24 +36,21 @@ uint64_t server_now_ms(const struct server *server) {
 static void on_done(void *context, struct job *job) {
     struct server *server = context;
     const struct route *route = job->call.route;
-    /* A copy: the loop may have the job before its last stage is over. */
+    /* Copies: the loop may have the job before its last stage is over. */
     struct stage_clock stages = job->call.stages;
+    bool is_in_lane = job->seat != NULL;
     enum reply_stage stage = REPLY_KEPT;
     if (thread_role_get() == THREAD_ROLE_WORKER && reply_claim(&job->reply)) {
         job->reply.is_counted = true;
         metrics_count_answer(server->metrics, route, job->call.answer.http_status,
                              uv_hrtime() - job->call.started_ns);
         stage_clock_enter(&stages, STAGE_send);
-        stage = reply_send(&job->reply, &job->call.answer, job_is_large(job));
+        stage = reply_send(&job->reply, &job->call.answer, job_is_large(job) && !is_in_lane);
     }
     stage_clock_stop(&stages);
     metrics_count_stages(server->metrics, route, &stages);
-    if (stage == REPLY_FOLLOWED) {
-        workers_run_next(job->following);
-        job_release(job);
-    } else if (stage != REPLY_SENT) {
+    if (stage != REPLY_SENT && !is_in_lane) /* else the job is its worker's (lane_serve.h) */
         workers_return(server->workers, job);
-    }
 }
 
 static void wake_loop(void *context) {
@@ -65,6 +63,11 @@ static void wake_loop(void *context) {
 static void on_wake(void *context) {
     struct server *server = context;
     loop_clock_enter(&server->clock);
+    struct lane_seat *next;
+    for (struct lane_seat *seat = lane_take_returned(server->lane); seat; seat = next) {
+        next = seat->next;
+        connection_lane_return(seat);
+    }
     struct job **end = &server->answers;
     while (*end)
         end = &(*end)->next;
@@ -175,7 +178,7 @@ static void on_tick(uv_timer_t *handle) {
     while ((timer = timer_wheel_expire(&server->wheel, server_now_ms(server))))
         connection_expire(timer);
     workers_release_waiting(server->workers);
-    job_totals_collect(&server->totals);
+    job_pool_collect(&server->pool);
     body_store_trim(&server->totals.bodies);
     if (server->accept_is_pending && !server->is_draining)
         server->accept_is_pending = !listener_take(server);
@@ -277,12 +280,33 @@ static enum status reserve_watchers(struct server *server, struct error *error) 
     return STATUS_OK;
 }
 
+static enum status create_hands(struct server *server, unsigned count, struct error *error) {
+    server->hands = calloc(count + 1, sizeof(server->hands[0])); /* NULL ends them */
+    if (!server->hands)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the workers");
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; status == STATUS_OK && i < count; i++)
+        status = lane_hand_create(server, &server->hands[i], error);
+    return status;
+}
+
 static enum status start_workers(struct server *server, struct error *error) {
+    unsigned threads = server_worker_count(server->config);
+    enum status status = wait_set_open(&server->wait_set, error);
+    if (status == STATUS_OK)
+        status = lane_create(&server->wait_set, wake_loop, server, &server->lane, error);
+    if (status == STATUS_OK)
+        status = create_hands(server, threads, error);
+    if (status != STATUS_OK)
+        return status;
     return workers_create(
         &(struct workers_options){
-            .threads = server_worker_count(server->config),
+            .threads = threads,
             .queue_max = server->config->max_queue,
-            .run = job_run,
+            .sleep = &server->wait_set,
+            .hands = server->hands,
+            .run = lane_run,
+            .serve = lane_serve,
             .release = job_release,
             .wake = wake_loop,
             .context = server,
@@ -297,6 +321,7 @@ enum status server_create(const struct config *config, struct server **created,
         return error_set(error, STATUS_NO_MEMORY, "no memory for the server");
     server->config = config;
     server->reserve_fd = server->wake.fd = -1;
+    server->wait_set = (struct wait_set){.epoll = -1, .bell = -1};
     server->connections_max = connections_allowed(config);
     server->totals.body_bytes_max = body_budget(config);
     server->totals.bodies.kept_max = server->totals.body_bytes_max / 2;
@@ -305,6 +330,7 @@ enum status server_create(const struct config *config, struct server **created,
     server->totals.arena_bytes_fixed = config->request_memory_mb * MEBIBYTE;
     server->totals.done = on_done;
     server->totals.context = server;
+    job_pool_init(&server->pool, &server->totals);
     enum status status = auth_create(
         config->api_key[0] ? config->api_key : NULL,
         config->read_only_api_key[0] ? config->read_only_api_key : NULL, &server->auth, error);
@@ -381,6 +407,12 @@ void server_free(struct server *server) {
     if (server->reserve_fd >= 0)
         close(server->reserve_fd);
     workers_free(server->workers);
+    for (struct lane_hand **hand = server->hands; hand && *hand; hand++)
+        lane_hand_free(*hand);
+    free(server->hands);
+    lane_free(server->lane);
+    wait_set_close(&server->wait_set);
+    job_pool_free(&server->pool);
     job_totals_free(&server->totals);
     metrics_free(server->metrics);
     auth_free(server->auth);

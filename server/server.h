@@ -1,8 +1,9 @@
 /* server.h -- the loop thread: listening, connections, deadlines, stopping.
  *
  * struct server is shared by the files of this folder that run on the loop (server.c,
- * listener.c, connection.c, request.c); nobody else looks inside. Invariant 5: only the loop thread
- * touches libuv; others wake it with loop_wake.h.
+ * listener.c, connection*.c, request.c) and, for what they need of it, by the workers'
+ * lane_serve.c; nobody else looks inside. Invariant 5: only the loop thread touches libuv; others
+ * wake it with loop_wake.h.
  */
 #ifndef SERVER_H
 #define SERVER_H
@@ -11,10 +12,12 @@
 #include "server/config.h"
 #include "server/http_parser.h"
 #include "server/job.h"
+#include "server/lane.h"
 #include "server/loop_clock.h"
 #include "server/loop_wake.h"
 #include "server/metrics.h"
 #include "server/timer_wheel.h"
+#include "server/wait_set.h"
 #include "server/workers.h"
 
 #include <uv.h>
@@ -35,9 +38,13 @@ struct server {
     struct auth *auth;
     struct metrics *metrics;
     struct workers *workers;
+    struct wait_set wait_set; /* where workers sleep */
+    struct lane *lane;        /* connections that workers serve by themselves */
+    struct lane_hand **hands; /* one a worker */
     struct job_totals totals;
-    bool checks_host; /* loopback without a key: only local names are served */
-    bool is_draining;
+    struct job_pool pool;      /* the loop's jobs */
+    bool checks_host;          /* loopback without a key: only local names are served */
+    atomic_bool is_draining;   /* set by the loop */
     bool accept_is_pending;    /* there was no memory for a connection; the tick tries again */
     uint64_t accept_failed_ms; /* when that was last logged */
     bool is_hurried;           /* the time to stop was up */

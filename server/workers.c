@@ -5,28 +5,26 @@
 #include "storage/thread_role.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+struct worker {
+    struct workers *workers;
+    struct lane_hand *hand;
+    pthread_t thread;
+};
 
 struct workers {
     struct workers_options options;
     struct job_ring queued;    /* to be run */
     struct job_stack spent;    /* to be let go of */
     struct job_stack returned; /* for the loop */
-    /* Threads that sleep, or are about to, and were not called yet. Whoever calls one takes it out
-     * of the number first, so that none is called twice before it has got its core: on a busy
-     * machine that was most of the calls, and each is a system call. (A condition variable takes
-     * three system calls to hand over a job, and a mutex; this takes two, or none.) */
-    atomic_uint sleepers;
-    sem_t calls; /* one for each that was called */
     atomic_bool is_stopping;
     atomic_size_t queue_length; /* for whoever asks */
     unsigned threads_started;
-    pthread_t threads[];
+    struct worker threads[];
 };
 
 static void release_spent(struct workers *workers) {
@@ -37,70 +35,41 @@ static void release_spent(struct workers *workers) {
     }
 }
 
-/* Takes one out of the number of sleepers. False: there is none. */
-static bool take_sleeper(struct workers *workers) {
-    unsigned sleepers = atomic_load(&workers->sleepers);
-    while (sleepers > 0)
-        if (atomic_compare_exchange_weak(&workers->sleepers, &sleepers, sleepers - 1))
-            return true;
-    return false;
+static bool has_work(void *context) {
+    struct workers *workers = context;
+    return !job_ring_is_empty(&workers->queued) || atomic_load(&workers->is_stopping);
 }
 
-/* Wakes a thread that sleeps. False: none does, and each looks for work before it sleeps. */
-static bool call_one(struct workers *workers) {
-    if (!take_sleeper(workers))
-        return false;
-    sem_post(&workers->calls);
-    return true;
-}
-
-/* Sleeps until called, unless there is work. What is put after this looked finds a sleeper. */
-static void sleep_until_called(struct workers *workers) {
-    atomic_fetch_add(&workers->sleepers, 1);
-    bool has_work = !job_ring_is_empty(&workers->queued) || atomic_load(&workers->is_stopping);
-    if (has_work && take_sleeper(workers))
-        return;
-    /* If another took the last sleeper out of the number, a call is on its way for this one. */
-    while (sem_wait(&workers->calls) != 0)
-        assert(errno == EINTR);
-}
-
-/* What the thread runs next. A list is not needed: it is looked at after each job. */
-static _Thread_local struct job *next_job;
-
-void workers_run_next(struct job *job) {
-    assert(thread_role_get() == THREAD_ROLE_WORKER && !next_job);
-    next_job = job;
-}
-
-static void run(struct workers *workers, struct job *job) {
-    while (job) {
-        release_spent(workers); /* before more memory is asked for */
-        workers->options.run(job);
-        job = next_job;
-        next_job = NULL;
-    }
-}
-
-static void *work(void *argument) {
-    struct workers *workers = argument;
-    thread_role_set(THREAD_ROLE_WORKER);
+/* Jobs and sockets in turn, so that neither waits for all of the other. */
+static void work(struct workers *workers, struct lane_hand *hand) {
     for (;;) {
         struct job *job = job_ring_take(&workers->queued);
         if (!job && atomic_load(&workers->is_stopping))
-            return NULL;
+            return;
+        uint64_t key;
         if (job) {
             atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
-            run(workers, job);
+            release_spent(workers); /* before more memory is asked for */
+            workers->options.run(hand, job);
+            key = wait_set_peek(workers->options.sleep);
         } else {
-            sleep_until_called(workers);
+            key = wait_set_sleep(workers->options.sleep, has_work, workers);
             release_spent(workers);
         }
+        if (key != WAIT_SET_NONE)
+            workers->options.serve(hand, key);
     }
 }
 
+static void *run_thread(void *argument) {
+    struct worker *worker = argument;
+    thread_role_set(THREAD_ROLE_WORKER);
+    work(worker->workers, worker->hand);
+    return NULL;
+}
+
 /* Signals are the loop thread's: a worker that took one would lose its system call to it. */
-static int start_thread(struct workers *workers, pthread_t *thread) {
+static int start_thread(struct worker *worker) {
     sigset_t all, before;
     pthread_attr_t attributes;
     sigfillset(&all);
@@ -109,7 +78,7 @@ static int start_thread(struct workers *workers, pthread_t *thread) {
         return code;
     pthread_attr_setstacksize(&attributes, WORKERS_STACK_BYTES);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    code = pthread_create(thread, &attributes, work, workers);
+    code = pthread_create(&worker->thread, &attributes, run_thread, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return code;
@@ -123,10 +92,12 @@ enum status workers_create(const struct workers_options *options, struct workers
     if (!workers)
         return error_set(error, STATUS_NO_MEMORY, "no memory for the workers");
     workers->options = *options;
-    sem_init(&workers->calls, 0, 0);
     enum status status = job_ring_init(&workers->queued, options->queue_max, error);
     while (status == STATUS_OK && workers->threads_started < options->threads) {
-        int code = start_thread(workers, &workers->threads[workers->threads_started]);
+        struct worker *worker = &workers->threads[workers->threads_started];
+        *worker =
+            (struct worker){.workers = workers, .hand = options->hands[workers->threads_started]};
+        int code = start_thread(worker);
         if (code == 0)
             workers->threads_started++;
         else
@@ -144,10 +115,10 @@ enum status workers_create(const struct workers_options *options, struct workers
 
 void workers_stop(struct workers *workers) {
     atomic_store(&workers->is_stopping, true);
-    while (call_one(workers))
+    while (wait_set_call(workers->options.sleep))
         ;
     for (unsigned i = 0; i < workers->threads_started; i++)
-        pthread_join(workers->threads[i], NULL);
+        pthread_join(workers->threads[i].thread, NULL);
     workers->threads_started = 0;
     release_spent(workers);
 }
@@ -159,14 +130,13 @@ void workers_free(struct workers *workers) {
     assert(job_stack_is_empty(&workers->returned));
     assert(!workers->queued.cells || job_ring_length(&workers->queued) == 0);
     job_ring_free(&workers->queued);
-    sem_destroy(&workers->calls);
     free(workers);
 }
 
 bool workers_submit(struct workers *workers, struct job *job) {
     atomic_fetch_add_explicit(&workers->queue_length, 1, memory_order_relaxed);
     if (job_ring_put(&workers->queued, job)) {
-        (void)call_one(workers);
+        (void)wait_set_call(workers->options.sleep);
         return true;
     }
     atomic_fetch_sub_explicit(&workers->queue_length, 1, memory_order_relaxed);
@@ -176,12 +146,12 @@ bool workers_submit(struct workers *workers, struct job *job) {
 void workers_release_later(struct workers *workers, struct job *job, bool is_urgent) {
     (void)job_stack_put(&workers->spent, job);
     if (is_urgent)
-        (void)call_one(workers);
+        (void)wait_set_call(workers->options.sleep);
 }
 
 void workers_release_waiting(struct workers *workers) {
     if (!job_stack_is_empty(&workers->spent))
-        (void)call_one(workers);
+        (void)wait_set_call(workers->options.sleep);
 }
 
 void workers_return(struct workers *workers, struct job *job) {

@@ -11,21 +11,29 @@
 #define WORKERS_H
 
 #include "server/job.h"
+#include "server/wait_set.h"
 
 enum {
     WORKERS_THREADS_MAX = 256,
     WORKERS_STACK_BYTES = 2 * 1024 * 1024, /* virtual; JSON and filters nest up to a limit */
 };
 
+struct lane_hand;
+
 struct workers_options {
     unsigned threads;
-    size_t queue_max;                 /* jobs waiting, beside those being run */
-    void (*run)(struct job *job);     /* worker thread */
+    size_t queue_max;         /* jobs waiting, beside those being run */
+    struct wait_set *sleep;   /* borrowed: where threads without work sleep */
+    struct lane_hand **hands; /* borrowed: one a thread */
+    void (*run)(struct lane_hand *hand, struct job *job); /* worker thread */
+    void (*serve)(struct lane_hand *hand, uint64_t key);  /* worker thread: a socket in the
+                                                           * wait set has news */
     void (*release)(struct job *job); /* worker thread; the loop's when stopping */
     void (*wake)(void *context); /* a job came back; any thread; may be called once for several */
     void *context;
 };
 
+struct lane_hand;
 struct workers;
 
 MUST_CHECK enum status workers_create(const struct workers_options *options,
@@ -40,10 +48,6 @@ void workers_free(struct workers *workers);
 /* Hands the job to a worker. False: the queue is full and the job is still the caller's. Loop
  * thread. */
 MUST_CHECK bool workers_submit(struct workers *workers, struct job *job);
-
-/* Has the calling worker run the job as soon as it is done with the present one, before any that
- * waits. The worker that runs a job, at most once. */
-void workers_run_next(struct job *job);
 
 /* Has a worker let go of the job when it runs the next one; at once if is_urgent, because the job
  * holds much memory. Loop thread. */

@@ -85,12 +85,14 @@ def cases(is_all):
         rows.append(Case("accept", error, load="connect"))
     rows.append(Case("accept", "EMFILE", load="connect", count=20))
     for call, error in (("read", "ECONNRESET"), ("read", "EINTR"), ("read", "EAGAIN"), ("read", "short"),
-                        ("sendmsg", "EPIPE"), ("sendmsg", "EAGAIN"), ("sendmsg", "short")):
+                        ("sendmsg", "EPIPE"), ("sendmsg", "EAGAIN"), ("sendmsg", "short"),
+                        ("recv", "ECONNRESET"), ("recv", "EINTR"), ("recv", "EAGAIN"), ("recv", "short")):
         rows.append(Case(call, error, load="read", target="socket"))
     for error in ("EPIPE", "EAGAIN", "short"):  # what no worker has a part in, the loop sends
         rows.append(Case("writev", error, load="connect", target="socket"))
     rows.append(Case("read", "short", load="write", target="socket", count=200))
     rows.append(Case("epoll_ctl", "ENOMEM", load="connect"))
+    rows.append(Case("epoll_ctl", "ENOMEM", load="read", count=20))
     rows.append(Case("epoll_ctl", "ENOSPC", load="connect"))
     return rows
 

@@ -13,7 +13,8 @@ static const struct {
     {CONNECTION_IDLE, CONNECTION_CLOSING},      {CONNECTION_HEAD, CONNECTION_CLOSING},
     {CONNECTION_BODY, CONNECTION_CLOSING},      {CONNECTION_RUNNING, CONNECTION_CLOSING},
     {CONNECTION_ANSWERING, CONNECTION_CLOSING}, {CONNECTION_LINGERING, CONNECTION_CLOSING},
-    {CONNECTION_ANSWERING, CONNECTION_RUNNING},
+    {CONNECTION_RUNNING, CONNECTION_LANED},     {CONNECTION_LANED, CONNECTION_RUNNING},
+    {CONNECTION_LANED, CONNECTION_IDLE},        {CONNECTION_LANED, CONNECTION_CLOSING},
 };
 
 static bool is_drawn(enum connection_state from, enum connection_state to) {
@@ -83,6 +84,14 @@ START_TEST(a_running_request_has_no_deadline_until_its_client_closed_its_side) {
 }
 END_TEST
 
+START_TEST(a_connection_in_the_lane_is_looked_at_four_times_a_second) {
+    struct connection *connection = connection_in(CONNECTION_LANED);
+    ck_assert_uint_eq(connection_states_deadline_ms(connection), 100000 + 250);
+    connection->input_ended = true; /* of one that was recalled */
+    ck_assert_uint_eq(connection_states_deadline_ms(connection), 100000 + 1000);
+}
+END_TEST
+
 START_TEST(lingering_ends_5_seconds_after_the_last_byte_and_30_after_its_start) {
     struct connection *connection = connection_in(CONNECTION_LINGERING);
     ck_assert_uint_eq(connection_states_deadline_ms(connection), 100000 + 5000);
@@ -100,6 +109,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, a_body_is_looked_at_once_a_minute);
     tcase_add_test(tests, head_and_idleness_count_from_their_start);
     tcase_add_test(tests, a_running_request_has_no_deadline_until_its_client_closed_its_side);
+    tcase_add_test(tests, a_connection_in_the_lane_is_looked_at_four_times_a_second);
     tcase_add_test(tests, lingering_ends_5_seconds_after_the_last_byte_and_30_after_its_start);
     suite_add_tcase(suite, tests);
     return suite;

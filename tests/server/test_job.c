@@ -9,6 +9,7 @@ enum {
 };
 
 static struct job_totals totals;
+static struct job_pool pool;
 static struct job *done_job;
 static char bytes[4 * MIB];
 
@@ -23,6 +24,7 @@ static void set_up(void) {
     totals.bodies.kept_max = BUDGET;
     totals.done = on_job_done;
     totals.context = &totals;
+    job_pool_init(&pool, &totals);
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (char)(i * 31 >> 3);
 }
@@ -30,11 +32,12 @@ static void set_up(void) {
 static void tear_down(void) {
     ck_assert_uint_eq(totals.jobs, 0);
     ck_assert_uint_eq(totals.body_bytes, 0);
+    job_pool_free(&pool);
     job_totals_free(&totals);
 }
 
 static struct job *create(void) {
-    struct job *job = job_create(&totals, NULL);
+    struct job *job = job_create(&pool, NULL);
     ck_assert_ptr_nonnull(job);
     static const struct route echo = {.method = "POST", .handle = handle_echo};
     job->call.route = &echo;

@@ -145,36 +145,6 @@ START_TEST(nothing_is_lost_when_the_client_is_gone) {
 }
 END_TEST
 
-START_TEST(what_is_followed_stays_with_the_worker_once_all_is_sent) {
-    reply_allow(&reply, ends[0]);
-    ck_assert(!reply_is_underway(&reply));
-    ck_assert(reply_claim(&reply));
-    ck_assert(reply_is_underway(&reply));
-    ck_assert(reply_follow(&reply));
-    ck_assert(!reply_is_underway(&reply)); /* another cannot follow */
-    ck_assert_int_eq(reply_send(&reply, &hello, false), REPLY_FOLLOWED);
-    ck_assert_ptr_nonnull(strstr(received(), "\r\n\r\nhello"));
-}
-END_TEST
-
-START_TEST(what_is_followed_comes_back_if_not_all_is_sent) {
-    reply_allow(&reply, ends[0]);
-    ck_assert(reply_claim(&reply));
-    ck_assert(reply_follow(&reply));
-    ck_assert_int_eq(reply_send(&reply, _i == 0 ? &long_answer : &hello, _i == 1), REPLY_AWAITED);
-    ck_assert_int_eq(left() > 0, _i == 0);
-}
-END_TEST
-
-START_TEST(what_was_sent_cannot_be_followed) {
-    reply_allow(&reply, ends[0]);
-    ck_assert(reply_claim(&reply));
-    ck_assert_int_eq(reply_send(&reply, &hello, false), REPLY_SENT);
-    ck_assert(!reply_follow(&reply));
-    ck_assert(reply_is_sent(&reply));
-}
-END_TEST
-
 /* ---- Both at once --------------------------------------------------------------------------- */
 
 static atomic_int go;        /* the round that both may begin */
@@ -221,50 +191,6 @@ START_TEST(a_recall_at_any_moment_leaves_the_job_with_one_of_both) {
 }
 END_TEST
 
-static int followed_by;            /* the round; plain, as job.following is */
-static atomic_int worker_followed; /* the round that the worker was told to go on with */
-static atomic_int worker_done;
-
-static void *work_and_go_on(void *argument) {
-    (void)argument;
-    for (int round = 1; round <= ROUNDS; round++) {
-        while (atomic_load(&go) != round)
-            sched_yield();
-        ck_assert(reply_claim(&reply));
-        if (reply_send(&reply, &hello, false) == REPLY_FOLLOWED)
-            atomic_store(&worker_followed, followed_by);
-        atomic_store(&worker_done, round);
-    }
-    return NULL;
-}
-
-/* Either the worker has the next request, or the loop has this job. */
-START_TEST(what_follows_at_any_moment_is_seen_by_one_of_both) {
-    pthread_t worker;
-    ck_assert_int_eq(pthread_create(&worker, NULL, work_and_go_on, NULL), 0);
-    for (int round = 1; round <= ROUNDS; round++) {
-        memset(&reply, 0, sizeof(reply));
-        reply_allow(&reply, ends[0]);
-        atomic_store(&go, round);
-        while (!reply_is_underway(&reply) && !reply_is_sent(&reply))
-            sched_yield();
-        for (int spins = rand() % 500; spins > 0; spins--)
-            atomic_load(&go);
-        bool is_followed = false;
-        if (reply_is_underway(&reply)) {
-            followed_by = round;
-            is_followed = reply_follow(&reply);
-        }
-        while (atomic_load(&worker_done) != round)
-            sched_yield();
-        ck_assert_int_eq(atomic_load(&worker_followed) == round, is_followed);
-        ck_assert_int_eq(reply_is_sent(&reply), !is_followed);
-        ck_assert_ptr_nonnull(strstr(received(), "\r\n\r\nhello"));
-    }
-    pthread_join(worker, NULL);
-}
-END_TEST
-
 Suite *test_suite(void) {
     Suite *suite = suite_create("reply");
     TCase *tests = tcase_create("all");
@@ -277,10 +203,6 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tests, a_job_that_is_awaited_is_handed_back_though_all_is_sent, 0, 2);
     tcase_add_test(tests, what_the_socket_does_not_take_is_left_to_the_loop);
     tcase_add_test(tests, nothing_is_lost_when_the_client_is_gone);
-    tcase_add_test(tests, what_is_followed_stays_with_the_worker_once_all_is_sent);
-    tcase_add_loop_test(tests, what_is_followed_comes_back_if_not_all_is_sent, 0, 2);
-    tcase_add_test(tests, what_was_sent_cannot_be_followed);
-    tcase_add_test(tests, what_follows_at_any_moment_is_seen_by_one_of_both);
     tcase_add_test(tests, a_recall_at_any_moment_leaves_the_job_with_one_of_both);
     suite_add_tcase(suite, tests);
     return suite;

@@ -17,7 +17,8 @@ static atomic_size_t run_count, release_count, wake_count;
 static struct workers *workers;
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: jobs do not end */
 
-static void run(struct job *job) {
+static void run(struct lane_hand *hand, struct job *job) {
+    (void)hand;
     pthread_mutex_lock(&gate);
     pthread_mutex_unlock(&gate);
     atomic_fetch_add(&run_count, 1);
@@ -34,12 +35,28 @@ static void wake(void *context) {
     atomic_fetch_add(&wake_count, 1);
 }
 
-static void start_with(void (*run_one)(struct job *job), unsigned threads, size_t queue_max) {
+static struct wait_set wait_set;
+static struct lane_hand *hands[WORKERS_THREADS_MAX]; /* none: jobs need none here */
+static atomic_uint_fast64_t served_key;
+static atomic_size_t serve_count;
+
+static void serve(struct lane_hand *hand, uint64_t key) {
+    ck_assert_ptr_null(hand);
+    served_key = key;
+    atomic_fetch_add(&serve_count, 1);
+}
+
+static void start_with(void (*run_one)(struct lane_hand *hand, struct job *job), unsigned threads,
+                       size_t queue_max) {
     jobs = calloc(JOBS, sizeof(*jobs));
     ck_assert_ptr_nonnull(jobs);
+    ck_assert_int_eq(wait_set_open(&wait_set, NULL), STATUS_OK);
     ck_assert_int_eq(workers_create(&(struct workers_options){.threads = threads,
                                                               .queue_max = queue_max,
+                                                              .sleep = &wait_set,
+                                                              .hands = hands,
                                                               .run = run_one,
+                                                              .serve = serve,
                                                               .release = release,
                                                               .wake = wake,
                                                               .context = &wake_count},
@@ -56,6 +73,7 @@ static void stop(void) {
     while (workers_take_returned(workers))
         ;
     workers_free(workers);
+    wait_set_close(&wait_set);
     free(jobs);
 }
 
@@ -199,37 +217,32 @@ START_TEST(stopping_runs_what_is_queued) {
 }
 END_TEST
 
-enum {
-    CHAIN = 10,
-};
-
-static pthread_t chain_threads[CHAIN];
-
-/* The first jobs are a chain: each but the last has the next one run. */
-static void run_chain(struct job *job) {
-    size_t number = (size_t)(job - jobs);
-    if (number < CHAIN)
-        chain_threads[number] = pthread_self();
-    if (number == 0)
-        ck_assert(workers_submit(workers, &jobs[CHAIN])); /* waits until the chain is over */
-    if (number + 1 < CHAIN)
-        workers_run_next(&jobs[number + 1]);
-    workers_return(workers, job);
-}
-
-START_TEST(a_job_that_follows_runs_next_on_the_same_thread) {
-    start_with(run_chain, 1, QUEUE_MAX);
-    ck_assert(workers_submit(workers, &jobs[0]));
-    while (wake_count == 0)
-        usleep(100);
-    workers_stop(workers);
-    struct job *job = workers_take_returned(workers);
-    for (size_t i = 0; i <= CHAIN; i++, job = job->next)
-        ck_assert_ptr_eq(job, &jobs[i]);
-    ck_assert_ptr_null(job);
-    for (size_t i = 1; i < CHAIN; i++)
-        ck_assert(pthread_equal(chain_threads[i], chain_threads[0]));
+/* With its one worker busy, a socket waits; between jobs it has its turn. */
+START_TEST(sockets_have_their_turn_among_jobs) {
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    start(1, JOBS);
+    ck_assert(wait_set_watch(&wait_set, ends[0], 77));
+    pthread_mutex_lock(&gate);
+    for (size_t i = 0; i < JOBS; i++)
+        ck_assert(workers_submit(workers, &jobs[i]));
+    ck_assert_int_eq(write(ends[1], "x", 1), 1);
+    usleep(20000);
+    ck_assert_uint_eq(serve_count, 0);
+    pthread_mutex_unlock(&gate);
+    while (serve_count == 0)
+        usleep(10);
+    ck_assert_uint_eq(served_key, 77);
+    while (run_count < JOBS)
+        usleep(10);
+    ck_assert_uint_eq(serve_count, 1); /* once each time bytes come */
+    ck_assert_int_eq(write(ends[1], "x", 1), 1);
+    while (serve_count == 1)
+        usleep(10);
+    wait_set_forget(&wait_set, ends[0]);
     stop();
+    close(ends[0]);
+    close(ends[1]);
 }
 END_TEST
 
@@ -261,7 +274,8 @@ START_TEST(no_job_is_lost_between_threads_that_return_and_one_that_takes) {
 }
 END_TEST
 
-static void check_signals(struct job *job) {
+static void check_signals(struct lane_hand *hand, struct job *job) {
+    (void)hand;
     sigset_t blocked;
     pthread_sigmask(SIG_SETMASK, NULL, &blocked);
     ck_assert_int_eq(sigismember(&blocked, SIGTERM), 1);
@@ -270,15 +284,7 @@ static void check_signals(struct job *job) {
 }
 
 START_TEST(workers_leave_signals_to_the_loop) {
-    jobs = calloc(JOBS, sizeof(*jobs));
-    ck_assert_int_eq(workers_create(&(struct workers_options){.threads = 1,
-                                                              .queue_max = 1,
-                                                              .run = check_signals,
-                                                              .release = release,
-                                                              .wake = wake,
-                                                              .context = &wake_count},
-                                    &workers, NULL),
-                     STATUS_OK);
+    start_with(check_signals, 1, 1);
     ck_assert(workers_submit(workers, &jobs[0]));
     workers_stop(workers);
     ck_assert_ptr_eq(workers_take_returned(workers), &jobs[0]);
@@ -300,7 +306,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, what_is_to_be_freed_waits_for_the_next_occasion);
     tcase_add_loop_test(tests, no_job_waits_for_a_thread_that_was_not_called, 1, 4);
     tcase_add_test(tests, as_many_jobs_run_at_once_as_there_are_threads);
-    tcase_add_test(tests, a_job_that_follows_runs_next_on_the_same_thread);
+    tcase_add_test(tests, sockets_have_their_turn_among_jobs);
     tcase_add_test(tests, stopping_runs_what_is_queued);
     tcase_add_test(tests, no_job_is_lost_between_threads_that_return_and_one_that_takes);
     tcase_add_test(tests, workers_leave_signals_to_the_loop);

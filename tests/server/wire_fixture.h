@@ -211,4 +211,34 @@ static inline void wire_claim(struct server *server) {
     ck_assert(reply_claim(&server->connections->job->reply));
 }
 
+/* ---- The lane (server/lane.h) ---------------------------------------------------------------- */
+
+#define WIRE_SAY(text) "GET /echo/" text " HTTP/1.1\r\n" WIRE_HOST "\r\n"
+
+/* Sends usual requests until workers serve the connection, the only one. */
+static inline void wire_enter_lane(int fd) {
+    for (int i = 0; i < 200; i++) {
+        wire_send(fd, WIRE_SAY("enter"));
+        wire_expect(fd, "\r\n\r\nenter");
+        wire_on_loop(wire_look);
+        if (i >= CONNECTION_LANE_AFTER && wire_seen_state == CONNECTION_LANED)
+            return;
+    }
+    ck_abort_msg("not in the lane but in state %d", wire_seen_state);
+}
+
+static inline int wire_connect_in_lane(void) {
+    wire_start();
+    int fd = wire_connect();
+    wire_enter_lane(fd);
+    return fd;
+}
+
+/* The client leaves, nothing is left of it, and the server stops as it should. */
+static inline void wire_finish(int fd) {
+    close(fd);
+    wire_expect_nothing_left();
+    ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
+}
+
 #endif

@@ -114,7 +114,8 @@ class Syscalls(Preload):
 
     SOURCE = "preload_syscalls.c"
     CALLS = ["none", "pwrite", "pwritev", "write", "writev", "read", "pread", "fdatasync", "fsync",
-             "open", "mmap", "ftruncate", "rename", "unlink", "mkdir", "accept", "epoll_ctl", "sendmsg"]
+             "open", "mmap", "ftruncate", "rename", "unlink", "mkdir", "accept", "epoll_ctl", "sendmsg",
+             "recv"]
     TARGETS = {"any": 0, "file": 1, "socket": 2}
     SPECIAL = {"short": 10000, "late": 10001}
     CALL, TARGET, FIRST, COUNT, ERROR, OFFSET_END, MATCHED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8

@@ -47,6 +47,7 @@ enum call {
     CALL_ACCEPT,
     CALL_EPOLL_CTL,
     CALL_SENDMSG,
+    CALL_RECV,
     CALL_COUNT,
 };
 
@@ -253,6 +254,19 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     if (fault == SHORT_ERROR)
         return write_cut(fd, message->msg_iov, (int)message->msg_iovlen);
     return syscall(SYS_sendmsg, fd, message, flags);
+}
+
+ssize_t recv(int fd, void *bytes, size_t length, int flags) {
+    int fault = fault_fd(CALL_RECV, fd);
+    if (is_failure(fault))
+        return -1;
+    return syscall(SYS_recvfrom, fd, bytes, cut(fault, length), flags, NULL, NULL);
+}
+
+ssize_t __recv_chk(int fd, void *bytes, size_t length, size_t room, int flags) {
+    if (length > room)
+        abort();
+    return recv(fd, bytes, length, flags);
 }
 
 ssize_t read(int fd, void *bytes, size_t length) {

@@ -4,8 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* ---- In ---------------------------------------------------------------------------------------
- */
+/* ---- In -------------------------------------------------------------------------------------- */
 
 void connection_lane_enter(struct connection *connection) {
     struct server *server = connection->server;
@@ -27,8 +26,7 @@ void connection_lane_enter(struct connection *connection) {
     connection_move_to(connection, CONNECTION_LANED);
 }
 
-/* ---- Out --------------------------------------------------------------------------------------
- */
+/* ---- Out ------------------------------------------------------------------------------------- */
 
 /* The seat is the loop's again: takes out what is in it, and leaves it. */
 static void leave(struct connection *connection) {

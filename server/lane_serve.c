@@ -107,13 +107,10 @@ static enum outcome parse(struct lane_hand *hand, struct lane_seat *seat, size_t
     enum http_event event =
         http_parser_feed(&parser, hand->buffer, length, &head_length, &hand->head);
     size_t body_length = length - head_length;
-    if (event == HTTP_EVENT_MORE)
+    bool has_head = event == HTTP_EVENT_HEAD && is_usual(hand, seat, &parser);
+    if (event == HTTP_EVENT_MORE || (has_head && body_length < hand->head.content_length))
         outcome = READ_NOTHING;
-    else if (event == HTTP_EVENT_HEAD && is_usual(hand, seat, &parser) &&
-             body_length < hand->head.content_length)
-        outcome = READ_NOTHING;
-    else if (event == HTTP_EVENT_HEAD && is_usual(hand, seat, &parser) &&
-             body_length == hand->head.content_length)
+    else if (has_head && body_length == hand->head.content_length)
         reading.job = job_create(&hand->pool, seat->connection);
     if (reading.job) {
         if (accept_request(hand, &parser, &reading, hand->buffer + head_length, body_length))
@@ -159,23 +156,21 @@ static enum outcome read_request(struct lane_hand *hand, struct lane_seat *seat,
 
 /* ---- Running -------------------------------------------------------------------------------- */
 
-/* The job has run. While the loop may cancel it, it stays alive: if the seat is asked for, it is
- * given back along with it, and so is one whose answer is not all sent. */
+/* The job has run. If the seat is to be given back, because the loop asks for it or the answer is
+ * not all sent, the job goes along: while the loop may cancel it, it stays alive. */
 static enum lane_verdict settle(struct lane_hand *hand, struct lane_seat *seat, struct job *job) {
-    struct lane *lane = hand->server->lane;
     enum lane_verdict verdict = LANE_IS_ASKED;
     bool is_sent = reply_is_sent(&job->reply);
     atomic_store(&seat->running, NULL);
     atomic_fetch_add_explicit(&seat->served, 1, memory_order_relaxed);
     if (is_sent)
-        verdict = lane_rest(lane, seat);
+        verdict = lane_rest(hand->server->lane, seat);
     if (verdict != LANE_IS_ASKED) {
         job_release(job);
         return verdict;
     }
     atomic_fetch_sub_explicit(&seat->served, 1, memory_order_relaxed); /* the loop counts it */
     seat->job = job;
-    lane_give_back(lane, seat);
     return verdict;
 }
 
@@ -191,33 +186,29 @@ static enum lane_verdict run_job(struct lane_hand *hand, struct lane_seat *seat,
 
 /* Serves until nothing is left to read. A client that is always there again is given to the loop
  * in the end, behind the others. */
-static void go_on(struct lane_hand *hand, struct lane_seat *seat) {
+static void go_on(struct lane_hand *hand, struct lane_seat *seat, enum lane_verdict verdict) {
     struct lane *lane = hand->server->lane;
-    for (unsigned requests = 0; requests < LANE_REQUESTS_A_TURN; requests++) {
+    for (unsigned i = 0; verdict == LANE_GOES_ON && i < LANE_REQUESTS_A_TURN; i++) {
         struct job *job = NULL;
         enum outcome outcome = read_request(hand, seat, &job);
-        enum lane_verdict verdict = LANE_IS_ASKED;
         if (outcome == READ_REQUEST)
             verdict = run_job(hand, seat, job);
-        else if (outcome == READ_NOTHING)
-            verdict = lane_rest(lane, seat);
-        if (outcome != READ_REQUEST && verdict == LANE_IS_ASKED)
-            break;
-        if (verdict != LANE_GOES_ON)
-            return;
+        else
+            verdict = outcome == READ_NOTHING ? lane_rest(lane, seat) : LANE_IS_ASKED;
     }
-    lane_give_back(lane, seat);
+    if (verdict != LANE_RESTS)
+        lane_give_back(lane, seat);
 }
 
 void lane_serve(struct lane_hand *hand, uint64_t key) {
     struct lane_seat *seat = lane_take(hand->server->lane, key);
     if (seat)
-        go_on(hand, seat);
+        go_on(hand, seat, LANE_GOES_ON);
 }
 
 void lane_run(struct lane_hand *hand, struct job *job) {
     struct lane_seat *seat = job->seat; /* without one the job may be gone when it has run */
     job_run(job);
-    if (seat && settle(hand, seat, job) == LANE_GOES_ON)
-        go_on(hand, seat);
+    if (seat)
+        go_on(hand, seat, settle(hand, seat, job));
 }

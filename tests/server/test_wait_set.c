@@ -214,6 +214,18 @@ START_TEST(a_call_and_a_socket_at_the_same_time_are_both_heard) {
 }
 END_TEST
 
+/* A thread is about to sleep when it is called, and a busy one comes by and answers. */
+START_TEST(a_call_that_another_answers_leaves_the_sleeper_to_be_called_again) {
+    open_pipes();
+    atomic_store(&set.sleepers, 1);
+    ck_assert(wait_set_call(&set));
+    ck_assert(!wait_set_call(&set));
+    ck_assert_uint_eq(wait_set_peek(&set), WAIT_SET_NONE);
+    ck_assert(wait_set_call(&set));
+    close_pipes();
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("wait_set");
     TCase *tests = tcase_create("all");
@@ -227,6 +239,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, bytes_from_before_it_was_watched_are_news);
     tcase_add_test(tests, what_cannot_be_watched_is_said);
     tcase_add_test(tests, a_call_and_a_socket_at_the_same_time_are_both_heard);
+    tcase_add_test(tests, a_call_that_another_answers_leaves_the_sleeper_to_be_called_again);
     suite_add_tcase(suite, tests);
     return suite;
 }

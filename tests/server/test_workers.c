@@ -38,11 +38,13 @@ static void wake(void *context) {
 static struct wait_set wait_set;
 static struct lane_hand *hands[WORKERS_THREADS_MAX]; /* none: jobs need none here */
 static atomic_uint_fast64_t served_key;
-static atomic_size_t serve_count;
+static atomic_size_t serve_count, run_before; /* jobs run before it was served first */
 
 static void serve(struct lane_hand *hand, uint64_t key) {
     ck_assert_ptr_null(hand);
     served_key = key;
+    if (serve_count == 0)
+        run_before = run_count;
     atomic_fetch_add(&serve_count, 1);
 }
 
@@ -233,6 +235,7 @@ START_TEST(sockets_have_their_turn_among_jobs) {
     while (serve_count == 0)
         usleep(10);
     ck_assert_uint_eq(served_key, 77);
+    ck_assert_uint_lt(run_before, JOBS); /* others waited still */
     while (run_count < JOBS)
         usleep(10);
     ck_assert_uint_eq(serve_count, 1); /* once each time bytes come */

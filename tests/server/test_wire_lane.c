@@ -41,34 +41,46 @@ START_TEST(only_reads_lead_into_it) {
 }
 END_TEST
 
-/* What is for the loop; each with what its answer holds, and whether another may follow. */
+/* What is for the loop; each with what its answer holds, and what follows it. */
+enum after {
+    STAYS, /* for the next request */
+    WAITS, /* for the rest of one that has begun */
+    ENDS,
+};
+
 static const struct {
     const char *request, *answer;
-    bool stays;
+    enum after after;
 } unusual[] = {
-    {"DELETE /things/a HTTP/1.1\r\n" WIRE_HOST "\r\n", "\r\n\r\na", true},
-    {"GET /nowhere HTTP/1.1\r\n" WIRE_HOST "\r\n", "HTTP/1.1 404 ", true},
-    {"PUT /echo HTTP/1.1\r\n" WIRE_HOST "\r\n", "HTTP/1.1 405 ", true},
-    {"GET /healthz HTTP/1.1\r\n" WIRE_HOST "\r\n", "healthz check passed", true},
-    {"OPTIONS /echo HTTP/1.1\r\n" WIRE_HOST "\r\n", "Allow: ", true},
+    {"DELETE /things/a HTTP/1.1\r\n" WIRE_HOST "\r\n", "\r\n\r\na", STAYS},
+    {"GET /nowhere HTTP/1.1\r\n" WIRE_HOST "\r\n", "HTTP/1.1 404 ", STAYS},
+    {"PUT /echo HTTP/1.1\r\n" WIRE_HOST "\r\n", "HTTP/1.1 405 ", STAYS},
+    {"GET /healthz HTTP/1.1\r\n" WIRE_HOST "\r\n", "healthz check passed", STAYS},
+    {"OPTIONS /echo HTTP/1.1\r\n" WIRE_HOST "\r\n", "Allow: ", STAYS},
     {"POST /echo HTTP/1.1\r\n" WIRE_HOST "Transfer-Encoding: chunked\r\n\r\n1\r\ne\r\n0\r\n\r\n",
-     "\r\n\r\ne", true},
+     "\r\n\r\ne", STAYS},
     {"POST /echo HTTP/1.1\r\n" WIRE_HOST "Expect: 100-continue\r\nContent-Length: 1\r\n\r\nf",
-     "\r\n\r\nf", true},
-    {WIRE_SAY("one") WIRE_SAY("two"), "\r\n\r\ntwo", true},
-    {WIRE_SAY("one") "GET /ec", "\r\n\r\none", false}, /* waits for the rest */
-    {"GET /echo/d HTTP/1.1\r\n" WIRE_HOST "Connection: close\r\n\r\n", "\r\n\r\nd", false},
-    {"GET /echo/d HTTP/1.0\r\n\r\n", "\r\n\r\nd", false},
-    {"NONSENSE\r\n\r\n", "HTTP/1.1 400 ", false},
+     "\r\n\r\nf", STAYS},
+    {WIRE_SAY("one") WIRE_SAY("two"), "\r\n\r\ntwo", STAYS},
+    {WIRE_SAY("one") "GET /ec", "\r\n\r\none", WAITS},
+    {"GET /echo/d HTTP/1.1\r\n" WIRE_HOST "Connection: close\r\n\r\n", "\r\n\r\nd", ENDS},
+    {"GET /echo/d HTTP/1.0\r\n\r\n", "\r\n\r\nd", ENDS},
+    {"NONSENSE\r\n\r\n", "HTTP/1.1 400 ", ENDS},
     {"POST /echo HTTP/1.1\r\n" WIRE_HOST "Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
-     "HTTP/1.1 400 ", false},
+     "HTTP/1.1 400 ", ENDS},
 };
 
 START_TEST(what_is_not_usual_is_the_loops) {
     int fd = wire_connect_in_lane();
     wire_send(fd, unusual[_i].request);
-    wire_expect(fd, unusual[_i].answer);
-    if (unusual[_i].stays)
+    if (unusual[_i].after == ENDS) {
+        wire_expect_end(fd);
+        ck_assert_uint_eq(wire_count("Connection: close\r\n"), 1);
+        ck_assert_ptr_nonnull(strstr(wire_text, unusual[_i].answer));
+    } else {
+        wire_expect(fd, unusual[_i].answer);
+    }
+    if (unusual[_i].after == STAYS)
         wire_enter_lane(fd);
     wire_finish(fd);
 }

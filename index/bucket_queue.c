@@ -68,9 +68,33 @@ static void move_bucket(struct bucket_queue *queue, size_t from, size_t to) {
     set_filled(queue, to);
 }
 
+static void empty_bucket(struct bucket_queue *queue, size_t bucket) {
+    uint32_t entry = queue->heads[bucket];
+    while (entry != NONE) {
+        uint32_t next = queue->entries[entry].next;
+        queue->entries[entry].next = queue->free;
+        queue->free = entry;
+        entry = next;
+    }
+    queue->heads[bucket] = NONE;
+    clear_filled(queue, bucket);
+}
+
+/* Takes the entries back that lie in closed buckets. */
+static void sweep(struct bucket_queue *queue) {
+    for (size_t word = queue->bound / 64; word < BUCKET_QUEUE_WORDS; word++) {
+        for (uint64_t bits = queue->filled[word]; bits != 0; bits &= bits - 1) {
+            size_t bucket = word * 64 + (size_t)__builtin_ctzll(bits);
+            if (bucket > queue->bound)
+                empty_bucket(queue, bucket);
+        }
+    }
+}
+
 /* Doubles the range downwards: two buckets become one, and the lower half is free. */
 static void widen(struct bucket_queue *queue) {
     const size_t half = BUCKET_QUEUE_BUCKETS / 2;
+    sweep(queue);
     for (size_t to = BUCKET_QUEUE_BUCKETS; to-- > half;) {
         size_t from = 2 * (to - half);
         /* The farther one first, so that the nearer one leaves first. */
@@ -85,55 +109,60 @@ static void widen(struct bucket_queue *queue) {
     queue->nearest = half;
 }
 
-static void empty_bucket(struct bucket_queue *queue, size_t bucket) {
-    uint32_t entry = queue->heads[bucket];
-    while (entry != NONE) {
-        uint32_t next = queue->entries[entry].next;
-        queue->entries[entry].next = queue->free;
-        queue->free = entry;
-        entry = next;
+/* Closes buckets that are too far. Their entries stay where they are until room is wanted, which is
+ * seldom: to take them back one by one costs more than all else here. */
+static void close_buckets(struct bucket_queue *queue) {
+    /* Locals: most buckets are empty, and a bound in memory takes several times as long. */
+    size_t bound = queue->bound, total = queue->total;
+    while (bound > 0 && total - queue->counts[bound] >= queue->ef) {
+        total -= queue->counts[bound];
+        queue->counts[bound--] = 0;
     }
-    queue->heads[bucket] = NONE;
-    queue->total -= queue->counts[bucket];
-    queue->counts[bucket] = 0;
-    clear_filled(queue, bucket);
+    queue->bound = bound;
+    queue->total = total;
 }
 
-void bucket_queue_close(struct bucket_queue *queue) {
-    while (queue->bound > 0 && queue->total - queue->counts[queue->bound] >= queue->ef) {
-        size_t closed = queue->bound--;
-        if (queue->counts[closed] > 0)
-            empty_bucket(queue, closed);
-    }
-}
-
+/* Entries that were never taken come first: which it will be is easily guessed. */
 static uint32_t take_entry(struct bucket_queue *queue) {
+    if (queue->used < queue->capacity)
+        return (uint32_t)queue->used++;
+    if (queue->free == NONE)
+        sweep(queue);
     uint32_t entry = queue->free;
     if (entry != NONE)
         queue->free = queue->entries[entry].next;
-    else if (queue->used < queue->capacity)
-        entry = (uint32_t)queue->used++;
     return entry;
 }
 
-void bucket_queue_push(struct bucket_queue *queue, uint32_t slot, float distance) {
-    for (int doublings = 0; distance < queue->low && doublings < 64; doublings++)
-        widen(queue);
+static size_t bucket_of(const struct bucket_queue *queue, float distance) {
+    const float last = BUCKET_QUEUE_BUCKETS - 1;
     float place = (distance - queue->low) * queue->buckets_per_distance;
-    size_t bucket =
-        place < BUCKET_QUEUE_BUCKETS ? place > 0 ? (size_t)place : 0 : BUCKET_QUEUE_BUCKETS - 1;
-    if (bucket > queue->bound)
-        return;
-    uint32_t entry = take_entry(queue);
-    if (entry == NONE)
-        return;
-    queue->entries[entry] = (struct bucket_queue_entry){slot, queue->heads[bucket]};
-    queue->heads[bucket] = entry;
-    queue->counts[bucket]++;
-    queue->total++;
-    set_filled(queue, bucket);
-    if (bucket < queue->nearest)
-        queue->nearest = bucket;
+    place = place < last ? place : last;
+    place = place > 0 ? place : 0;
+    return (size_t)(int)place;
+}
+
+void bucket_queue_push(struct bucket_queue *queue, const uint32_t *slots, const float *distances,
+                       size_t count) {
+    size_t came = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (int doublings = 0; distances[i] < queue->low && doublings < 64; doublings++)
+            widen(queue);
+        size_t bucket = bucket_of(queue, distances[i]);
+        if (bucket > queue->bound)
+            continue;
+        uint32_t entry = take_entry(queue);
+        if (entry == NONE)
+            continue;
+        queue->entries[entry] = (struct bucket_queue_entry){slots[i], queue->heads[bucket]};
+        queue->heads[bucket] = entry;
+        queue->counts[bucket]++;
+        set_filled(queue, bucket);
+        queue->nearest = bucket < queue->nearest ? bucket : queue->nearest;
+        came++;
+    }
+    queue->total += came;
+    close_buckets(queue);
 }
 
 bool bucket_queue_pop(struct bucket_queue *queue, uint32_t *slot) {
@@ -143,7 +172,10 @@ bool bucket_queue_pop(struct bucket_queue *queue, uint32_t *slot) {
         bits = queue->filled[word];
     if (bits == 0)
         return false;
-    size_t bucket = queue->nearest = word * 64 + (size_t)__builtin_ctzll(bits);
+    size_t bucket = word * 64 + (size_t)__builtin_ctzll(bits);
+    if (bucket > queue->bound)
+        return false;
+    queue->nearest = bucket;
     uint32_t entry = queue->heads[bucket];
     *slot = queue->entries[entry].slot;
     queue->heads[bucket] = queue->entries[entry].next;

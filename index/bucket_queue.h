@@ -31,15 +31,16 @@ struct bucket_queue_entry {
 struct bucket_queue {
     struct bucket_queue_entry *entries; /* capacity of them; owned */
     size_t capacity, used;              /* entries from `used` on were never taken */
-    uint32_t free;                      /* first of the entries that left */
+    uint32_t free;                      /* first of the entries that can be taken again */
     size_t ef, total;                   /* entries counted, in open buckets */
     size_t bound;                       /* the last open bucket */
     size_t nearest;                     /* no bucket before it has entries */
     float low;                          /* distance at which bucket 0 begins */
     float width, buckets_per_distance;  /* of a bucket, and 1 / width */
     uint32_t heads[BUCKET_QUEUE_BUCKETS];
-    uint32_t counts[BUCKET_QUEUE_BUCKETS]; /* entries that came, also those that left */
-    uint64_t filled[BUCKET_QUEUE_WORDS];   /* bit per bucket that has entries */
+    uint32_t
+        counts[BUCKET_QUEUE_BUCKETS]; /* entries that came, also those that left; 0 once closed */
+    uint64_t filled[BUCKET_QUEUE_WORDS]; /* bit per bucket that has entries; also closed ones */
 };
 
 /* Room for searches with this ef; false when memory ends. A zeroed queue may be reserved, freed. */
@@ -61,11 +62,10 @@ static inline float bucket_queue_limit(const struct bucket_queue *queue) {
                                        : INFINITY;
 }
 
-/* Adds an entry, unless it is beyond the limit. The distance is a number below infinity. */
-void bucket_queue_push(struct bucket_queue *queue, uint32_t slot, float distance);
-
-/* Closes buckets that are too far, after some were pushed. */
-void bucket_queue_close(struct bucket_queue *queue);
+/* Adds entries, but for those beyond the limit, and moves that. Distances are numbers below
+ * infinity. */
+void bucket_queue_push(struct bucket_queue *queue, const uint32_t *slots, const float *distances,
+                       size_t count);
 
 /* Takes an entry of the nearest bucket; false if none is left. */
 bool bucket_queue_pop(struct bucket_queue *queue, uint32_t *slot);

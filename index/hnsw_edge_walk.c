@@ -56,13 +56,15 @@ static void add_estimated(struct walk *walk, const struct block *block,
     float *estimates = walk->scratch->estimates;
     uint32_t below =
         walk->hnsw->space->kernels->edge_estimates(&walk->query->edges, look, estimates);
+    size_t count = batch->count;
     for (below &= ~block->stale; below != 0; below &= below - 1) {
         uint32_t place = (uint32_t)__builtin_ctz(below);
         uint32_t neighbour = hnsw_link_slot(hnsw_link_load(block->list, place));
-        batch->slots[batch->count] = neighbour;
-        batch->distances[batch->count] = estimates[place];
-        batch->count += visited_is_new(&walk->scratch->visited, neighbour);
+        batch->slots[count] = neighbour;
+        batch->distances[count] = estimates[place];
+        count += visited_is_new(&walk->scratch->visited, neighbour);
     }
+    batch->count = count;
 }
 
 static inline struct block block_of(const struct store *store, uint32_t slot, uint32_t number) {
@@ -100,10 +102,7 @@ static void look_around(struct walk *walk, struct hit node, uint32_t next, float
 
 static void push_batch(struct walk *walk) {
     const struct code_batch *batch = &walk->scratch->batch;
-    struct bucket_queue *queue = &walk->scratch->queue;
-    for (size_t i = 0; i < batch->count; i++)
-        bucket_queue_push(queue, batch->slots[i], batch->distances[i]);
-    bucket_queue_close(queue);
+    bucket_queue_push(&walk->scratch->queue, batch->slots, batch->distances, batch->count);
 }
 
 /* Sets the range of the queue from what the first node has around it. */

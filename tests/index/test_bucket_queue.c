@@ -7,6 +7,8 @@
 
 enum {
     ENTRIES = 3000,
+    BURST_MAX = 40,
+    MANY = 100000, /* entries: many times what a queue has room for */
 };
 
 struct entry {
@@ -21,6 +23,10 @@ static float uniform(void) {
 static int by_value(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return x < y ? -1 : x > y;
+}
+
+static void push(struct bucket_queue *queue, uint32_t slot, float distance) {
+    bucket_queue_push(queue, &slot, &distance, 1);
 }
 
 /* The distance of the ef-th nearest of all that came. */
@@ -43,12 +49,15 @@ START_TEST(gives_back_what_is_nearest) {
     ck_assert(bucket_queue_reserve(&queue, ef));
     bucket_queue_begin(&queue, ef, 1, 2);
     while (count < ENTRIES) {
-        for (int burst = rand() % 40; burst > 0 && count < ENTRIES; burst--, count++) {
-            float away = uniform() * 3 - (float)count / 500; /* down to -6 */
-            entries[count].distance = away;
-            bucket_queue_push(&queue, (uint32_t)count, away);
+        uint32_t slots[BURST_MAX];
+        float distances[BURST_MAX];
+        size_t burst = 0, wanted = (size_t)rand() % BURST_MAX;
+        for (; burst < wanted && count < ENTRIES; burst++, count++) {
+            slots[burst] = (uint32_t)count;
+            distances[burst] = uniform() * 3 - (float)count / 500; /* down to -6 */
+            entries[count].distance = distances[burst];
         }
-        bucket_queue_close(&queue);
+        bucket_queue_push(&queue, slots, distances, burst);
         ck_assert_int_eq(bucket_queue_is_full(&queue), bucket_queue_limit(&queue) < INFINITY);
         if (!bucket_queue_pop(&queue, &slot))
             continue;
@@ -78,7 +87,7 @@ START_TEST(the_last_in_a_bucket_leaves_first) {
     ck_assert(bucket_queue_reserve(&queue, 10));
     bucket_queue_begin(&queue, 10, 5, 5);
     for (uint32_t i = 0; i < 4; i++)
-        bucket_queue_push(&queue, i, 5);
+        push(&queue, i, 5);
     for (uint32_t i = 4; i-- > 0;) {
         ck_assert(bucket_queue_pop(&queue, &slot));
         ck_assert_uint_eq(slot, i);
@@ -94,12 +103,32 @@ START_TEST(memory_is_bounded) {
     uint32_t slot, popped = 0;
     ck_assert(bucket_queue_reserve(&queue, 10));
     bucket_queue_begin(&queue, 10, 0, 1);
-    for (uint32_t i = 0; i < 100000; i++)
-        bucket_queue_push(&queue, i, 0.5f);
-    bucket_queue_close(&queue);
+    for (uint32_t i = 0; i < MANY; i++)
+        push(&queue, i, 0.5f);
     while (bucket_queue_pop(&queue, &slot))
         popped++;
     ck_assert_uint_eq(popped, queue.capacity);
+    bucket_queue_free(&queue);
+}
+END_TEST
+
+/* Ever nearer ones: what they close makes room for them. */
+START_TEST(room_of_what_is_too_far_is_used_again) {
+    const size_t ef = 10;
+    struct bucket_queue queue = {0};
+    uint32_t slot, popped = 0;
+    ck_assert(bucket_queue_reserve(&queue, ef));
+    bucket_queue_begin(&queue, ef, 0, 1);
+    for (uint32_t i = 0; i < MANY; i++) {
+        push(&queue, i, 1 - (float)i / MANY);
+        if (i % 100 == 99) {
+            ck_assert(bucket_queue_pop(&queue, &slot));
+            ck_assert_uint_eq(slot, i);
+        }
+    }
+    for (; bucket_queue_pop(&queue, &slot); popped++)
+        ck_assert_uint_ge(slot, MANY - 2 * MANY / BUCKET_QUEUE_BUCKETS);
+    ck_assert_uint_ge(popped, ef - 1);
     bucket_queue_free(&queue);
 }
 END_TEST
@@ -111,8 +140,7 @@ START_TEST(the_range_widens_to_anything) {
     ck_assert(bucket_queue_reserve(&queue, 10));
     bucket_queue_begin(&queue, 10, 0, 1);
     for (uint32_t i = 0; i < 6; i++)
-        bucket_queue_push(&queue, i, distances[i]);
-    bucket_queue_close(&queue);
+        push(&queue, i, distances[i]);
     while (bucket_queue_pop(&queue, &slot))
         popped++;
     ck_assert_uint_eq(popped, 6);
@@ -127,6 +155,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, gives_back_what_is_nearest, 0, 12);
     tcase_add_test(tcase, the_last_in_a_bucket_leaves_first);
     tcase_add_test(tcase, memory_is_bounded);
+    tcase_add_test(tcase, room_of_what_is_too_far_is_used_again);
     tcase_add_test(tcase, the_range_widens_to_anything);
     suite_add_tcase(suite, tcase);
     return suite;

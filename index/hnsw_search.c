@@ -19,7 +19,8 @@ struct collection {
     struct search *search;
     size_t count; /* in scratch->rows */
     size_t wanted;
-    size_t looked; /* entries of the pool that were looked at */
+    size_t looked;    /* entries of the pool that were looked at */
+    bool is_by_edges; /* the walk read the heads of nodes, and not what lies beside their codes */
     bool is_enough;
 };
 
@@ -132,7 +133,7 @@ static enum status find(struct collection *found, const struct hnsw *hnsw,
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
     double spent = 0, ef = first_ef(hnsw, way, top->k);
     struct walk walk;
-    if (hnsw->store->edge_blocks > 0 && !way->is_filtered)
+    if (found->is_by_edges)
         codes_query_edges(hnsw->space, &scratch->query);
     while (entry != HNSW_NO_ENTRY && ef <= POOL_MAX) {
         uint64_t before = search->scored;
@@ -171,8 +172,11 @@ static void drop_far(struct collection *found, size_t k) {
     size_t kept = 0;
     for (size_t i = 0; i < found->count; i++) {
         struct hit hit = hits[i];
-        float slack = codes_slack(search->space, &search->scratch->query,
-                                  *store_meta(search->store, hit.slot), hit.distance);
+        /* Where it lies in a near cache. */
+        const struct code_meta *meta = found->is_by_edges
+                                           ? &store_head(search->store, hit.slot)->meta
+                                           : store_meta(search->store, hit.slot);
+        float slack = codes_slack(search->space, &search->scratch->query, *meta, hit.distance);
         if (i < k)
             limit = hit.distance + slack > limit ? hit.distance + slack : limit;
         else if (hit.distance - slack > limit)
@@ -185,7 +189,9 @@ static void drop_far(struct collection *found, size_t k) {
 enum status hnsw_search(struct search *search, const struct hnsw *hnsw, const struct hnsw_way *way,
                         struct top_k *top, bool *is_complete) {
     size_t wanted = top->k + (top->k / 2 > SPARE_MIN ? top->k / 2 : SPARE_MIN);
-    struct collection found = {.search = search, .wanted = wanted < way->ef ? wanted : way->ef};
+    struct collection found = {.search = search,
+                               .wanted = wanted < way->ef ? wanted : way->ef,
+                               .is_by_edges = hnsw->store->edge_blocks > 0 && !way->is_filtered};
     enum status status = find(&found, hnsw, way, top);
     *is_complete = false;
     if (status != STATUS_OK || !found.is_enough)

@@ -26,21 +26,26 @@ static float to_finite_float(double value) {
 }
 
 /* Summed in double: the order of results must not depend on the instruction set. */
-float distance_between(enum distance distance, const float *a, const float *b, size_t dimension) {
+float distance_before(enum distance distance, const float *a, const float *b, size_t dimension,
+                      const float *next) {
     const struct kernels *kernels = kernels_get();
     switch (distance) {
     case DISTANCE_COSINE:
     case DISTANCE_DOT:
-        return to_finite_float(0.0 - kernels->dot(a, b, dimension)); /* 0 - x: never -0 */
+        return to_finite_float(0.0 - kernels->dot(a, b, dimension, next)); /* 0 - x: never -0 */
     case DISTANCE_EUCLID:
-        return to_finite_float(kernels->squared_l2(a, b, dimension));
+        return to_finite_float(kernels->squared_l2(a, b, dimension, next));
     case DISTANCE_MANHATTAN:
-        return to_finite_float(kernels->l1(a, b, dimension));
+        return to_finite_float(kernels->l1(a, b, dimension, next));
     case DISTANCE_COUNT:
         break;
     }
     assert(0 && "not a distance");
     return 0;
+}
+
+float distance_between(enum distance distance, const float *a, const float *b, size_t dimension) {
+    return distance_before(distance, a, b, dimension, b);
 }
 
 float distance_score(enum distance distance, float value) {
@@ -63,7 +68,7 @@ bool distance_larger_is_better(enum distance distance) {
 }
 
 void distance_normalise(float *vector, size_t dimension) {
-    double squared = kernels_get()->dot(vector, vector, dimension);
+    double squared = kernels_get()->dot(vector, vector, dimension, vector);
     if (squared < (double)FLT_EPSILON || fabs(squared - 1.0) < 1e-6)
         return;
     double norm = sqrt(squared);

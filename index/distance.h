@@ -27,6 +27,10 @@ const char *distance_name(enum distance distance);
 /* The exact distance of two f32 vectors, smaller is nearer: -dot, squared L2 or L1. */
 float distance_between(enum distance distance, const float *a, const float *b, size_t dimension);
 
+/* The same; meanwhile the vector that will be measured next is asked for. */
+float distance_before(enum distance distance, const float *a, const float *b, size_t dimension,
+                      const float *next);
+
 /* What the API shows for a distance: cosine and dot -d, Euclid sqrt(d), Manhattan d. */
 float distance_score(enum distance distance, float value);
 

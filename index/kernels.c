@@ -160,11 +160,12 @@ static bool agrees_on_codes(const struct kernels *kernels, const struct trial *t
 static bool agrees_on_floats(const struct kernels *kernels, const struct trial *trial) {
     const float *a = trial->values, *b = trial->others;
     for (size_t count = TRIAL_BYTES - 17; count <= TRIAL_BYTES; count++) {
-        double scale = sqrt(kernels_scalar.dot(a, a, count) * kernels_scalar.dot(b, b, count));
-        if (!is_close(kernels->dot(a, b, count), kernels_scalar.dot(a, b, count), scale) ||
-            !is_close(kernels->squared_l2(a, b, count), kernels_scalar.squared_l2(a, b, count),
-                      scale) ||
-            !is_close(kernels->l1(a, b, count), kernels_scalar.l1(a, b, count), scale))
+        double scale =
+            sqrt(kernels_scalar.dot(a, a, count, a) * kernels_scalar.dot(b, b, count, b));
+        if (!is_close(kernels->dot(a, b, count, a), kernels_scalar.dot(a, b, count, a), scale) ||
+            !is_close(kernels->squared_l2(a, b, count, a),
+                      kernels_scalar.squared_l2(a, b, count, a), scale) ||
+            !is_close(kernels->l1(a, b, count, a), kernels_scalar.l1(a, b, count, a), scale))
             return false;
     }
     return true;

@@ -130,10 +130,11 @@ struct kernels {
     /* sums[i] = sum over j of |scales[i] * (rows[i][j] - 128) - values[j]|. */
     void (*l1_rows)(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums);
-    /* Of two vectors in memory of any alignment, summed in double. */
-    double (*dot)(const float *a, const float *b, size_t count);
-    double (*squared_l2)(const float *a, const float *b, size_t count);
-    double (*l1)(const float *a, const float *b, size_t count);
+    /* Of two vectors in memory of any alignment, summed in double. As many numbers at `next`, or
+     * at one of the two, are asked for between theirs. */
+    double (*dot)(const float *a, const float *b, size_t count, const float *next);
+    double (*squared_l2)(const float *a, const float *b, size_t count, const float *next);
+    double (*l1)(const float *a, const float *b, size_t count, const float *next);
     /* Walsh-Hadamard transform in place, scaled to keep lengths; count is a power of two >= 64.
      * The same bits in every set, since the order of its additions is fixed. */
     void (*hadamard)(float *values, size_t count);

@@ -147,10 +147,11 @@ static inline __m256d load_doubles(const float *values) {
     return _mm256_cvtps_pd(_mm_loadu_ps(values));
 }
 
-static double dot(const float *a, const float *b, size_t count) {
+static double dot(const float *a, const float *b, size_t count, const float *next) {
     __m256d s = _mm256_setzero_pd(), t = s;
     size_t i = 0;
     for (; i + 8 <= count; i += 8) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         s = _mm256_fmadd_pd(load_doubles(a + i), load_doubles(b + i), s);
         t = _mm256_fmadd_pd(load_doubles(a + i + 4), load_doubles(b + i + 4), t);
     }
@@ -160,10 +161,11 @@ static double dot(const float *a, const float *b, size_t count) {
     return sum;
 }
 
-static double squared_l2(const float *a, const float *b, size_t count) {
+static double squared_l2(const float *a, const float *b, size_t count, const float *next) {
     __m256d s = _mm256_setzero_pd(), t = s;
     size_t i = 0;
     for (; i + 8 <= count; i += 8) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         __m256d x = _mm256_sub_pd(load_doubles(a + i), load_doubles(b + i));
         __m256d y = _mm256_sub_pd(load_doubles(a + i + 4), load_doubles(b + i + 4));
         s = _mm256_fmadd_pd(x, x, s);
@@ -175,10 +177,11 @@ static double squared_l2(const float *a, const float *b, size_t count) {
     return sum;
 }
 
-static double l1(const float *a, const float *b, size_t count) {
+static double l1(const float *a, const float *b, size_t count, const float *next) {
     __m256d s = _mm256_setzero_pd();
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         __m256d x = _mm256_sub_pd(load_doubles(a + i), load_doubles(b + i));
         s = _mm256_add_pd(s, _mm256_andnot_pd(_mm256_set1_pd(-0.0), x));
     }

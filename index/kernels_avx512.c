@@ -171,10 +171,11 @@ static inline __m512d load_doubles(const float *values, size_t count) {
     return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, values));
 }
 
-static double dot(const float *a, const float *b, size_t count) {
+static double dot(const float *a, const float *b, size_t count, const float *next) {
     __m512d s = _mm512_setzero_pd(), t = s;
     size_t i = 0;
     for (; i + 16 <= count; i += 16) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         s = _mm512_fmadd_pd(load_doubles(a + i, 8), load_doubles(b + i, 8), s);
         t = _mm512_fmadd_pd(load_doubles(a + i + 8, 8), load_doubles(b + i + 8, 8), t);
     }
@@ -183,10 +184,11 @@ static double dot(const float *a, const float *b, size_t count) {
     return _mm512_reduce_add_pd(_mm512_add_pd(s, t));
 }
 
-static double squared_l2(const float *a, const float *b, size_t count) {
+static double squared_l2(const float *a, const float *b, size_t count, const float *next) {
     __m512d s = _mm512_setzero_pd(), t = s;
     size_t i = 0;
     for (; i + 16 <= count; i += 16) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         __m512d x = _mm512_sub_pd(load_doubles(a + i, 8), load_doubles(b + i, 8));
         __m512d y = _mm512_sub_pd(load_doubles(a + i + 8, 8), load_doubles(b + i + 8, 8));
         s = _mm512_fmadd_pd(x, x, s);
@@ -199,9 +201,10 @@ static double squared_l2(const float *a, const float *b, size_t count) {
     return _mm512_reduce_add_pd(_mm512_add_pd(s, t));
 }
 
-static double l1(const float *a, const float *b, size_t count) {
+static double l1(const float *a, const float *b, size_t count, const float *next) {
     __m512d s = _mm512_setzero_pd();
     for (size_t i = 0; i < count; i += 8) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         __m512d x = _mm512_sub_pd(load_doubles(a + i, count - i), load_doubles(b + i, count - i));
         s = _mm512_add_pd(s, _mm512_abs_pd(x));
     }

@@ -117,10 +117,11 @@ static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows
     }
 }
 
-static double dot(const float *a, const float *b, size_t count) {
+static double dot(const float *a, const float *b, size_t count, const float *next) {
     float64x2_t s = vdupq_n_f64(0), t = s;
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
+        __builtin_prefetch(next + i);
         float32x4_t x = vld1q_f32(a + i), y = vld1q_f32(b + i);
         s = vfmaq_f64(s, vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
         t = vfmaq_f64(t, vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
@@ -131,10 +132,11 @@ static double dot(const float *a, const float *b, size_t count) {
     return sum;
 }
 
-static double squared_l2(const float *a, const float *b, size_t count) {
+static double squared_l2(const float *a, const float *b, size_t count, const float *next) {
     float64x2_t s = vdupq_n_f64(0), t = s;
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
+        __builtin_prefetch(next + i);
         float32x4_t x = vld1q_f32(a + i), y = vld1q_f32(b + i);
         float64x2_t low = vsubq_f64(vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
         float64x2_t high = vsubq_f64(vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
@@ -147,10 +149,11 @@ static double squared_l2(const float *a, const float *b, size_t count) {
     return sum;
 }
 
-static double l1(const float *a, const float *b, size_t count) {
+static double l1(const float *a, const float *b, size_t count, const float *next) {
     float64x2_t s = vdupq_n_f64(0), t = s;
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
+        __builtin_prefetch(next + i);
         float32x4_t x = vld1q_f32(a + i), y = vld1q_f32(b + i);
         s = vaddq_f64(s, vabdq_f64(vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y))));
         t = vaddq_f64(t, vabdq_f64(vcvt_high_f64_f32(x), vcvt_high_f64_f32(y)));

@@ -44,26 +44,31 @@ static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows
     }
 }
 
-static double dot(const float *a, const float *b, size_t count) {
+static double dot(const float *a, const float *b, size_t count, const float *next) {
     double sum = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(next + i);
         sum += (double)a[i] * (double)b[i];
+    }
     return sum;
 }
 
-static double squared_l2(const float *a, const float *b, size_t count) {
+static double squared_l2(const float *a, const float *b, size_t count, const float *next) {
     double sum = 0;
     for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(next + i);
         double difference = (double)a[i] - (double)b[i];
         sum += difference * difference;
     }
     return sum;
 }
 
-static double l1(const float *a, const float *b, size_t count) {
+static double l1(const float *a, const float *b, size_t count, const float *next) {
     double sum = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(next + i);
         sum += fabs((double)a[i] - (double)b[i]);
+    }
     return sum;
 }
 

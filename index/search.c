@@ -5,9 +5,7 @@
 
 enum {
     POLL_DISTANCES = 4096, /* between two looks at the clock: about 0.3 ms */
-    FETCHED = 4,           /* vectors asked for before they are measured */
-    FETCHED_BYTES = 4096,  /* of each: what follows comes by itself */
-    LINE = 64,             /* bytes of a cache line */
+    FOUND = 4,             /* vectors that are looked up before they are measured */
 };
 
 bool search_begin(struct search *search) {
@@ -42,33 +40,37 @@ bool search_passes(struct search *search, uint32_t slot) {
     return bitmap_test(passed, slot);
 }
 
-/* Asks for a vector that will be measured soon: it lies anywhere in memory. */
-static const float *fetch(struct search *search, uint32_t slot) {
+/* Looks up a vector that will be measured soon and asks for its ends: it lies anywhere in memory,
+ * and to find its pages takes as long as a line of it. The rest is asked for while the one before
+ * is measured: a core waits for some two dozen lines at once, and stands still if it is to ask for
+ * more. */
+static const float *find(struct search *search, uint32_t slot) {
     const float *vector = search->owner->vector(search->owner->context, slot);
-    size_t bytes = search->space->dimension * sizeof(*vector);
-    for (size_t at = 0; vector && at < bytes && at < FETCHED_BYTES; at += LINE)
-        __builtin_prefetch((const char *)vector + at);
+    if (vector) {
+        __builtin_prefetch(vector);
+        __builtin_prefetch(vector + search->space->dimension - 1);
+    }
     return vector;
 }
 
 bool search_measure(struct search *search, const struct hit *rows, size_t count,
                     struct top_k *top) {
-    const float *vectors[FETCHED];
-    for (size_t i = 0; i < count && i < FETCHED; i++)
-        vectors[i] = fetch(search, rows[i].slot);
+    const float *vectors[FOUND], *query = search->query->vector;
+    for (size_t i = 0; i < count && i < FOUND; i++)
+        vectors[i] = find(search, rows[i].slot);
     for (size_t i = 0; i < count && !search_is_over(search); i++) {
-        const float *vector = vectors[i % FETCHED];
-        if (i + FETCHED < count)
-            vectors[i % FETCHED] = fetch(search, rows[i + FETCHED].slot);
+        const float *vector = vectors[i % FOUND];
+        if (i + FOUND < count)
+            vectors[i % FOUND] = find(search, rows[i + FOUND].slot);
         if (!vector) {
             search->missing++;
             continue;
         }
+        const float *next = i + 1 < count ? vectors[(i + 1) % FOUND] : NULL;
+        float distance = distance_before(search->distance, query, vector, search->space->dimension,
+                                         next ? next : vector);
         search->scored++;
-        top_k_offer(
-            top, (struct hit){.slot = rows[i].slot,
-                              .distance = distance_between(search->distance, search->query->vector,
-                                                           vector, search->space->dimension)});
+        top_k_offer(top, (struct hit){.slot = rows[i].slot, .distance = distance});
     }
     return search->status == STATUS_OK;
 }

@@ -47,10 +47,10 @@ START_TEST(rotation_keeps_lengths_and_products) {
         make_vector(b, dimension, kind);
         rotation_apply(&rotation, kernels_get(), a, x);
         rotation_apply(&rotation, kernels_get(), b, y);
-        double before = kernels_scalar.dot(a, b, dimension);
-        double after = kernels_scalar.dot(x, y, rotation.width);
-        double lengths =
-            sqrt(kernels_scalar.dot(a, a, dimension)) * sqrt(kernels_scalar.dot(b, b, dimension));
+        double before = kernels_scalar.dot(a, b, dimension, a);
+        double after = kernels_scalar.dot(x, y, rotation.width, x);
+        double lengths = sqrt(kernels_scalar.dot(a, a, dimension, a)) *
+                         sqrt(kernels_scalar.dot(b, b, dimension, b));
         ck_assert(fabs(before - after) <= (2 * rotation.error + 1e-7) * lengths);
     }
     rotation_free(&rotation);
@@ -123,8 +123,8 @@ START_TEST(bounds_hold_the_true_distance) {
             distance != DISTANCE_EUCLID) {
             double scale = distance == DISTANCE_MANHATTAN
                                ? (double)truth
-                               : sqrt(kernels_scalar.dot(a, a, dimension) *
-                                      kernels_scalar.dot(b, b, dimension));
+                               : sqrt(kernels_scalar.dot(a, a, dimension, a) *
+                                      kernels_scalar.dot(b, b, dimension, b));
             ck_assert_double_le((double)ceiling - (double)floor, 0.2 * scale + 1e-6);
         }
     }

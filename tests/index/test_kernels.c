@@ -215,9 +215,10 @@ START_TEST(measures_floats_like_plain_c) {
     make_rows(&rows, 320, 5);
     for (size_t count = 0; count <= 300; count++) {
         const float *a = rows.query_values + 1, *b = rows.others + count % 7; /* unaligned */
-        must_be_close(kernels->squared_l2(a, b, count), kernels_scalar.squared_l2(a, b, count));
-        must_be_close(kernels->l1(a, b, count), kernels_scalar.l1(a, b, count));
-        ck_assert(fabs(kernels->dot(a, b, count) - kernels_scalar.dot(a, b, count)) <=
+        must_be_close(kernels->squared_l2(a, b, count, b),
+                      kernels_scalar.squared_l2(a, b, count, b));
+        must_be_close(kernels->l1(a, b, count, b), kernels_scalar.l1(a, b, count, b));
+        ck_assert(fabs(kernels->dot(a, b, count, b) - kernels_scalar.dot(a, b, count, b)) <=
                   1e-12 * 100 * (double)(count + 1));
     }
     free_rows(&rows);

@@ -38,8 +38,8 @@ struct bucket_queue {
     float low;                          /* distance at which bucket 0 begins */
     float width, buckets_per_distance;  /* of a bucket, and 1 / width */
     uint32_t heads[BUCKET_QUEUE_BUCKETS];
-    uint32_t
-        counts[BUCKET_QUEUE_BUCKETS]; /* entries that came, also those that left; 0 once closed */
+    /* Of each bucket: entries that came, also those that left; 0 once it is closed. */
+    uint32_t counts[BUCKET_QUEUE_BUCKETS];
     uint64_t filled[BUCKET_QUEUE_WORDS]; /* bit per bucket that has entries; also closed ones */
 };
 

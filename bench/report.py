@@ -67,10 +67,16 @@ def qps_at(points, wanted):
     return None, False
 
 
+# What decides most about codes, best first: as /proc/cpuinfo has it, and as we call it.
+INSTRUCTIONS = (("avx512_vnni", "AVX-512 VNNI"), ("avx512f", "AVX-512"), ("avx2", "AVX2"), ("asimd", "NEON"))
+
+
 def machine():
     with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")),
-                     platform.machine())
+        lines = [[part.strip() for part in line.split(":", 1)] for line in file if ":" in line]
+    model = next((text for name, text in lines if name == "model name"), platform.machine())
+    flags = next((text.split() for name, text in lines if name.lower() in ("flags", "features")), [])
+    instructions = next((name for flag, name in INSTRUCTIONS if flag in flags), "none")
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) / 2**20
     try:
@@ -78,7 +84,8 @@ def machine():
             huge_pages = file.read().split("[")[1].split("]")[0]
     except (OSError, IndexError):
         huge_pages = "none"
-    return {"processor": model, "cores": os.cpu_count(), "memory_gib": round(memory, 1),
+    return {"processor": model, "instructions": instructions, "cores": os.cpu_count(),
+            "memory_gib": round(memory, 1),
             "huge_pages": huge_pages, "system": f"{platform.system()} {platform.release().split('-')[0]}"}
 
 
@@ -379,7 +386,7 @@ def section(lines):
     with open(os.path.join(FIGURES, f"bench-{name}.svg"), "w") as file:
         file.write(plot.draw({who: frontier(curve) for who, curve in points.items()}, title(lines)))
     parts = [f"### {title(lines)}", "",
-             f"{run['processor']}, {run['cores']} cores, {run['memory_gib']} GiB, {run['system']}, "
+             f"{run['processor']}, {run['instructions']}, {run['cores']} cores, {run['memory_gib']} GiB, {run['system']}, "
              f"huge pages: {run['huge_pages']}; "
              f"{run['date']}, commit {version}, `--size {run['size']}`, {run['rounds']} rounds.", "",
              f"![Recall against queries a second](figures/bench-{name}.svg)", "",

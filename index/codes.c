@@ -341,15 +341,15 @@ float codes_slack(const struct code_space *space, const struct code_query *query
     return SLACK_DEVIATIONS * deviation + width * (x + q) * (x + q) / 12 + F32_SLACK * lengths;
 }
 
-/* Manhattan distances and their floors. */
 static void scan_l1(const struct code_space *space, const struct code_query *query,
-                    const struct code_block *block, float *distances, float *floors) {
+                    const struct code_block *block, float *distances) {
     space->kernels->l1_rows(&query->kernel, block->rows, block->scales, block->count, distances);
-    for (size_t i = 0; i < block->count; i++) {
+    for (size_t i = 0; i < block->count; i++)
         distances[i] = distances[i] < FLT_MAX ? distances[i] : FLT_MAX;
-        floors[i] =
-            kernels_floor(&query->weights, distances[i], block->lengths[i], block->errors[i]);
-    }
+}
+
+static struct kernel_rows rows_of(const struct code_block *block) {
+    return (struct kernel_rows){block->scales, block->lengths, block->errors, block->count};
 }
 
 void codes_scan(const struct code_space *space, const struct code_query *const *queries,
@@ -362,7 +362,7 @@ void codes_scan(const struct code_space *space, const struct code_query *const *
                                .count = block->count,
                                .dots = block->dots,
                                .stride = CODES_BATCH_MAX};
-    const struct kernel_rows rows = {block->scales, block->lengths, block->errors, block->count};
+    const struct kernel_rows rows = rows_of(block);
     for (size_t q = 0; q < together; q++)
         scan.queries[q] = &queries[q < count ? q : 0]->kernel;
     if (space->metric != CODE_METRIC_L1)
@@ -370,11 +370,19 @@ void codes_scan(const struct code_space *space, const struct code_query *const *
     for (size_t q = 0; q < count; q++) {
         size_t at = q * CODES_BATCH_MAX;
         if (space->metric == CODE_METRIC_L1)
-            scan_l1(space, queries[q], block, block->distances + at, block->floors + at);
+            scan_l1(space, queries[q], block, block->distances + at);
         else
             space->kernels->weigh_rows(&queries[q]->weights, &rows, block->dots + at,
-                                       block->distances + at, block->floors + at);
+                                       block->distances + at);
     }
+}
+
+void codes_floors(const struct code_space *space, const struct code_query *const *queries,
+                  size_t count, struct code_block *block) {
+    const struct kernel_rows rows = rows_of(block);
+    for (size_t at = 0; at < count * CODES_BATCH_MAX; at += CODES_BATCH_MAX)
+        space->kernels->floor_rows(&queries[at / CODES_BATCH_MAX]->weights, &rows,
+                                   block->distances + at, block->floors + at);
 }
 
 float codes_ceiling(const struct code_query *query, const struct code_block *block, size_t number,

@@ -2,7 +2,7 @@
  *
  * A vector is rotated (but for Manhattan, which no rotation keeps) and divided by its own scale, so
  * that its largest coordinate becomes 127. Distances of codes steer searches; beside each code
- * lies the length of its rounding error, from which codes_scan derives below what value the
+ * lies the length of its rounding error, from which codes_floors derives below what value the
  * true distance does not lie, and codes_ceiling above what. That is how a scan of codes is exact.
  *
  * A space is immutable: any thread. Queries are scratch memory of one thread.
@@ -48,7 +48,7 @@ struct code_query {
     float scale;                    /* vector ~ scale * codes */
     float code_length;              /* L2 length of scale * codes; not set for CODE_METRIC_L1 */
     struct kernel_edge_query edges; /* set by codes_query_edges; its array is owned */
-    /* Set by codes_query_bound, for codes_scan and codes_ceiling. */
+    /* Set by codes_query_bound, for codes_floors and codes_ceiling. */
     double length; /* of the vector: L2, or L1 for CODE_METRIC_L1 */
     double error;  /* L2 length of its own rounding error */
 };
@@ -87,7 +87,7 @@ void codes_add_values(const struct code_space *space, const uint8_t *code, struc
 
 void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);
-/* Measures what codes_scan and codes_ceiling need: walks do without. After codes_query_vector. */
+/* Measures what codes_floors and codes_ceiling need: others do without. After codes_query_vector. */
 void codes_query_bound(const struct code_space *space, struct code_query *query);
 /* Measures what estimates by edges need (edges.h). After codes_query_vector or
  * _mixture. */
@@ -142,10 +142,14 @@ struct code_block {
     float floors[KERNELS_QUERIES * CODES_BATCH_MAX]; /* likewise */
 };
 
-/* Fills in distances and floors of at most KERNELS_QUERIES queries. A floor is a lower bound of the
- * f32 distance of the vectors. It may be no number: then there is none. */
+/* Fills in the distances of at most KERNELS_QUERIES queries. */
 void codes_scan(const struct code_space *space, const struct code_query *const *queries,
                 size_t count, struct code_block *block);
+
+/* Fills in the floors too, of a block that was just scanned. A floor is a lower bound of the f32
+ * distance of the vectors. It may be no number: then there is none. */
+void codes_floors(const struct code_space *space, const struct code_query *const *queries,
+                  size_t count, struct code_block *block);
 
 /* An upper bound of the true distance of row i of a scanned block to query `number` of the scan. It
  * may be no number: then there is none. */

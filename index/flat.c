@@ -180,6 +180,7 @@ static bool take_block(struct scan *scan) {
         for (size_t i = 0; i < together; i++)
             queries[i] = lanes[i].code;
         codes_scan(search->space, queries, together, &search->scratch->block);
+        codes_floors(search->space, queries, together, &search->scratch->block);
         for (size_t i = 0; i < together; i++) {
             if (!take_rows(search, &lanes[i], i))
                 return false;

@@ -120,9 +120,11 @@ struct kernels {
                      int32_t *dots);
     /* The same for several queries, and for rows that lie in the order of memory. */
     void (*scan_rows)(const struct kernel_scan *scan);
-    /* From the sums of rows to their distances and floors (kernels_weigh.h). */
+    /* From the sums of rows to their distances, and from these to floors (kernels_weigh.h). */
     void (*weigh_rows)(const struct kernel_weights *weights, const struct kernel_rows *rows,
-                       const int32_t *dots, float *distances, float *floors);
+                       const int32_t *dots, float *distances);
+    void (*floor_rows)(const struct kernel_weights *weights, const struct kernel_rows *rows,
+                       const float *distances, float *floors);
     /* Bit i tells that values[i] of 64 is not above the limit, or is no number. */
     uint64_t (*not_above)(const float *values, float limit);
     /* How many of the hits are not beyond the distance. */

@@ -422,6 +422,7 @@ const struct kernels kernels_avx512 = {
     .dot_rows = dot_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
+    .floor_rows = kernels_floor_rows,
     .not_above = not_above,
     .rank = rank,
     .l1_rows = l1_rows,

@@ -53,13 +53,21 @@ static inline float kernels_ceiling(const struct kernel_weights *weights, float 
 /* See struct kernels. */
 static inline void kernels_weigh_rows(const struct kernel_weights *weights,
                                       const struct kernel_rows *rows, const int32_t *dots,
-                                      float *distances, float *floors) {
+                                      float *distances) {
     /* Locals: the compiler cannot know that the output does not lie over the weights. */
     const struct kernel_weights own = *weights;
-    const float *scales = rows->scales, *lengths = rows->lengths, *errors = rows->errors;
+    const float *scales = rows->scales, *lengths = rows->lengths;
     size_t count = rows->count;
     for (size_t i = 0; i < count; i++)
         distances[i] = kernels_weigh(&own, scales[i], lengths[i], dots[i]);
+}
+
+static inline void kernels_floor_rows(const struct kernel_weights *weights,
+                                      const struct kernel_rows *rows, const float *distances,
+                                      float *floors) {
+    const struct kernel_weights own = *weights;
+    const float *lengths = rows->lengths, *errors = rows->errors;
+    size_t count = rows->count;
     if (own.square > 0) {
         for (size_t i = 0; i < count; i++)
             floors[i] = kernels_floor_l2(&own, distances[i], lengths[i], errors[i]);

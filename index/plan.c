@@ -109,6 +109,7 @@ static uint32_t take_block(struct trial *trial) {
             memory_prefetch(block->rows[block->count], trial->space.width);
     }
     codes_scan(&trial->space, queries, scan_kinds[trial->kind].together, block);
+    codes_floors(&trial->space, queries, scan_kinds[trial->kind].together, block);
     return (uint32_t)block->count;
 }
 

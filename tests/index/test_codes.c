@@ -112,6 +112,7 @@ START_TEST(bounds_hold_the_true_distance) {
         block.lengths[0] = row.meta.length;
         block.errors[0] = row.error;
         codes_scan(&space, queries, 1, &block);
+        codes_floors(&space, queries, 1, &block);
         ck_assert_float_eq(block.distances[0], batch.distances[0]);
         float floor = block.floors[0];
         float ceiling = codes_ceiling(&query, &block, 0, 0);

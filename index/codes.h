@@ -87,7 +87,8 @@ void codes_add_values(const struct code_space *space, const uint8_t *code, struc
 
 void codes_query_vector(const struct code_space *space, const float *vector,
                         struct code_query *query);
-/* Measures what codes_floors and codes_ceiling need: others do without. After codes_query_vector. */
+/* Measures what codes_floors and codes_ceiling need: others do without it. After
+ * codes_query_vector. */
 void codes_query_bound(const struct code_space *space, struct code_query *query);
 /* Measures what estimates by edges need (edges.h). After codes_query_vector or
  * _mixture. */

@@ -2,7 +2,6 @@
 #include "server/connection_internal.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
 /* ---- In -------------------------------------------------------------------------------------- */
 

@@ -108,12 +108,16 @@ void job_totals_free(struct job_totals *totals) {
     body_store_free(&totals->bodies);
 }
 
-bool job_totals_take(struct job_totals *totals, size_t bytes) {
+bool job_totals_charge(struct job_totals *totals, size_t bytes) {
     size_t used = atomic_fetch_add_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
-    if (used <= totals->body_bytes_max && bytes <= totals->body_bytes_max - used)
-        return true;
-    atomic_fetch_sub_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
-    return false;
+    return used <= totals->body_bytes_max && bytes <= totals->body_bytes_max - used;
+}
+
+bool job_totals_take(struct job_totals *totals, size_t bytes) {
+    bool is_taken = job_totals_charge(totals, bytes);
+    if (!is_taken) /* the sum may have passed SIZE_MAX and come back */
+        atomic_fetch_sub_explicit(&totals->body_bytes, bytes, memory_order_relaxed);
+    return is_taken;
 }
 
 void job_totals_give(struct job_totals *totals, size_t bytes) {
@@ -162,7 +166,7 @@ static enum status pay(struct job *job, size_t length) {
 enum status job_expect_body(struct job *job, size_t length) {
     assert(!job->first_piece);
     size_t used = atomic_load_explicit(&job->totals->body_bytes, memory_order_relaxed);
-    if (length > job->totals->body_bytes_max - used)
+    if (used > job->totals->body_bytes_max || length > job->totals->body_bytes_max - used)
         return STATUS_UNAVAILABLE;
     return length > 0 ? add_piece(job, length) : STATUS_OK;
 }

@@ -122,4 +122,8 @@ bool job_is_large(const struct job *job);
 bool job_totals_take(struct job_totals *totals, size_t bytes);
 void job_totals_give(struct job_totals *totals, size_t bytes);
 
+/* Counts bytes that are there already, even if the budget is spent. False: it is; they must leave
+ * soon. */
+bool job_totals_charge(struct job_totals *totals, size_t bytes);
+
 #endif

@@ -20,7 +20,9 @@
  *
  * BUSY, ONCE_MORE: one worker holds the seat, and only it touches the socket; another that is named
  * its bytes meanwhile notes that there are some. RECALLED: it will be given back; the loop alone
- * frees it. Nobody ever waits for the other side.
+ * frees it. While the worker still runs a request for it (lane_is_running), which it has read
+ * whole, the loop may read the socket, to hear of the client's end. Nobody ever waits for the other
+ * side.
  *
  * A seat is named by its place and by how often it was given out, so that news of a connection that
  * has left means nothing to the next one. Seats are never freed while there are workers.
@@ -78,14 +80,16 @@ void lane_free(struct lane *lane);
 
 /* ---- The loop ------------------------------------------------------------------------------- */
 
-/* A seat, BUSY with the job that the caller hands to a worker next. NULL: all are taken. */
+/* A seat, BUSY with the job that the caller hands to a worker next; sets job.seat. fd is borrowed
+ * until lane_leave(). After served_max requests workers give it back. NULL: all are taken. */
 struct lane_seat *lane_enter(struct lane *lane, struct connection *connection, int fd,
                              struct job *job, unsigned served_max);
 
 /* Wants the connection back. True: it is the caller's at once; false: it will be given back. */
 MUST_CHECK bool lane_recall(struct lane_seat *seat);
 
-/* The call that a worker runs for a recalled seat is not needed any more; false: it runs none. */
+/* The call that a worker runs for this seat, which was recalled before, is not needed any more;
+ * false: it runs none. */
 bool lane_cancel(struct lane_seat *seat);
 
 /* True if a worker has read a request for this seat and runs it. */
@@ -94,7 +98,8 @@ bool lane_is_running(const struct lane_seat *seat);
 /* Requests served so far. */
 unsigned lane_served(const struct lane_seat *seat);
 
-/* Frees a seat that is the loop's: recalled at once, given back, or never handed over. */
+/* Frees a seat that is the loop's: recalled at once, given back, or never handed over. What is in
+ * it (job, bytes) the caller has taken out. */
 void lane_leave(struct lane *lane, struct lane_seat *seat);
 
 /* Takes the seats that were given back, linked by next; NULL if none. */

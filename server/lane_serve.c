@@ -3,7 +3,6 @@
 #include "server/lane.h"
 #include "server/request.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,20 +58,18 @@ static void drop_bytes(struct lane_hand *hand, struct lane_seat *seat) {
     seat->length = 0;
 }
 
-/* Keeps all of the bytes, of which the seat has the first. False: no memory. */
+/* Keeps all of the bytes, of which the seat has the first; without memory they are lost. With the
+ * budget spent they are kept for the loop, which will refuse the request: false. */
 static bool keep_bytes(struct lane_hand *hand, struct lane_seat *seat, size_t length) {
     size_t more = length - seat->length;
-    if (!job_totals_take(&hand->server->totals, more))
-        return false;
     char *grown = realloc(seat->bytes, length);
-    if (!grown) {
-        job_totals_give(&hand->server->totals, more);
+    seat->is_lost = !grown;
+    if (!grown)
         return false;
-    }
     memcpy(grown + seat->length, hand->buffer + seat->length, more);
     seat->bytes = grown;
     seat->length = length;
-    return true;
+    return job_totals_charge(&hand->server->totals, more);
 }
 
 /* True if a worker may answer the request of which the head is there. */
@@ -112,14 +109,14 @@ static enum outcome parse(struct lane_hand *hand, struct lane_seat *seat, size_t
         outcome = READ_NOTHING;
     else if (has_head && body_length == hand->head.content_length)
         reading.job = job_create(&hand->pool, seat->connection);
-    if (reading.job) {
-        if (accept_request(hand, &parser, &reading, hand->buffer + head_length, body_length))
-            outcome = READ_REQUEST;
-        else
-            job_release(reading.job);
+    if (reading.job &&
+        accept_request(hand, &parser, &reading, hand->buffer + head_length, body_length)) {
+        outcome = READ_REQUEST;
+        *job = reading.job;
+    } else if (reading.job) {
+        job_release(reading.job);
     }
     http_parser_free(&parser);
-    *job = reading.job;
     return outcome;
 }
 
@@ -150,8 +147,7 @@ static enum outcome read_request(struct lane_hand *hand, struct lane_seat *seat,
         return READ_REQUEST;
     }
     seat->is_unusual = outcome == READ_OTHER;
-    seat->is_lost = !keep_bytes(hand, seat, length);
-    return seat->is_lost ? READ_OTHER : outcome;
+    return keep_bytes(hand, seat, length) ? outcome : READ_OTHER;
 }
 
 /* ---- Running -------------------------------------------------------------------------------- */

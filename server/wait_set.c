@@ -47,7 +47,9 @@ bool wait_set_call(struct wait_set *set) {
 /* One event, which names a socket or the bell. False: none, or a signal came. */
 static bool next_event(struct wait_set *set, int timeout_ms, uint64_t *key) {
     struct epoll_event event;
-    if (epoll_wait(set->epoll, &event, 1, timeout_ms) != 1)
+    int count = epoll_wait(set->epoll, &event, 1, timeout_ms);
+    assert(count >= 0 || errno == EINTR);
+    if (count != 1)
         return false;
     *key = event.data.u64;
     return true;

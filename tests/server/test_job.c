@@ -112,6 +112,19 @@ START_TEST(input_that_was_sent_ahead_counts_too) {
 }
 END_TEST
 
+START_TEST(what_is_there_already_counts_beyond_the_budget) {
+    ck_assert(job_totals_charge(&totals, BUDGET));
+    ck_assert(!job_totals_charge(&totals, 1));
+    ck_assert_uint_eq(totals.body_bytes, BUDGET + 1);
+    struct job *job = create();
+    ck_assert_int_eq(job_expect_body(job, 1), STATUS_UNAVAILABLE);
+    ck_assert_int_eq(job_expect_body(job, MIB), STATUS_UNAVAILABLE);
+    job_release(job);
+    ck_assert(!job_totals_take(&totals, 1));
+    job_totals_give(&totals, BUDGET + 1);
+}
+END_TEST
+
 START_TEST(a_body_that_cannot_be_joined_is_an_error_and_no_more) {
     struct job *job = create();
     ck_assert_int_eq(job_append_body(job, bytes, MIB), STATUS_OK);
@@ -150,6 +163,7 @@ Suite *test_suite(void) {
                         (int)(sizeof(lengths) / sizeof(lengths[0])));
     tcase_add_test(tests, bodies_are_refused_one_byte_beyond_the_budget);
     tcase_add_test(tests, input_that_was_sent_ahead_counts_too);
+    tcase_add_test(tests, what_is_there_already_counts_beyond_the_budget);
     tcase_add_test(tests, a_body_that_cannot_be_joined_is_an_error_and_no_more);
     tcase_add_test(tests, a_job_is_used_again_and_remembers_nothing);
     suite_add_tcase(suite, tests);

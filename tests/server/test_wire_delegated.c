@@ -4,10 +4,6 @@
 
 #define GATE "POST /gate HTTP/1.1\r\n" WIRE_HOST "\r\n"
 
-enum {
-    LARGE = 6000000, /* bytes of an answer that no socket takes at once */
-};
-
 static void set_up(void) {
     config_init(&wire_config);
     wire_config.max_workers = 2;
@@ -114,31 +110,10 @@ START_TEST(a_sample_of_requests_is_clocked_sending_included) {
 END_TEST
 
 START_TEST(a_large_answer_is_sent_on_by_the_loop_and_the_connection_stays) {
-    static char bytes[LARGE + 4096];
-    char request[200];
     wire_start();
     int fd = wire_connect();
-    snprintf(request, sizeof(request), "GET /bytes/%d HTTP/1.1\r\n" WIRE_HOST "\r\n", LARGE);
-    for (int round = 0; round < 3; round++) {
-        wire_send(fd, request);
-        sleep_ms(50);
-        size_t length = 0, expected = SIZE_MAX;
-        while (length < expected) {
-            ssize_t got = recv(fd, bytes + length, sizeof(bytes) - 1 - length, 0);
-            ck_assert_int_gt(got, 0);
-            length += (size_t)got;
-            bytes[length < 2000 ? length : 2000] = '\0';
-            const char *body = strstr(bytes, "\r\n\r\n");
-            if (expected == SIZE_MAX && body)
-                expected = (size_t)(body + 4 - bytes) + LARGE;
-        }
-        ck_assert_uint_eq(length, expected);
-        ck_assert(strncmp(bytes, "HTTP/1.1 200 ", 13) == 0);
-        size_t wrong = 0; /* asserted once: libcheck reports each assertion over a pipe */
-        for (size_t i = length - LARGE + 2000; i < length; i++)
-            wrong += bytes[i] != 'x';
-        ck_assert_uint_eq(wrong, 0);
-    }
+    for (int round = 0; round < 3; round++)
+        wire_expect_much(fd);
     wire_send(fd, "GET /echo/after HTTP/1.1\r\n" WIRE_HOST "\r\n");
     wire_expect(fd, "\r\n\r\nafter");
     close(fd);
@@ -148,12 +123,10 @@ START_TEST(a_large_answer_is_sent_on_by_the_loop_and_the_connection_stays) {
 END_TEST
 
 START_TEST(a_client_that_does_not_read_is_cut_off) {
-    char request[200];
     wire_config.write_timeout_s = 1;
     wire_start();
     int fd = wire_connect();
-    snprintf(request, sizeof(request), "GET /bytes/%d HTTP/1.1\r\n" WIRE_HOST "\r\n", LARGE);
-    wire_send(fd, request);
+    wire_ask_for_much(fd);
     wire_expect_nothing_left();
     close(fd);
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
@@ -193,46 +166,26 @@ END_TEST
 static void *come_and_go(void *argument) {
     unsigned seed = (unsigned)(uintptr_t)argument;
     for (int i = 0; i < 300; i++) {
-        char request[128], expected[64], text[2048];
+        char request[128], expected[64];
+        const char *complaint = NULL;
         int name = rand_r(&seed), fd = wire_connect();
         snprintf(request, sizeof(request), "GET /echo/<%d> HTTP/1.1\r\n" WIRE_HOST "\r\n", name);
         snprintf(expected, sizeof(expected), "\r\n\r\n<%d>", name);
-        for (int requests = rand_r(&seed) % 4; requests >= 0; requests--) {
-            size_t length = 0;
+        for (int requests = rand_r(&seed) % 4; requests >= 0 && !complaint; requests--) {
             if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 || rand_r(&seed) % 5 == 0)
                 break; /* leaves without its answer */
-            text[0] = '\0';
-            while (!strstr(text, expected)) {
-                ssize_t got = recv(fd, text + length, sizeof(text) - 1 - length, 0);
-                if (got <= 0 || length + (size_t)got >= sizeof(text) - 1)
-                    return "an answer did not come";
-                length += (size_t)got;
-                text[length] = '\0';
-            }
-            if (strstr(strstr(text, "HTTP/1.1") + 1, "HTTP/1.1"))
-                return "two answers to one request";
+            complaint = wire_one_answer(fd, expected);
         }
-        if (rand_r(&seed) % 2)
-            wire_reset(fd);
-        else
-            close(fd);
+        wire_leave(fd, &seed);
+        if (complaint)
+            return (void *)(uintptr_t)complaint;
     }
     return NULL;
 }
 
 START_TEST(nobody_gets_the_answer_of_one_who_left) {
-    enum {
-        CLIENTS = 6
-    };
-    pthread_t clients[CLIENTS];
     wire_start();
-    for (uintptr_t i = 0; i < CLIENTS; i++)
-        ck_assert_int_eq(pthread_create(&clients[i], NULL, come_and_go, (void *)(i + 1)), 0);
-    for (int i = 0; i < CLIENTS; i++) {
-        void *complaint;
-        pthread_join(clients[i], &complaint);
-        ck_assert_msg(!complaint, "%s", (const char *)complaint);
-    }
+    wire_run_clients(come_and_go);
     wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }

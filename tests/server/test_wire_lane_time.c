@@ -188,12 +188,12 @@ END_TEST
 static const char *come_and_go(unsigned seed) {
     int fd = wire_connect();
     for (int requests = rand_r(&seed) % 20; requests >= 0; requests--) {
-        char request[256], expected[64], text[4096];
+        char request[256], expected[64];
+        const char *complaint, *path = rand_r(&seed) % 8 ? "GET /echo/" : "DELETE /things/";
         int name = rand_r(&seed);
-        const char *path = rand_r(&seed) % 8 ? "GET /echo/" : "DELETE /things/";
         snprintf(request, sizeof(request), "%s<%d> HTTP/1.1\r\n" WIRE_HOST "\r\n", path, name);
         snprintf(expected, sizeof(expected), "\r\n\r\n<%d>", name);
-        size_t length = strlen(request), cut = length, got = 0;
+        size_t length = strlen(request), cut = length;
         if (rand_r(&seed) % 4 == 0)
             cut = (size_t)rand_r(&seed) % length;
         if (send(fd, request, cut, MSG_NOSIGNAL) < 0)
@@ -204,26 +204,15 @@ static const char *come_and_go(unsigned seed) {
             sleep_ms(CONNECTION_LOOK_MS + rand_r(&seed) % 100);
         if (send(fd, request + cut, length - cut, MSG_NOSIGNAL) < 0)
             return "the connection was closed";
-        text[0] = '\0';
-        while (!strstr(text, expected)) {
-            ssize_t more = recv(fd, text + got, sizeof(text) - 1 - got, 0);
-            if (more <= 0 || got + (size_t)more >= sizeof(text) - 1)
-                return "an answer did not come";
-            got += (size_t)more;
-            text[got] = '\0';
-        }
-        if (strstr(strstr(text, "HTTP/1.1") + 1, "HTTP/1.1"))
-            return "two answers to one request";
+        if ((complaint = wire_one_answer(fd, expected)))
+            return complaint;
     }
-    if (rand_r(&seed) % 2)
-        wire_reset(fd);
-    else
-        close(fd);
+    wire_leave(fd, &seed);
     return NULL;
 }
 
 static void *come_and_go_often(void *argument) {
-    unsigned seed = (unsigned)(uintptr_t)argument;
+    unsigned seed = (unsigned)(uintptr_t)argument * 1000;
     const char *complaint = NULL;
     for (int i = 0; i < 60 && !complaint; i++)
         complaint = come_and_go(seed++ * 7919);
@@ -231,19 +220,8 @@ static void *come_and_go_often(void *argument) {
 }
 
 START_TEST(nobody_gets_the_answer_of_another_however_they_come_and_go) {
-    enum {
-        CLIENTS = 6
-    };
-    pthread_t clients[CLIENTS];
     wire_start();
-    for (uintptr_t i = 0; i < CLIENTS; i++)
-        ck_assert_int_eq(
-            pthread_create(&clients[i], NULL, come_and_go_often, (void *)(i * 1000 + 1)), 0);
-    for (int i = 0; i < CLIENTS; i++) {
-        void *complaint;
-        pthread_join(clients[i], &complaint);
-        ck_assert_msg(!complaint, "%s", (const char *)complaint);
-    }
+    wire_run_clients(come_and_go_often);
     wire_expect_nothing_left();
     ck_assert_int_eq(wire_stop(), EXIT_SUCCESS);
 }

@@ -188,6 +188,78 @@ static inline void wire_expect_nothing_left(void) {
     close(fd);
 }
 
+/* ---- Clients in threads, which complain instead of asserting ----------------------------------
+ */
+
+/* Reads one answer that ends with the text; NULL: it came, whole and alone. */
+static inline const char *wire_one_answer(int fd, const char *expected) {
+    char text[4096] = "";
+    for (size_t length = 0; !strstr(text, expected);) {
+        ssize_t got = recv(fd, text + length, sizeof(text) - 1 - length, 0);
+        if (got <= 0 || length + (size_t)got >= sizeof(text) - 1)
+            return "an answer did not come";
+        length += (size_t)got;
+        text[length] = '\0';
+    }
+    return strstr(strstr(text, "HTTP/1.1") + 1, "HTTP/1.1") ? "two answers to one request" : NULL;
+}
+
+static inline void wire_leave(int fd, unsigned *seed) {
+    if (rand_r(seed) % 2)
+        wire_reset(fd);
+    else
+        close(fd);
+}
+
+/* Several at once, each with a number of its own; what one of them complains of fails the test. */
+static inline void wire_run_clients(void *(*client)(void *number)) {
+    enum {
+        CLIENTS = 6
+    };
+    pthread_t clients[CLIENTS];
+    for (uintptr_t i = 0; i < CLIENTS; i++)
+        ck_assert_int_eq(pthread_create(&clients[i], NULL, client, (void *)(i + 1)), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        void *complaint;
+        pthread_join(clients[i], &complaint);
+        ck_assert_msg(!complaint, "%s", (const char *)complaint);
+    }
+}
+
+/* ---- Answers that no socket takes at once ---------------------------------------------------- */
+
+enum {
+    WIRE_LARGE = 6000000, /* bytes of a body */
+};
+
+static inline void wire_ask_for_much(int fd) {
+    char request[200];
+    snprintf(request, sizeof(request), "GET /bytes/%d HTTP/1.1\r\n" WIRE_HOST "\r\n", WIRE_LARGE);
+    wire_send(fd, request);
+}
+
+/* Asks for it, waits until it cannot go on, and reads it. */
+static inline void wire_expect_much(int fd) {
+    static char bytes[WIRE_LARGE + 4096];
+    size_t length = 0, expected = SIZE_MAX;
+    wire_ask_for_much(fd);
+    sleep_ms(50);
+    while (length < expected) {
+        ssize_t got = recv(fd, bytes + length, sizeof(bytes) - 1 - length, 0);
+        ck_assert_int_gt(got, 0);
+        length += (size_t)got;
+        const char *body = memmem(bytes, length < 2000 ? length : 2000, "\r\n\r\n", 4);
+        if (body)
+            expected = (size_t)(body + 4 - bytes) + WIRE_LARGE;
+    }
+    ck_assert_uint_eq(length, expected);
+    ck_assert(strncmp(bytes, "HTTP/1.1 200 ", 13) == 0);
+    size_t wrong = 0; /* asserted once: libcheck reports each assertion over a pipe */
+    for (size_t i = length - WIRE_LARGE; i < length; i++)
+        wrong += bytes[i] != 'x';
+    ck_assert_uint_eq(wrong, 0);
+}
+
 /* ---- The state of the only connection, looked at on the loop's thread ------------------------ */
 
 static atomic_int wire_seen_state, wire_seen_stage;

@@ -28,7 +28,9 @@ ARCH      := x86
 endif
 
 # Kernels of other machines are left out.
-FOREIGN   = $(if $(filter x86,$(ARCH)),index/kernels_neon.c,index/kernels_avx2.c index/kernels_avx2_text.c index/kernels_avx512.c)
+AVX2      = $(wildcard index/kernels_avx2*.c)
+AVX512    = $(wildcard index/kernels_avx512*.c)
+FOREIGN   = $(if $(filter x86,$(ARCH)),index/kernels_neon.c,$(AVX2) $(AVX512))
 
 # Sanitizers do their own checking of what FORTIFY wraps, and slow code at -O2 hides reports.
 ifeq ($(MODE),)
@@ -110,8 +112,8 @@ $(OUT)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 
 # One instruction set a file: nothing else may use these instructions.
 ifeq ($(ARCH),x86)
-$(OUT)/index/kernels_avx2.o $(OUT)/pic/index/kernels_avx2.o $(OUT)/index/kernels_avx2_text.o $(OUT)/pic/index/kernels_avx2_text.o: CFLAGS += -mavx2 -mfma -mf16c -mbmi2 -O3
-$(OUT)/index/kernels_avx512.o $(OUT)/pic/index/kernels_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
+$(foreach folder,$(OUT) $(OUT)/pic,$(AVX2:%.c=$(folder)/%.o)): CFLAGS += -mavx2 -mfma -mf16c -mbmi2 -O3
+$(foreach folder,$(OUT) $(OUT)/pic,$(AVX512:%.c=$(folder)/%.o)): CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
 endif
 # Loops over batches of rows and over text, in the base instruction set.
 $(addsuffix /index/codes.o,$(OUT) $(OUT)/pic) $(addsuffix /index/kernels_scalar_text.o,$(OUT) $(OUT)/pic) $(addsuffix /index/flat.o,$(OUT) $(OUT)/pic) $(addsuffix /index/hits.o,$(OUT) $(OUT)/pic) $(addsuffix /index/cells.o,$(OUT) $(OUT)/pic): CFLAGS += -O3

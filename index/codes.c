@@ -13,7 +13,8 @@
 #define DENORMAL  0x1p-140 /* more than its absolute error, also summed over a rotation */
 
 enum {
-    SLACK_DEVIATIONS = 3
+    SLACK_DEVIATIONS = 3,  /* of a distance's rounding */
+    COARSE_DEVIATIONS = 3, /* ... where lower halves of codes are not read */
 };
 
 bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension) {
@@ -28,6 +29,11 @@ bool codes_space_init(struct code_space *space, enum distance distance, size_t d
                                  .width = rotation_width(dimension),
                                  .kernels = kernels_get()};
     return rotation_init(&space->rotation, dimension);
+}
+
+void codes_space_split(struct code_space *space) {
+    if (space->metric != CODE_METRIC_L1)
+        space->pairs = space->width / (2 * KERNELS_BLOCK);
 }
 
 void codes_space_free(struct code_space *space) {
@@ -141,11 +147,48 @@ static float round_up(double value) {
     return up <= (double)FLT_MAX ? (float)up : INFINITY;
 }
 
+/* Writes codes as a row; see kernels.h. */
+static void fill_row(const struct code_space *space, const int8_t *codes, uint8_t *row) {
+    size_t at = kernels_split_at(space->width, space->pairs);
+    for (size_t i = 0; i < at; i++)
+        row[i] = (uint8_t)(codes[i] + 128);
+    uint8_t *upper = row + at, *lower = upper + space->pairs * KERNELS_BLOCK;
+    for (size_t i = at; i < space->width; i += 2 * KERNELS_BLOCK) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j++) {
+            unsigned first = (unsigned)(codes[i + j] + 128);
+            unsigned second = (unsigned)(codes[i + KERNELS_BLOCK + j] + 128);
+            upper[j] = (uint8_t)((first & 0xf0) | second >> 4);
+            lower[j] = (uint8_t)(first << 4 | (second & 0x0f));
+        }
+        upper += KERNELS_BLOCK;
+        lower += KERNELS_BLOCK;
+    }
+}
+
+/* The codes of block `number` of a row, counted in the order of coordinates. */
+static void read_block(const struct code_space *space, const uint8_t *row, size_t number,
+                       int8_t codes[KERNELS_BLOCK]) {
+    size_t whole = kernels_split_at(space->width, space->pairs) / KERNELS_BLOCK;
+    if (number < whole) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j++)
+            codes[j] = (int8_t)(row[number * KERNELS_BLOCK + j] - 128);
+        return;
+    }
+    const uint8_t *upper = row + (whole + (number - whole) / 2) * KERNELS_BLOCK;
+    const uint8_t *lower = upper + space->pairs * KERNELS_BLOCK;
+    if ((number - whole) % 2 == 0) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j++)
+            codes[j] = (int8_t)(((upper[j] & 0xf0) | lower[j] >> 4) - 128);
+    } else {
+        for (size_t j = 0; j < KERNELS_BLOCK; j++)
+            codes[j] = (int8_t)(((upper[j] << 4 & 0xf0) | (lower[j] & 0x0f)) - 128);
+    }
+}
+
 void codes_encode_values(const struct code_space *space, const float *values, int8_t *codes,
                          struct code_row *row) {
     float scale = quantise(space, values, codes);
-    for (size_t i = 0; i < space->width; i++)
-        row->code[i] = (uint8_t)(codes[i] + 128);
+    fill_row(space, codes, row->code);
     *row->meta = (struct code_meta){
         .scale = scale, .length = code_length(scale, sum_codes(codes, space->width).squares)};
     *row->error = round_up(measure(space, values, codes, scale).error);
@@ -160,8 +203,12 @@ void codes_encode(const struct code_space *space, const float *vector, struct co
 
 void codes_add_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                       float *sums) {
-    for (size_t i = 0; i < space->width; i++)
-        sums[i] += meta.scale * (float)(code[i] - 128);
+    int8_t codes[KERNELS_BLOCK];
+    for (size_t i = 0; i < space->width; i += KERNELS_BLOCK) {
+        read_block(space, code, i / KERNELS_BLOCK, codes);
+        for (size_t j = 0; j < KERNELS_BLOCK; j++)
+            sums[i + j] += meta.scale * (float)codes[j];
+    }
 }
 
 /* Turns the sums of codes into distances; see struct code_query. */
@@ -209,14 +256,25 @@ static void set_floors(const struct code_space *space, struct code_query *query)
                                       : tiny * (query->length + 1));
 }
 
+/* After the codes, whose sum is given. */
+static void set_offset(const struct code_space *space, struct code_query *query, int32_t sum) {
+    size_t at = kernels_split_at(space->width, space->pairs);
+    int32_t before = 0;
+    for (size_t i = 0; i < at && space->pairs > 0; i++)
+        before += query->kernel.codes[i];
+    query->kernel.bytes = space->width;
+    query->kernel.pairs = space->pairs;
+    query->kernel.offset = 128 * sum;
+    query->kernel.pairs_sum = space->pairs > 0 ? sum - before : 0;
+}
+
 /* Makes codes of the values that are there. */
 static void finish_query(const struct code_space *space, struct code_query *query) {
     int8_t *codes = codes_of(query);
     float scale = quantise(space, query->kernel.values, codes);
     struct code_sums sums = sum_codes(codes, space->width);
     set_weights(space, query, scale, code_length(scale, sums.squares));
-    query->kernel.bytes = space->width;
-    query->kernel.offset = 128 * sums.sum;
+    set_offset(space, query, sums.sum);
 }
 
 void codes_query_vector(const struct code_space *space, const float *vector,
@@ -230,10 +288,14 @@ void codes_query_mixture(const struct code_space *space, const struct code_row *
                          const struct code_row *second, float share, struct code_query *query) {
     float *values = values_of(query);
     assert(query->width_max >= space->width);
-    for (size_t i = 0; i < space->width; i++) {
-        float a = first->meta->scale * (float)(first->code[i] - 128);
-        float b = second->meta->scale * (float)(second->code[i] - 128);
-        values[i] = a + share * (b - a);
+    int8_t codes[KERNELS_BLOCK];
+    codes_values(space, first->code, *first->meta, values);
+    for (size_t i = 0; i < space->width; i += KERNELS_BLOCK) {
+        read_block(space, second->code, i / KERNELS_BLOCK, codes);
+        for (size_t j = 0; j < KERNELS_BLOCK; j++) {
+            float b = second->meta->scale * (float)codes[j];
+            values[i + j] += share * (b - values[i + j]);
+        }
     }
     finish_query(space, query);
 }
@@ -248,20 +310,25 @@ void codes_query_bound(const struct code_space *space, struct code_query *query)
 
 void codes_values(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                   float *values) {
-    for (size_t i = 0; i < space->width; i++)
-        values[i] = meta.scale * (float)(code[i] - 128);
+    int8_t codes[KERNELS_BLOCK];
+    for (size_t i = 0; i < space->width; i += KERNELS_BLOCK) {
+        read_block(space, code, i / KERNELS_BLOCK, codes);
+        for (size_t j = 0; j < KERNELS_BLOCK; j++)
+            values[i + j] = meta.scale * (float)codes[j];
+    }
 }
 
 void codes_query_row(const struct code_space *space, const uint8_t *code, struct code_meta meta,
                      struct code_query *query) {
     int8_t *codes = codes_of(query);
     assert(query->width_max >= space->width);
-    query->kernel.bytes = space->width;
     if (space->metric == CODE_METRIC_L1) {
+        query->kernel.bytes = space->width;
+        query->kernel.pairs = 0;
         codes_values(space, code, meta, values_of(query));
         return;
     }
-    query->kernel.offset = 128 * space->kernels->decode(code, codes, space->width);
+    set_offset(space, query, space->kernels->decode(code, space->pairs, codes, space->width));
     set_weights(space, query, meta.scale, meta.length);
 }
 
@@ -316,6 +383,35 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
     for (size_t i = 0; i < count; i++)
         batch->distances[i] =
             kernels_weigh(&query->weights, batch->scales[i], batch->lengths[i], batch->dots[i]);
+}
+
+void codes_distances_below(const struct code_space *space, const struct code_query *query,
+                           struct code_batch *batch, float limit) {
+    size_t count = batch->count, near_count = 0;
+    if (space->pairs == 0 || !(limit < INFINITY)) {
+        codes_distances(space, query, batch);
+        return;
+    }
+    assert(count <= CODES_BATCH_MAX);
+    /* A lower half is one of 16 numbers, all as likely: it deviates by 16 / sqrt(12) from 7.5. */
+    float per_scale = COARSE_DEVIATIONS * 16 / sqrtf(12) * query->code_length *
+                      (space->metric == CODE_METRIC_L2 ? 2 : 1);
+    space->kernels->coarse_rows(&query->kernel, batch->rows, count, batch->dots);
+    load_metas(batch);
+    for (uint32_t i = 0; i < count; i++) {
+        float distance =
+            kernels_weigh(&query->weights, batch->scales[i], batch->lengths[i], batch->dots[i]);
+        batch->near[near_count] = i;
+        batch->near_rows[near_count] = batch->rows[i];
+        near_count += distance - batch->scales[i] * per_scale < limit;
+        batch->distances[i] = INFINITY;
+    }
+    space->kernels->dot_rows(&query->kernel, batch->near_rows, near_count, batch->dots);
+    for (size_t i = 0; i < near_count; i++) {
+        uint32_t at = batch->near[i];
+        batch->distances[at] =
+            kernels_weigh(&query->weights, batch->scales[at], batch->lengths[at], batch->dots[i]);
+    }
 }
 
 /* Rounding to multiples of a scale errs by scale / sqrt(12) a coordinate, evenly. With e and g the

@@ -30,6 +30,8 @@ struct code_space {
     size_t width;     /* bytes of a code: dimension rounded up to a multiple of 64 */
     size_t edge_bits; /* a coordinate of an edge (edges.h), 0 .. KERNELS_EDGE_BITS_MAX; 0: no edges.
                          Set once, after codes_space_init */
+    size_t pairs; /* of blocks, that codes are split into (kernels.h): 0 or all there are. Set once,
+                     by codes_space_split */
     const struct kernels *kernels;
     struct rotation rotation; /* not used for CODE_METRIC_L1 */
 };
@@ -55,6 +57,9 @@ struct code_query {
 
 bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension);
 void codes_space_free(struct code_space *space);
+/* Codes are to be split, so that codes_distances_below reads half of most. Not those of Manhattan,
+ * whose rounding is not random since nothing rotates them. */
+void codes_space_split(struct code_space *space);
 
 /* Makes room for a width; false when memory ends. A zeroed query may be reserved and freed. */
 bool codes_query_reserve(struct code_query *query, size_t width);
@@ -114,11 +119,19 @@ struct code_batch {
     float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX]; /* from metas, by codes_distances */
     float distances[CODES_BATCH_MAX];                        /* finite or -infinity, never NaN */
     int32_t dots[CODES_BATCH_MAX];
+    const uint8_t *near_rows[CODES_BATCH_MAX]; /* those that may lie below a limit, and ... */
+    uint32_t near[CODES_BATCH_MAX];            /* ... their places */
 };
 
 /* Fills in batch->scales, lengths and distances. */
 void codes_distances(const struct code_space *space, const struct code_query *query,
                      struct code_batch *batch);
+
+/* The same, but distances that do not lie below the limit may be infinite: of split rows as good as
+ * all of these, seen from their upper halves. One of some hundred thousand rows is taken for one of
+ * them though it lies below. */
+void codes_distances_below(const struct code_space *space, const struct code_query *query,
+                           struct code_batch *batch, float limit);
 
 /* The distance of a single row. */
 float codes_distance(const struct code_space *space, const struct code_query *query,

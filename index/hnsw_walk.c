@@ -14,7 +14,9 @@ enum {
     PREFETCHED = 4,          /* rows asked for while the batch is gathered; kernels go on */
     PREFETCHED_BYTES = 1024, /* of each: what follows comes by itself */
     RANKED_MAX = 256,        /* hits of the pool that are compared at once */
-    EDGES_FROM_LEVEL = 2,    /* from which walks by edges enter level 0: further down costs more */
+    TOGETHER = 3,         /* nodes that are expanded at once: more rows are on their way, while the
+                             walk chooses a little worse */
+    EDGES_FROM_LEVEL = 2, /* from which walks by edges enter level 0: further down costs more */
 };
 
 #define EXPANDED UINT32_C(0x80000000) /* in the slot of a hit of the pool */
@@ -96,28 +98,29 @@ static inline size_t gather_slots(struct walk *walk, const _Atomic uint32_t *lis
     return count;
 }
 
-/* Puts the neighbours that the walk meets for the first time into the batch. */
-static inline void gather(struct walk *walk, uint32_t slot, uint32_t level) {
+/* Puts the neighbours that the walk meets for the first time into the batch, behind what is there.
+ */
+static inline void gather(struct walk *walk, uint32_t slot) {
     const struct store *store = walk->hnsw->store;
     struct code_batch *batch = &walk->scratch->batch;
-    size_t count = gather_slots(walk, hnsw_list(walk->hnsw, slot, level),
-                                hnsw_places(walk->hnsw, level), batch->slots);
-    for (size_t i = 0; i < count; i++) {
+    size_t bytes = store->code_bytes - walk->hnsw->space->pairs * KERNELS_BLOCK, i = batch->count;
+    batch->count += gather_slots(walk, hnsw_list(walk->hnsw, slot, walk->level),
+                                 hnsw_places(walk->hnsw, walk->level), batch->slots + i);
+    for (; i < batch->count; i++) {
         uint32_t neighbour = batch->slots[i];
         const uint8_t *row = store_code(store, neighbour);
         batch->rows[i] = row;
         batch->metas[i] = store_meta(store, neighbour);
         __builtin_prefetch(batch->metas[i]);
         if (i < PREFETCHED) {
-            for (size_t byte = 0; byte < store->code_bytes && byte < PREFETCHED_BYTES; byte += LINE)
+            for (size_t byte = 0; byte < bytes && byte < PREFETCHED_BYTES; byte += LINE)
                 __builtin_prefetch(row + byte);
         }
     }
-    batch->count = count;
 }
 
-/* Asks for the list of the node that is next in the pool. */
-static inline void prefetch_next(const struct walk *walk, size_t place) {
+/* Asks for the list of a node of the pool that is one of the next. */
+static inline void prefetch_list(const struct walk *walk, size_t place) {
     const struct hnsw *hnsw = walk->hnsw;
     const char *list = (const char *)hnsw_list(hnsw, walk->pool[place].slot, walk->level);
     for (uint32_t i = 0; i < hnsw_places(hnsw, walk->level); i += LINE / sizeof(uint32_t))
@@ -126,12 +129,12 @@ static inline void prefetch_next(const struct walk *walk, size_t place) {
 
 void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
     struct code_batch *batch = &walk->scratch->batch;
-    codes_distances(walk->hnsw->space, walk->query, batch);
+    float worst = walk->count == walk->ef ? walk->pool[walk->count - 1].distance : INFINITY;
+    codes_distances_below(walk->hnsw->space, walk->query, batch, worst);
     walk->scored += batch->count;
     uint32_t *nearer = walk->scratch->nearer;
     size_t nearer_count = 0;
     /* Without branches, since no processor could guess them. */
-    float worst = walk->count == walk->ef ? walk->pool[walk->count - 1].distance : INFINITY;
     for (uint32_t i = 0; i < batch->count; i++) {
         nearer[nearer_count] = i;
         nearer_count += batch->distances[i] < worst;
@@ -143,10 +146,10 @@ void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
         if (accepts && !accepts(walk, hit.slot))
             continue;
         size_t place = insert(walk, hit);
-        if (place <= walk->cursor) {
+        if (place < walk->cursor + TOGETHER)
+            prefetch_list(walk, place); /* while the rest of the batch is inserted */
+        if (place < walk->cursor)
             walk->cursor = place;
-            prefetch_next(walk, place); /* while the rest of the batch is inserted */
-        }
     }
 }
 
@@ -158,6 +161,27 @@ bool hnsw_walk_next(struct walk *walk, uint32_t *slot) {
     *slot = walk->pool[walk->cursor].slot;
     walk->pool[walk->cursor++].slot |= EXPANDED;
     return true;
+}
+
+/* Measures the neighbours of the nearest nodes that were not expanded yet, of at most `max` of them
+ * together; returns of how many. */
+static inline size_t expand_next(struct walk *walk, size_t max) {
+    struct code_batch *batch = &walk->scratch->batch;
+    size_t expanded = 0, room = CODES_BATCH_MAX - hnsw_places(walk->hnsw, walk->level);
+    uint32_t slot;
+    batch->count = 0;
+    while (expanded < max && batch->count <= room && hnsw_walk_next(walk, &slot)) {
+        gather(walk, slot);
+        expanded++;
+    }
+    /* Unless nearer ones turn up, these are next. */
+    for (size_t i = walk->cursor; i < walk->cursor + TOGETHER && i < walk->count; i++) {
+        if (!(walk->pool[i].slot & EXPANDED))
+            prefetch_list(walk, i);
+    }
+    if (expanded > 0)
+        hnsw_walk_take(walk, NULL);
+    return expanded;
 }
 
 void hnsw_walk_end(struct walk *walk) {
@@ -172,12 +196,13 @@ struct hit hnsw_walk_descend(struct walk *walk, uint64_t entry, uint32_t level) 
     search_batch_add(walk->hnsw->store, batch, best.slot);
     codes_distances(walk->hnsw->space, walk->query, batch);
     best.distance = batch->distances[0];
-    for (uint32_t at = hnsw_entry_level(entry); at > level; at--) {
+    for (walk->level = hnsw_entry_level(entry); walk->level > level; walk->level--) {
         uint32_t from;
         visited_begin(&walk->scratch->visited);
         do {
             from = best.slot;
-            gather(walk, from, at);
+            batch->count = 0;
+            gather(walk, from);
             codes_distances(walk->hnsw->space, walk->query, batch);
             walk->scored += batch->count;
             for (size_t i = 0; i < batch->count; i++) {
@@ -203,7 +228,6 @@ void hnsw_walk_add_seeds(struct walk *walk) {
 
 void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
     struct visited *visited = &walk->scratch->visited;
-    uint32_t slot;
     visited_begin(visited);
     visited_add(visited, start.slot);
     walk->pool[0] = start;
@@ -214,12 +238,7 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
         hnsw_walk_add_seeds(walk);
         hnsw_walk_take(walk, NULL);
     }
-    while (hnsw_walk_next(walk, &slot)) {
-        gather(walk, slot, level);
-        /* Unless a nearer one turns up, this one is next. */
-        if (walk->cursor < walk->count && !(walk->pool[walk->cursor].slot & EXPANDED))
-            prefetch_next(walk, walk->cursor);
-        hnsw_walk_take(walk, NULL);
+    while (expand_next(walk, TOGETHER) > 0) {
         if (walk->search) {
             walk->search->scored += walk->scratch->batch.count;
             if (search_is_over(walk->search))
@@ -231,13 +250,13 @@ void hnsw_walk_level(struct walk *walk, struct hit start, uint32_t level) {
 }
 
 void hnsw_walk_refine(struct walk *walk, size_t max) {
-    uint32_t slot;
+    size_t expanded;
     walk->cursor = 0;
     walk->level = 0;
-    for (size_t i = 0; i < max && hnsw_walk_next(walk, &slot); i++) {
-        gather(walk, slot, 0);
-        hnsw_walk_take(walk, NULL);
-    }
+    do {
+        expanded = expand_next(walk, max < TOGETHER ? max : TOGETHER);
+        max -= expanded;
+    } while (expanded > 0 && max > 0);
     hnsw_walk_end(walk);
 }
 

@@ -8,7 +8,8 @@
 
 enum {
     TRIAL_BYTES = 448, /* seven blocks: not a power of two, odd in blocks of 64 */
-    TRIAL_ROWS = 11,   /* whole groups and a rest */
+    TRIAL_PAIRS = TRIAL_BYTES / (2 * KERNELS_BLOCK),
+    TRIAL_ROWS = 11, /* whole groups and a rest */
     TRIALS = 8,
     TRIAL_TEXT_BYTES = 2048,
 };
@@ -106,9 +107,13 @@ static bool agrees_on_scans(const struct kernels *kernels, const struct trial *t
             queries[q] = trial->query;
             queries[q].codes = trial->codes + q * KERNELS_BLOCK;
             queries[q].bytes = TRIAL_BYTES - KERNELS_QUERIES * KERNELS_BLOCK;
-            queries[q].offset = 0;
-            for (size_t i = 0; i < queries[q].bytes; i++)
+            queries[q].pairs = trial->query.pairs > 0;
+            queries[q].offset = queries[q].pairs_sum = 0;
+            for (size_t i = 0; i < queries[q].bytes; i++) {
+                bool is_split = i >= kernels_split_at(queries[q].bytes, queries[q].pairs);
                 queries[q].offset += 128 * queries[q].codes[i];
+                queries[q].pairs_sum += is_split ? queries[q].codes[i] : 0;
+            }
             scan.queries[q] = &queries[q];
         }
         scan.dots = dots[0];
@@ -133,20 +138,35 @@ static bool agrees_on_ranks(const struct kernels *kernels, const struct trial *t
     return true;
 }
 
-static bool agrees_on_codes(const struct kernels *kernels, const struct trial *trial) {
-    int32_t dots[TRIAL_ROWS], expected[TRIAL_ROWS];
+static bool agrees_on_dots(const struct kernels *kernels, const struct trial *trial) {
+    int32_t dots[2][TRIAL_ROWS], coarse[2][TRIAL_ROWS], sums[2];
+    _Alignas(64) int8_t codes[2][TRIAL_BYTES];
+    const struct kernels *both[] = {kernels, &kernels_scalar};
+    for (size_t i = 0; i < 2; i++) {
+        both[i]->dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, dots[i]);
+        both[i]->coarse_rows(&trial->query, trial->row_list, TRIAL_ROWS, coarse[i]);
+        sums[i] = both[i]->decode(trial->rows[0], trial->query.pairs, codes[i], TRIAL_BYTES);
+    }
+    return memcmp(dots[0], dots[1], sizeof(dots[0])) == 0 &&
+           memcmp(coarse[0], coarse[1], sizeof(coarse[0])) == 0 &&
+           memcmp(codes[0], codes[1], sizeof(codes[0])) == 0 && sums[0] == sums[1];
+}
+
+/* Of rows that are split or not. */
+static bool agrees_on_codes(const struct kernels *kernels, struct trial *trial) {
+    for (trial->query.pairs = TRIAL_PAIRS;; trial->query.pairs = 0) {
+        trial->query.pairs_sum = 0;
+        for (size_t j = kernels_split_at(TRIAL_BYTES, trial->query.pairs); j < TRIAL_BYTES; j++)
+            trial->query.pairs_sum += trial->query.pairs > 0 ? trial->codes[j] : 0;
+        if (!agrees_on_dots(kernels, trial) || !agrees_on_scans(kernels, trial))
+            return false;
+        if (trial->query.pairs == 0)
+            return true;
+    }
+}
+
+static bool agrees_on_distances(const struct kernels *kernels, const struct trial *trial) {
     float sums[TRIAL_ROWS], expected_sums[TRIAL_ROWS];
-    kernels->dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, dots);
-    kernels_scalar.dot_rows(&trial->query, trial->row_list, TRIAL_ROWS, expected);
-    if (memcmp(dots, expected, sizeof(dots)) != 0)
-        return false;
-    if (!agrees_on_scans(kernels, trial) || !agrees_on_ranks(kernels, trial))
-        return false;
-    _Alignas(64) int8_t codes[TRIAL_BYTES], expected_codes[TRIAL_BYTES];
-    if (kernels->decode(trial->rows[0], codes, TRIAL_BYTES) !=
-            kernels_scalar.decode(trial->rows[0], expected_codes, TRIAL_BYTES) ||
-        memcmp(codes, expected_codes, sizeof(codes)) != 0)
-        return false;
     kernels->l1_rows(&trial->query, trial->row_list, trial->scales, TRIAL_ROWS, sums);
     kernels_scalar.l1_rows(&trial->query, trial->row_list, trial->scales, TRIAL_ROWS,
                            expected_sums);
@@ -289,7 +309,8 @@ static bool agrees_with_scalar(const struct kernels *kernels) {
     struct trial trial = {0};
     for (uint64_t seed = 0; seed < TRIALS; seed++) {
         make_trial(&trial, seed);
-        if (!agrees_on_codes(kernels, &trial) || !agrees_on_floats(kernels, &trial) ||
+        if (!agrees_on_codes(kernels, &trial) || !agrees_on_distances(kernels, &trial) ||
+            !agrees_on_ranks(kernels, &trial) || !agrees_on_floats(kernels, &trial) ||
             !agrees_on_transforms(kernels, &trial) || !agrees_on_edges(kernels, &trial) ||
             !agrees_on_text(kernels, seed))
             return false;

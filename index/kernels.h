@@ -4,8 +4,17 @@
  * random input; the environment's NIGH__INDEX__ISA = scalar, avx2, avx512 or neon forces a choice
  * (one that the machine lacks falls back to scalar). Kernels keep no state: any thread.
  *
- * A code row is a multiple of KERNELS_BLOCK bytes, each byte a number + 128, aligned to
- * KERNELS_BLOCK. Sums of codes are exact; sums of floats differ between sets in the last bits.
+ * A code row is a multiple of KERNELS_BLOCK bytes, aligned to KERNELS_BLOCK; each of its bytes is a
+ * number + 128. A row may be split: then the bytes of its last `pairs` pairs of blocks lie as
+ * halves, so that a look at the upper halves alone, which tell them to within 8, reads half of the
+ * memory:
+ *
+ *   blocks that are not split | pairs blocks of upper halves | pairs blocks of lower halves
+ *
+ * Byte j of a block of halves has that of byte j of the pair's first block in its upper four bits,
+ * and that of the second block in its lower ones.
+ *
+ * Sums of codes are exact; sums of floats differ between sets in the last bits.
  */
 #ifndef KERNELS_H
 #define KERNELS_H
@@ -77,8 +86,20 @@ struct kernel_query {
     const int8_t *codes; /* bytes numbers from -127 to 127; for dot_rows */
     const float *values; /* bytes numbers; for l1_rows */
     size_t bytes;        /* of a row: a multiple of KERNELS_BLOCK, at most 65,536 */
+    size_t pairs;        /* that rows are split into; 0 for l1_rows */
     int32_t offset;      /* 128 times the sum of codes: some sets multiply the unsigned bytes */
+    int32_t pairs_sum;   /* of the codes that pairs are multiplied with */
 };
+
+/* What lower halves add to a product on average. */
+static inline int32_t kernels_middle(const struct kernel_query *query) {
+    return 15 * query->pairs_sum / 2;
+}
+
+/* Where a split row's upper halves begin. */
+static inline size_t kernels_split_at(size_t bytes, size_t pairs) {
+    return bytes - 2 * pairs * KERNELS_BLOCK;
+}
 
 /* Rows that are read in order, and the queries each of them is multiplied with. */
 struct kernel_scan {
@@ -118,7 +139,10 @@ struct kernels {
     /* dots[i] = sum over j of (rows[i][j] - 128) * codes[j]. Prefetches rows ahead. */
     void (*dot_rows)(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots);
-    /* The same for several queries, and for rows that lie in the order of memory. */
+    /* The same with 7.5 in place of all lower halves, which are not read. */
+    void (*coarse_rows)(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
+                        int32_t *dots);
+    /* As dot_rows for several queries, and for rows that lie in the order of memory. */
     void (*scan_rows)(const struct kernel_scan *scan);
     /* From the sums of rows to their distances, and from these to floors (kernels_weigh.h). */
     void (*weigh_rows)(const struct kernel_weights *weights, const struct kernel_rows *rows,
@@ -144,8 +168,8 @@ struct kernels {
     void (*flip)(float *values, const uint64_t *bits, size_t count);
     /* The largest |value|; count is a multiple of 64. */
     float (*max_abs)(const float *values, size_t count);
-    /* codes[j] = row[j] - 128; returns their sum. bytes is a multiple of KERNELS_BLOCK. */
-    int32_t (*decode)(const uint8_t *row, int8_t *codes, size_t bytes);
+    /* The numbers of a row; returns their sum. bytes is a multiple of KERNELS_BLOCK. */
+    int32_t (*decode)(const uint8_t *row, size_t pairs, int8_t *codes, size_t bytes);
     /* codes[j] = round(values[j] * factor), where |values[j] * factor| <= 127.5. */
     void (*quantise)(const float *values, float factor, int8_t *codes, size_t count);
 
@@ -181,7 +205,7 @@ const struct kernels *kernels_get(void);
 /* The set of that name if this build has it and this machine runs it, else NULL. For tests. */
 const struct kernels *kernels_by_name(const char *name);
 
-/* Parts of the scalar set that other sets use, too. */
+/* Parts that lie in files of their own, or that other sets use, too. */
 struct kernel_edge kernels_scalar_edge_measure(const struct kernel_edge_ends *ends, float *r);
 void kernels_scalar_edge_levels(const float *from, const float *r, size_t width,
                                 struct kernel_edge_levels *levels, uint64_t *planes);
@@ -192,6 +216,20 @@ size_t kernels_scalar_decimals(const char *text, const char *end, struct kernel_
 
 extern const struct kernels kernels_scalar;
 #if defined(__x86_64__)
+void kernels_avx2_dot_rows(const struct kernel_query *query, const uint8_t *const *rows,
+                           size_t count, int32_t *dots);
+void kernels_avx2_coarse_rows(const struct kernel_query *query, const uint8_t *const *rows,
+                              size_t count, int32_t *dots);
+void kernels_avx2_scan_rows(const struct kernel_scan *scan);
+int32_t kernels_avx2_decode(const uint8_t *row, size_t pairs, int8_t *codes, size_t bytes);
+
+void kernels_avx512_dot_rows(const struct kernel_query *query, const uint8_t *const *rows,
+                             size_t count, int32_t *dots);
+void kernels_avx512_coarse_rows(const struct kernel_query *query, const uint8_t *const *rows,
+                                size_t count, int32_t *dots);
+void kernels_avx512_scan_rows(const struct kernel_scan *scan);
+int32_t kernels_avx512_decode(const uint8_t *row, size_t pairs, int8_t *codes, size_t bytes);
+
 size_t kernels_avx2_decimals(const char *text, const char *end, struct kernel_decimal *decimals,
                              size_t max, const char **behind);
 

@@ -1,5 +1,6 @@
-/* Kernels for AVX2 with FMA: 32 codes an instruction. */
+/* Kernels for AVX2 with FMA; those for rows of codes lie in kernels_avx2_codes.c. */
 #include "index/kernels_weigh.h"
+#include "index/memory.h"
 
 #include <float.h>
 #include <immintrin.h>
@@ -13,78 +14,6 @@ enum {
     HITS = LANES / 2, /* of a slot and a distance each */
     DISTANCES = 0xaa, /* where these lie */
 };
-
-/* Into the second level: thirty rows at once would push each other out of the first. */
-static inline void prefetch(const uint8_t *row, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += LINE)
-        _mm_prefetch((const char *)row + i, _MM_HINT_T1);
-}
-
-static inline int32_t sum_lanes(__m256i x) {
-    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
-    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xB1));
-    return _mm_cvtsi128_si32(half);
-}
-
-/* 32 products in eight sums. _mm256_maddubs_epi16 wants one unsigned side: |row|, with the sign
- * moved to the query; 2 * 127 * 127 stays below the 16 bits at which it would saturate. */
-static inline __m256i dot_block(__m256i sum, const uint8_t *row, const int8_t *codes) {
-    __m256i a = _mm256_xor_si256(_mm256_load_si256((const __m256i *)row), _mm256_set1_epi8(-128));
-    __m256i b = _mm256_load_si256((const __m256i *)codes);
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
-                     int32_t *dots) {
-    for (size_t i = 0; i < count && i < AHEAD; i++)
-        prefetch(rows[i], query->bytes);
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            prefetch(rows[i + AHEAD], query->bytes);
-        __m256i a = _mm256_setzero_si256(), b = a;
-        for (size_t j = 0; j < query->bytes; j += KERNELS_BLOCK) {
-            a = dot_block(a, rows[i] + j, query->codes + j);
-            b = dot_block(b, rows[i] + j + 32, query->codes + j + 32);
-        }
-        dots[i] = sum_lanes(_mm256_add_epi32(a, b));
-    }
-}
-
-/* A row with `count` queries, a number that is known when this is compiled: what is made of the row
- * serves all. Asks for `ahead` a line at a time. */
-static inline __attribute__((always_inline)) void
-scan_row(const struct kernel_scan *scan, size_t row, const uint8_t *ahead, size_t count) {
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i sums[KERNELS_QUERIES];
-    for (size_t q = 0; q < count; q++)
-        sums[q] = _mm256_setzero_si256();
-    for (size_t byte = 0; byte < scan->queries[0]->bytes; byte += 32) {
-        if (byte % LINE == 0)
-            _mm_prefetch((const char *)ahead + byte, _MM_HINT_T0);
-        __m256i a = _mm256_xor_si256(_mm256_load_si256((const __m256i *)(scan->rows[row] + byte)),
-                                     _mm256_set1_epi8(-128));
-        __m256i size = _mm256_abs_epi8(a);
-        for (size_t q = 0; q < count; q++) {
-            __m256i b = _mm256_load_si256((const __m256i *)(scan->queries[q]->codes + byte));
-            __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(b, a));
-            sums[q] = _mm256_add_epi32(sums[q], _mm256_madd_epi16(pairs, one));
-        }
-    }
-    for (size_t q = 0; q < count; q++)
-        scan->dots[q * scan->stride + row] = sum_lanes(sums[q]);
-}
-
-static void scan_rows(const struct kernel_scan *scan) {
-    for (size_t i = 0; i < scan->count; i++) {
-        const uint8_t *ahead = scan->rows[i + AHEAD < scan->count ? i + AHEAD : i];
-        if (scan->queries_count == 1)
-            scan_row(scan, i, ahead, 1);
-        else
-            scan_row(scan, i, ahead, KERNELS_QUERIES);
-    }
-}
 
 static inline float sum_floats(__m256 x) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -121,11 +50,11 @@ static size_t rank(const struct hit *hits, size_t count, float distance) {
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count && i < AHEAD; i++)
-        prefetch(rows[i], query->bytes);
+        memory_prefetch(rows[i], query->bytes);
     const __m256i middle = _mm256_set1_epi32(128);
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
-            prefetch(rows[i + AHEAD], query->bytes);
+            memory_prefetch(rows[i + AHEAD], query->bytes);
         __m256 scale = _mm256_set1_ps(scales[i]), sum = _mm256_setzero_ps();
         for (size_t j = 0; j < query->bytes; j += LANES) {
             __m128i bytes = _mm_loadl_epi64((const __m128i *)(rows[i] + j));
@@ -236,18 +165,6 @@ static float max_abs(const float *values, size_t count) {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps(max, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
-}
-
-static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
-    const __m256i top = _mm256_set1_epi8(-128), one = _mm256_set1_epi8(1);
-    __m256i sum = _mm256_setzero_si256();
-    for (size_t i = 0; i < bytes; i += 32) {
-        __m256i x = _mm256_xor_si256(_mm256_load_si256((const __m256i *)(row + i)), top);
-        _mm256_store_si256((__m256i *)(codes + i), x);
-        __m256i pairs = _mm256_maddubs_epi16(one, x);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    }
-    return sum_lanes(sum);
 }
 
 static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
@@ -449,8 +366,9 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
 
 const struct kernels kernels_avx2 = {
     .name = "avx2",
-    .dot_rows = dot_rows,
-    .scan_rows = scan_rows,
+    .dot_rows = kernels_avx2_dot_rows,
+    .coarse_rows = kernels_avx2_coarse_rows,
+    .scan_rows = kernels_avx2_scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .floor_rows = kernels_floor_rows,
     .not_above = not_above,
@@ -462,7 +380,7 @@ const struct kernels kernels_avx2 = {
     .hadamard = hadamard,
     .flip = flip,
     .max_abs = max_abs,
-    .decode = decode,
+    .decode = kernels_avx2_decode,
     .quantise = quantise,
     .edge_sums = edge_sums,
     .edge_measure = edge_measure,

@@ -1,5 +1,6 @@
-/* Kernels for AVX-512 with VNNI: 64 codes an instruction. */
+/* Kernels for AVX-512 with VNNI; those for rows of codes lie in kernels_avx512_codes.c. */
 #include "index/kernels_weigh.h"
+#include "index/memory.h"
 
 #include <float.h>
 #include <immintrin.h>
@@ -7,7 +8,6 @@
 #include <string.h>
 
 enum {
-    GROUP = 4,          /* rows summed together: the query is loaded once for them */
     AHEAD = 8,          /* rows prefetched before they are summed */
     LINE = 64,          /* bytes of a cache line */
     LANES = 16,         /* floats of a register */
@@ -15,107 +15,6 @@ enum {
     DISTANCES = 0xaaaa, /* where these lie */
     SUM_MAX = KERNELS_EDGE_ZERO - 1,
 };
-
-/* Into the second level: thirty rows at once would push each other out of the first. */
-static inline void prefetch(const uint8_t *row, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += LINE)
-        _mm_prefetch((const char *)row + i, _MM_HINT_T1);
-}
-
-/* The sums of four registers of sixteen numbers each. */
-static inline __m128i sum_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
-    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-}
-
-static inline void dot_group(const struct kernel_query *query, const uint8_t *const *rows,
-                             int32_t *dots) {
-    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
-    for (size_t i = 0; i < query->bytes; i += KERNELS_BLOCK) {
-        __m512i codes = _mm512_load_si512(query->codes + i);
-        a = _mm512_dpbusd_epi32(a, _mm512_load_si512(rows[0] + i), codes);
-        b = _mm512_dpbusd_epi32(b, _mm512_load_si512(rows[1] + i), codes);
-        c = _mm512_dpbusd_epi32(c, _mm512_load_si512(rows[2] + i), codes);
-        d = _mm512_dpbusd_epi32(d, _mm512_load_si512(rows[3] + i), codes);
-    }
-    __m128i sums = _mm_sub_epi32(sum_lanes(a, b, c, d), _mm_set1_epi32(query->offset));
-    _mm_storeu_si128((__m128i *)dots, sums);
-}
-
-static inline int32_t dot_row(const struct kernel_query *query, const uint8_t *row) {
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t i = 0; i < query->bytes; i += KERNELS_BLOCK)
-        sum = _mm512_dpbusd_epi32(sum, _mm512_load_si512(row + i),
-                                  _mm512_load_si512(query->codes + i));
-    return _mm512_reduce_add_epi32(sum) - query->offset;
-}
-
-static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
-                     int32_t *dots) {
-    for (size_t i = 0; i < count && i < AHEAD; i++)
-        prefetch(rows[i], query->bytes);
-    size_t i = 0;
-    for (; i + GROUP <= count; i += GROUP) {
-        for (size_t next = i + AHEAD; next < i + AHEAD + GROUP && next < count; next++)
-            prefetch(rows[next], query->bytes);
-        dot_group(query, rows + i, dots + i);
-    }
-    for (; i < count; i++)
-        dots[i] = dot_row(query, rows[i]);
-}
-
-/* Into the first level: each row is read soon, and once from memory. */
-static inline void prefetch_group(const uint8_t *const *rows, size_t byte) {
-    for (size_t i = 0; i < GROUP; i++)
-        _mm_prefetch((const char *)rows[i] + byte, _MM_HINT_T0);
-}
-
-/* GROUP rows with `count` queries, a number that is known when this is compiled. Asks for `ahead` a
- * line at a time, between the lines that are summed. */
-static inline __attribute__((always_inline)) void scan_group(const struct kernel_scan *scan,
-                                                             size_t first,
-                                                             const uint8_t *const *ahead,
-                                                             size_t count) {
-    const uint8_t *const *rows = scan->rows + first;
-    __m512i sums[KERNELS_QUERIES][GROUP];
-    for (size_t q = 0; q < count; q++)
-        for (size_t i = 0; i < GROUP; i++)
-            sums[q][i] = _mm512_setzero_si512();
-    for (size_t byte = 0; byte < scan->queries[0]->bytes; byte += KERNELS_BLOCK) {
-        __m512i lines[GROUP];
-        prefetch_group(ahead, byte);
-        for (size_t i = 0; i < GROUP; i++)
-            lines[i] = _mm512_load_si512(rows[i] + byte);
-        for (size_t q = 0; q < count; q++) {
-            __m512i codes = _mm512_load_si512(scan->queries[q]->codes + byte);
-            for (size_t i = 0; i < GROUP; i++)
-                sums[q][i] = _mm512_dpbusd_epi32(sums[q][i], lines[i], codes);
-        }
-    }
-    for (size_t q = 0; q < count; q++) {
-        __m128i dots = sum_lanes(sums[q][0], sums[q][1], sums[q][2], sums[q][3]);
-        _mm_storeu_si128((__m128i *)(scan->dots + q * scan->stride + first),
-                         _mm_sub_epi32(dots, _mm_set1_epi32(scan->queries[q]->offset)));
-    }
-}
-
-static void scan_rows(const struct kernel_scan *scan) {
-    size_t i = 0;
-    for (; i + GROUP <= scan->count; i += GROUP) {
-        const uint8_t *const *ahead =
-            scan->rows + (i + AHEAD + GROUP <= scan->count ? i + AHEAD : i);
-        if (scan->queries_count == 1)
-            scan_group(scan, i, ahead, 1);
-        else
-            scan_group(scan, i, ahead, KERNELS_QUERIES);
-    }
-    for (; i < scan->count; i++)
-        for (size_t q = 0; q < scan->queries_count; q++)
-            scan->dots[q * scan->stride + i] = dot_row(scan->queries[q], scan->rows[i]);
-}
 
 static uint64_t not_above(const float *values, float limit) {
     uint64_t bits = 0;
@@ -144,11 +43,11 @@ static size_t rank(const struct hit *hits, size_t count, float distance) {
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count && i < AHEAD; i++)
-        prefetch(rows[i], query->bytes);
+        memory_prefetch(rows[i], query->bytes);
     const __m512i middle = _mm512_set1_epi32(128);
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
-            prefetch(rows[i + AHEAD], query->bytes);
+            memory_prefetch(rows[i + AHEAD], query->bytes);
         __m512 scale = _mm512_set1_ps(scales[i]);
         __m512 a = _mm512_setzero_ps(), b = a;
         for (size_t j = 0; j < query->bytes; j += 2 * LANES) {
@@ -254,17 +153,6 @@ static float max_abs(const float *values, size_t count) {
     for (size_t i = 0; i < count; i += LANES)
         max = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(values + i)), max);
     return _mm512_reduce_max_ps(max);
-}
-
-static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
-    const __m512i top = _mm512_set1_epi8(-128), one = _mm512_set1_epi8(1);
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t i = 0; i < bytes; i += KERNELS_BLOCK) {
-        __m512i x = _mm512_xor_si512(_mm512_load_si512(row + i), top);
-        _mm512_store_si512(codes + i, x);
-        sum = _mm512_dpbusd_epi32(sum, one, x);
-    }
-    return _mm512_reduce_add_epi32(sum);
 }
 
 static void quantise(const float *values, float factor, int8_t *codes, size_t count) {
@@ -419,8 +307,9 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
 
 const struct kernels kernels_avx512 = {
     .name = "avx512",
-    .dot_rows = dot_rows,
-    .scan_rows = scan_rows,
+    .dot_rows = kernels_avx512_dot_rows,
+    .coarse_rows = kernels_avx512_coarse_rows,
+    .scan_rows = kernels_avx512_scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .floor_rows = kernels_floor_rows,
     .not_above = not_above,
@@ -432,7 +321,7 @@ const struct kernels kernels_avx512 = {
     .hadamard = hadamard,
     .flip = flip,
     .max_abs = max_abs,
-    .decode = decode,
+    .decode = kernels_avx512_decode,
     .quantise = quantise,
     .edge_sums = edge_sums,
     .edge_measure = edge_measure,

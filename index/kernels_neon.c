@@ -1,59 +1,121 @@
 /* Kernels for the vector unit that every 64-bit ARM has. */
 #include "index/kernels_weigh.h"
+#include "index/memory.h"
 
 #include <arm_neon.h>
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
-    AHEAD = 8, /* rows prefetched before they are summed */
-    LINE = 64, /* bytes of a cache line */
-    LANES = 4, /* floats of a register */
+    AHEAD = 8,         /* rows prefetched before they are summed */
+    COARSE_AHEAD = 24, /* of their upper halves: less of each, and a core waits for as many lines */
+    LINE = 64,         /* bytes of a cache line */
+    LANES = 4,         /* floats of a register */
 };
 
-static inline void prefetch(const uint8_t *row, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += LINE)
-        __builtin_prefetch(row + i, 0, 2);
+/* 16 numbers of each of the two blocks of a pair. */
+struct pair {
+    uint8x16_t first, second;
+};
+
+static inline struct pair join(uint8x16_t upper, uint8x16_t lower) {
+    /* Shifts that insert: the other four bits stay. */
+    return (struct pair){.first = vsriq_n_u8(upper, lower, 4),
+                         .second = vsliq_n_u8(lower, upper, 4)};
 }
 
-/* 16 products in four sums; two products of 127 * 127 fit the 16 bits between. */
-static inline int32x4_t dot_block(int32x4_t sum, const uint8_t *row, const int8_t *codes) {
-    int8x16_t a = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(row), vdupq_n_u8(0x80)));
+static inline struct pair join_coarse(uint8x16_t upper) {
+    return (struct pair){.first = vandq_u8(upper, vdupq_n_u8(0xf0)),
+                         .second = vshlq_n_u8(upper, 4)};
+}
+
+/* 16 products in four sums; two products of 128 * 127 fit the 16 bits between. */
+static inline int32x4_t dot_block(int32x4_t sum, uint8x16_t row, const int8_t *codes) {
+    int8x16_t a = vreinterpretq_s8_u8(veorq_u8(row, vdupq_n_u8(0x80)));
     int8x16_t b = vld1q_s8(codes);
     int16x8_t pairs = vmull_s8(vget_low_s8(a), vget_low_s8(b));
     pairs = vmlal_s8(pairs, vget_high_s8(a), vget_high_s8(b));
     return vpadalq_s16(sum, pairs);
 }
 
+static inline __attribute__((always_inline)) int32_t
+dot_row(bool is_coarse, const struct kernel_query *query, const uint8_t *row) {
+    size_t at = kernels_split_at(query->bytes, query->pairs), below = query->pairs * KERNELS_BLOCK;
+    int32x4_t a = vdupq_n_s32(0), b = a;
+    for (size_t i = 0; i < at; i += 32) {
+        a = dot_block(a, vld1q_u8(row + i), query->codes + i);
+        b = dot_block(b, vld1q_u8(row + i + 16), query->codes + i + 16);
+    }
+    const int8_t *codes = query->codes + at;
+    for (size_t i = at; i < at + below; i += KERNELS_BLOCK, codes += 2 * KERNELS_BLOCK) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j += 16) {
+            uint8x16_t upper = vld1q_u8(row + i + j);
+            struct pair pair =
+                is_coarse ? join_coarse(upper) : join(upper, vld1q_u8(row + i + below + j));
+            a = dot_block(a, pair.first, codes + j);
+            b = dot_block(b, pair.second, codes + KERNELS_BLOCK + j);
+        }
+    }
+    return vaddvq_s32(vaddq_s32(a, b));
+}
+
 static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots) {
     for (size_t i = 0; i < count && i < AHEAD; i++)
-        prefetch(rows[i], query->bytes);
+        memory_prefetch(rows[i], query->bytes);
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
-            prefetch(rows[i + AHEAD], query->bytes);
-        int32x4_t a = vdupq_n_s32(0), b = a;
-        for (size_t j = 0; j < query->bytes; j += 32) {
-            a = dot_block(a, rows[i] + j, query->codes + j);
-            b = dot_block(b, rows[i] + j + 16, query->codes + j + 16);
-        }
-        dots[i] = vaddvq_s32(vaddq_s32(a, b));
+            memory_prefetch(rows[i + AHEAD], query->bytes);
+        dots[i] = dot_row(false, query, rows[i]);
     }
+}
+
+static void coarse_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
+                        int32_t *dots) {
+    size_t bytes = query->bytes - query->pairs * KERNELS_BLOCK;
+    for (size_t i = 0; i < count && i < COARSE_AHEAD; i++)
+        memory_prefetch(rows[i], bytes);
+    for (size_t i = 0; i < count; i++) {
+        if (i + COARSE_AHEAD < count)
+            memory_prefetch(rows[i + COARSE_AHEAD], bytes);
+        dots[i] = dot_row(true, query, rows[i]) + kernels_middle(query);
+    }
+}
+
+/* Multiplies 16 numbers of a row with those of `count` queries that begin at code `at`. */
+static inline __attribute__((always_inline)) void add_block(const struct kernel_scan *scan,
+                                                            size_t count, size_t at, uint8x16_t row,
+                                                            int32x4_t sums[KERNELS_QUERIES]) {
+    for (size_t q = 0; q < count; q++)
+        sums[q] = dot_block(sums[q], row, scan->queries[q]->codes + at);
 }
 
 /* A row with `count` queries, a number that is known when this is compiled: each line of the row is
  * read once. Asks for `ahead` a line at a time. */
 static inline __attribute__((always_inline)) void
 scan_row(const struct kernel_scan *scan, size_t row, const uint8_t *ahead, size_t count) {
+    const uint8_t *bytes = scan->rows[row];
+    size_t pairs = scan->queries[0]->pairs, below = pairs * KERNELS_BLOCK;
+    size_t at = kernels_split_at(scan->queries[0]->bytes, pairs);
     int32x4_t sums[KERNELS_QUERIES];
     for (size_t q = 0; q < count; q++)
         sums[q] = vdupq_n_s32(0);
-    for (size_t byte = 0; byte < scan->queries[0]->bytes; byte += LINE) {
+    for (size_t byte = 0; byte < at; byte += LINE) {
         __builtin_prefetch(ahead + byte);
         for (size_t j = byte; j < byte + LINE; j += 16)
-            for (size_t q = 0; q < count; q++)
-                sums[q] = dot_block(sums[q], scan->rows[row] + j, scan->queries[q]->codes + j);
+            add_block(scan, count, j, vld1q_u8(bytes + j), sums);
+    }
+    for (size_t byte = at; byte < at + below; byte += LINE) {
+        __builtin_prefetch(ahead + byte);
+        __builtin_prefetch(ahead + byte + below);
+        for (size_t j = byte; j < byte + LINE; j += 16) {
+            size_t first = byte + j - at; /* number of the row */
+            struct pair pair = join(vld1q_u8(bytes + j), vld1q_u8(bytes + below + j));
+            add_block(scan, count, first, pair.first, sums);
+            add_block(scan, count, first + KERNELS_BLOCK, pair.second, sums);
+        }
     }
     for (size_t q = 0; q < count; q++)
         scan->dots[q * scan->stride + row] = vaddvq_s32(sums[q]);
@@ -102,10 +164,10 @@ static inline float32x4_t l1_lanes(float32x4_t sum, int16x4_t row, float scale,
 static void l1_rows(const struct kernel_query *query, const uint8_t *const *rows,
                     const float *scales, size_t count, float *sums) {
     for (size_t i = 0; i < count && i < AHEAD; i++)
-        prefetch(rows[i], query->bytes);
+        memory_prefetch(rows[i], query->bytes);
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
-            prefetch(rows[i + AHEAD], query->bytes);
+            memory_prefetch(rows[i + AHEAD], query->bytes);
         float32x4_t a = vdupq_n_f32(0), b = a;
         for (size_t j = 0; j < query->bytes; j += 8) {
             int8x8_t bytes = vreinterpret_s8_u8(veor_u8(vld1_u8(rows[i] + j), vdup_n_u8(0x80)));
@@ -204,12 +266,25 @@ static float max_abs(const float *values, size_t count) {
     return vmaxnmvq_f32(max);
 }
 
-static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
+/* 16 numbers of a row; returns their sum, added to `sum`. */
+static inline int32x4_t decode_block(uint8x16_t row, int8_t *codes, int32x4_t sum) {
+    int8x16_t x = vreinterpretq_s8_u8(veorq_u8(row, vdupq_n_u8(0x80)));
+    vst1q_s8(codes, x);
+    return vpadalq_s16(sum, vpaddlq_s8(x));
+}
+
+static int32_t decode(const uint8_t *row, size_t pairs, int8_t *codes, size_t bytes) {
+    size_t at = kernels_split_at(bytes, pairs), below = pairs * KERNELS_BLOCK;
     int32x4_t sum = vdupq_n_s32(0);
-    for (size_t i = 0; i < bytes; i += 16) {
-        int8x16_t x = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(row + i), vdupq_n_u8(0x80)));
-        vst1q_s8(codes + i, x);
-        sum = vpadalq_s16(sum, vpaddlq_s8(x));
+    for (size_t i = 0; i < at; i += 16)
+        sum = decode_block(vld1q_u8(row + i), codes + i, sum);
+    codes += at;
+    for (size_t i = at; i < at + below; i += KERNELS_BLOCK, codes += 2 * KERNELS_BLOCK) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j += 16) {
+            struct pair pair = join(vld1q_u8(row + i + j), vld1q_u8(row + i + below + j));
+            sum = decode_block(pair.first, codes + j, sum);
+            sum = decode_block(pair.second, codes + KERNELS_BLOCK + j, sum);
+        }
     }
     return vaddvq_s32(sum);
 }
@@ -326,6 +401,7 @@ static uint32_t edge_estimates(const struct kernel_edge_query *query,
 const struct kernels kernels_neon = {
     .name = "neon",
     .dot_rows = dot_rows,
+    .coarse_rows = coarse_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .floor_rows = kernels_floor_rows,

@@ -3,16 +3,39 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
+
+/* The sum of unsigned bytes of a row times codes. */
+static int32_t dot_row(const struct kernel_query *query, const uint8_t *row, bool is_coarse) {
+    size_t at = kernels_split_at(query->bytes, query->pairs);
+    const int8_t *codes = query->codes;
+    int32_t sum = 0;
+    for (size_t j = 0; j < at; j++)
+        sum += row[j] * codes[j];
+    const uint8_t *upper = row + at, *lower = upper + query->pairs * KERNELS_BLOCK;
+    for (codes += at; codes < query->codes + query->bytes; codes += 2 * KERNELS_BLOCK) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j++) {
+            int low = is_coarse ? 0 : lower[j];
+            sum += ((upper[j] & 0xf0) | low >> 4) * codes[j];
+            sum += ((upper[j] << 4 & 0xf0) | (low & 0x0f)) * codes[KERNELS_BLOCK + j];
+        }
+        upper += KERNELS_BLOCK;
+        lower += KERNELS_BLOCK;
+    }
+    return sum;
+}
 
 static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots) {
-    for (size_t i = 0; i < count; i++) {
-        int32_t sum = 0;
-        for (size_t j = 0; j < query->bytes; j++)
-            sum += (rows[i][j] - 128) * query->codes[j];
-        dots[i] = sum;
-    }
+    for (size_t i = 0; i < count; i++)
+        dots[i] = dot_row(query, rows[i], false) - query->offset;
+}
+
+static void coarse_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
+                        int32_t *dots) {
+    for (size_t i = 0; i < count; i++)
+        dots[i] = dot_row(query, rows[i], true) - query->offset + kernels_middle(query);
 }
 
 static void scan_rows(const struct kernel_scan *scan) {
@@ -99,12 +122,23 @@ static float max_abs(const float *values, size_t count) {
     return max;
 }
 
-static int32_t decode(const uint8_t *row, int8_t *codes, size_t bytes) {
+static int32_t decode(const uint8_t *row, size_t pairs, int8_t *codes, size_t bytes) {
+    size_t at = kernels_split_at(bytes, pairs);
     int32_t sum = 0;
-    for (size_t i = 0; i < bytes; i++) {
+    for (size_t i = 0; i < at; i++)
         codes[i] = (int8_t)(row[i] - 128);
-        sum += codes[i];
+    const uint8_t *upper = row + at, *lower = upper + pairs * KERNELS_BLOCK;
+    for (size_t i = at; i < bytes; i += 2 * KERNELS_BLOCK) {
+        for (size_t j = 0; j < KERNELS_BLOCK; j++) {
+            codes[i + j] = (int8_t)(((upper[j] & 0xf0) | lower[j] >> 4) - 128);
+            codes[i + KERNELS_BLOCK + j] =
+                (int8_t)(((upper[j] << 4 & 0xf0) | (lower[j] & 0x0f)) - 128);
+        }
+        upper += KERNELS_BLOCK;
+        lower += KERNELS_BLOCK;
     }
+    for (size_t i = 0; i < bytes; i++)
+        sum += codes[i];
     return sum;
 }
 
@@ -226,6 +260,7 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
 const struct kernels kernels_scalar = {
     .name = "scalar",
     .dot_rows = dot_rows,
+    .coarse_rows = coarse_rows,
     .scan_rows = scan_rows,
     .weigh_rows = kernels_weigh_rows,
     .floor_rows = kernels_floor_rows,

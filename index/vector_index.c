@@ -87,6 +87,8 @@ enum status vector_index_create(const struct vector_index_options *options, stru
     epoch_init(&index->epoch);
     bool has_space = codes_space_init(&index->space, options->distance, options->dimension);
     index->space.edge_bits = choose_edge_bits(options);
+    if (index->space.edge_bits == 0) /* walks by edges read of each code all */
+        codes_space_split(&index->space);
     if (!has_space || !init_store(index, 2 * m) ||
         !codes_query_reserve(&index->encoding, index->space.width)) {
         vector_index_free(index);

@@ -80,9 +80,10 @@ struct coded {
     float error;
 };
 
+/* Every second time of codes that are split. */
 START_TEST(bounds_hold_the_true_distance) {
-    enum distance distance = (enum distance)(_i % DISTANCE_COUNT);
-    size_t dimension = dimensions[_i / DISTANCE_COUNT];
+    enum distance distance = (enum distance)(_i / 2 % DISTANCE_COUNT);
+    size_t dimension = dimensions[_i / 2 / DISTANCE_COUNT];
     struct code_space space;
     struct code_query query = {0}, work = {0};
     static struct coded row;
@@ -91,6 +92,8 @@ START_TEST(bounds_hold_the_true_distance) {
     const struct code_query *queries[] = {&query};
     float a[DIMENSION_MAX], b[DIMENSION_MAX];
     ck_assert(codes_space_init(&space, distance, dimension));
+    if (_i % 2)
+        codes_space_split(&space);
     ck_assert(codes_query_reserve(&query, space.width));
     ck_assert(codes_query_reserve(&work, space.width));
     srand((unsigned)_i);
@@ -176,6 +179,138 @@ START_TEST(slack_is_three_deviations) {
 }
 END_TEST
 
+/* One space whose codes are split and one whose are not: `dimension` and distance alike. */
+struct both {
+    struct code_space space[2];
+    struct code_query query[2], work[2];
+    struct coded rows[2][2];
+};
+
+static void make_both(struct both *both, enum distance distance, size_t dimension) {
+    memset(both, 0, sizeof(*both));
+    for (int i = 0; i < 2; i++) {
+        ck_assert(codes_space_init(&both->space[i], distance, dimension));
+        if (i == 1)
+            codes_space_split(&both->space[i]);
+        ck_assert(codes_query_reserve(&both->query[i], both->space[i].width));
+        ck_assert(codes_query_reserve(&both->work[i], both->space[i].width));
+    }
+}
+
+static void free_both(struct both *both) {
+    for (int i = 0; i < 2; i++) {
+        codes_query_free(&both->query[i]);
+        codes_query_free(&both->work[i]);
+        codes_space_free(&both->space[i]);
+    }
+}
+
+static float distance_to(const struct both *both, int i, const struct coded *row) {
+    return codes_distance(&both->space[i], &both->query[i], row->code, row->meta);
+}
+
+START_TEST(split_codes_stand_for_the_same_numbers) {
+    static struct both both;
+    float vector[DIMENSION_MAX];
+    static float values[2][1024];
+    enum distance distance = (enum distance)(_i % DISTANCE_COUNT);
+    size_t dimension = dimensions[_i / DISTANCE_COUNT];
+    make_both(&both, distance, dimension);
+    size_t width = both.space[0].width;
+    ck_assert_uint_eq(both.space[1].pairs, distance == DISTANCE_MANHATTAN ? 0 : width / 128);
+    srand((unsigned)_i);
+    for (int row = 0; row < 2; row++) {
+        make_vector(vector, dimension, row);
+        for (int i = 0; i < 2; i++) {
+            struct coded *to = &both.rows[i][row];
+            struct code_row place = {.code = to->code, .meta = &to->meta, .error = &to->error};
+            codes_encode(&both.space[i], vector, &both.work[i], &place);
+            codes_values(&both.space[i], to->code, to->meta, values[i]);
+            codes_add_values(&both.space[i], to->code, to->meta, values[i]);
+        }
+        ck_assert(memcmp(values[0], values[1], width * sizeof(float)) == 0);
+        ck_assert_float_eq(both.rows[0][row].meta.scale, both.rows[1][row].meta.scale);
+        ck_assert_float_eq(both.rows[0][row].meta.length, both.rows[1][row].meta.length);
+        ck_assert_float_eq(both.rows[0][row].error, both.rows[1][row].error);
+    }
+    make_vector(vector, dimension, 3);
+    for (int kind = 0; kind < 3; kind++) {
+        for (int i = 0; i < 2; i++) {
+            struct coded *first = &both.rows[i][0], *second = &both.rows[i][1];
+            struct code_row a = {.code = first->code, .meta = &first->meta};
+            struct code_row b = {.code = second->code, .meta = &second->meta};
+            if (kind == 0)
+                codes_query_vector(&both.space[i], vector, &both.query[i]);
+            else if (kind == 1)
+                codes_query_row(&both.space[i], second->code, second->meta, &both.query[i]);
+            else
+                codes_query_mixture(&both.space[i], &a, &b, 0.25f, &both.query[i]);
+        }
+        ck_assert_float_eq(distance_to(&both, 0, &both.rows[0][0]),
+                           distance_to(&both, 1, &both.rows[1][0]));
+    }
+    free_both(&both);
+}
+END_TEST
+
+/* Vectors around the query, some near: what codes_distances_below says is the distance, or that it
+ * does not lie below; it tells the most of what is far without the whole code. */
+START_TEST(half_of_a_code_tells_what_is_far) {
+    enum {
+        DIMENSION = 832, /* with a block that is not split */
+        BATCH = 200,
+        ROUNDS = 100,
+    };
+    static struct both both;
+    static struct coded rows[BATCH];
+    static struct code_batch batch;
+    static float query[DIMENSION], vector[DIMENSION], expected[BATCH];
+    int below = 0, missed = 0, beyond = 0, told = 0;
+    enum distance distance = (enum distance)(_i / 2);
+    bool is_row = _i % 2;
+    make_both(&both, distance, DIMENSION);
+    struct code_query *asked = &both.query[1];
+    srand((unsigned)_i);
+    for (int round = 0; round < ROUNDS; round++) {
+        make_vector(query, DIMENSION, 0);
+        for (size_t i = 0; i < BATCH; i++) {
+            float share = (float)i / BATCH;
+            make_vector(vector, DIMENSION, 0);
+            for (size_t j = 0; j < DIMENSION; j++)
+                vector[j] = query[j] + share * (vector[j] - query[j]);
+            struct code_row to = {rows[i].code, &rows[i].meta, &rows[i].error};
+            codes_encode(&both.space[1], vector, &both.work[1], &to);
+            batch.rows[i] = rows[i].code;
+            batch.metas[i] = &rows[i].meta;
+        }
+        batch.count = BATCH;
+        codes_query_vector(&both.space[1], query, asked);
+        if (is_row)
+            codes_query_row(&both.space[1], rows[0].code, rows[0].meta, asked);
+        codes_distances(&both.space[1], asked, &batch);
+        memcpy(expected, batch.distances, sizeof(expected));
+        float limit = expected[BATCH / 4];
+        codes_distances_below(&both.space[1], asked, &batch, limit);
+        for (size_t i = 0; i < BATCH; i++) {
+            ck_assert(isinf(batch.distances[i]) || batch.distances[i] == expected[i]);
+            below += expected[i] < limit;
+            missed += expected[i] < limit && isinf(batch.distances[i]);
+            beyond += expected[i] >= limit;
+            told += isinf(batch.distances[i]);
+        }
+        codes_distances_below(&both.space[1], asked, &batch, INFINITY);
+        ck_assert(memcmp(batch.distances, expected, sizeof(expected)) == 0);
+    }
+    ck_assert_int_ge(below, ROUNDS * BATCH / 8);
+    ck_assert_int_le(missed, 1);
+    if (distance == DISTANCE_MANHATTAN)
+        ck_assert_int_eq(told, 0);
+    else
+        ck_assert_int_ge(told, beyond * 3 / 4);
+    free_both(&both);
+}
+END_TEST
+
 START_TEST(slack_is_infinite_where_nothing_is_known) {
     static const float tiny[] = {1e-42f, 1e-42f, 0, 1e-43f}, some[] = {1, 2, -3, 0.5f};
     static struct coded row;
@@ -235,7 +370,10 @@ Suite *test_suite(void) {
     TCase *tcase = tcase_create("codes");
     tcase_add_loop_test(tcase, rotation_keeps_lengths_and_products, 0, DIMENSIONS);
     tcase_add_loop_test(tcase, rotation_spreads_outlier_coordinates, 2, DIMENSIONS);
-    tcase_add_loop_test(tcase, bounds_hold_the_true_distance, 0, DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, bounds_hold_the_true_distance, 0, 2 * DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, split_codes_stand_for_the_same_numbers, 0,
+                        DIMENSIONS * DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, half_of_a_code_tells_what_is_far, 0, 2 * DISTANCE_COUNT);
     tcase_add_loop_test(tcase, slack_is_three_deviations, 0, 2);
     tcase_add_test(tcase, slack_is_infinite_where_nothing_is_known);
     tcase_add_loop_test(tcase, a_row_as_query_is_its_decoded_vector, 0, DISTANCE_COUNT);

@@ -4,6 +4,7 @@
 #include "tests/support/run_suite.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,73 @@ START_TEST(sums_rows_like_plain_c) {
         for (size_t i = 0; i < count; i++)
             must_be_close((double)sums[i], (double)expected_sums[i]);
     }
+    free_rows(&rows);
+}
+END_TEST
+
+/* Number `at` of a row, as kernels.h tells; with 7.5 in place of its lower half. */
+struct number {
+    int whole;
+    double coarse;
+};
+
+static struct number number_of(const uint8_t *row, size_t bytes, size_t at) {
+    size_t pairs = bytes / 128, begin = bytes - 128 * pairs;
+    if (at < begin)
+        return (struct number){row[at] - 128, row[at] - 128};
+    size_t pair = (at - begin) / 128, j = (at - begin) % 64;
+    int upper = row[begin + 64 * pair + j], lower = row[begin + 64 * (pairs + pair) + j];
+    bool is_first = (at - begin) % 128 < 64;
+    upper = is_first ? upper >> 4 : upper & 15;
+    lower = is_first ? lower >> 4 : lower & 15;
+    return (struct number){16 * upper + lower - 128, 16 * upper + 7.5 - 128};
+}
+
+START_TEST(multiplies_split_rows) {
+    const struct kernels *kernels = kernels_by_name(names[(size_t)_i / WIDTHS]);
+    size_t width = widths[(size_t)_i % WIDTHS];
+    int32_t dots[KERNELS_QUERIES * ROWS], coarse[ROWS], of_pairs = 0, sum = 0;
+    struct rows rows;
+    if (!kernels)
+        return;
+    make_rows(&rows, width, (unsigned)_i);
+    int8_t *codes = aligned_alloc(64, width);
+    for (size_t j = width % 128; j < width; j++)
+        of_pairs += rows.query_codes[j];
+    rows.query.pairs = width / 128;
+    rows.query.pairs_sum = of_pairs;
+    struct kernel_scan scan = {
+        .queries_count = 1, .rows = rows.list, .count = ROWS, .dots = dots, .stride = ROWS};
+    for (size_t q = 0; q < KERNELS_QUERIES; q++)
+        scan.queries[q] = &rows.query;
+    kernels->coarse_rows(&rows.query, rows.list, ROWS, coarse);
+    for (int way = 0; way < 3; way++) {
+        memset(dots, 0x55, sizeof(dots));
+        scan.queries_count = way == 1 ? 1 : KERNELS_QUERIES;
+        if (way == 0)
+            kernels->dot_rows(&rows.query, rows.list, ROWS, dots);
+        else
+            kernels->scan_rows(&scan);
+        for (size_t i = 0; i < ROWS; i++) {
+            int expected = 0;
+            double near = 0;
+            for (size_t j = 0; j < width; j++) {
+                struct number number = number_of(rows.list[i], width, j);
+                expected += number.whole * rows.query_codes[j];
+                near += number.coarse * rows.query_codes[j];
+            }
+            for (size_t q = 0; q < (way == 2 ? KERNELS_QUERIES : 1); q++)
+                ck_assert_int_eq(dots[q * ROWS + i], expected);
+            ck_assert_double_le(fabs(coarse[i] - near), 1);
+        }
+    }
+    int32_t found = kernels->decode(rows.codes, rows.query.pairs, codes, width);
+    for (size_t j = 0; j < width; j++) {
+        ck_assert_int_eq(codes[j], number_of(rows.codes, width, j).whole);
+        sum += codes[j];
+    }
+    ck_assert_int_eq(found, sum);
+    free(codes);
     free_rows(&rows);
 }
 END_TEST
@@ -250,8 +318,8 @@ START_TEST(transforms_to_the_same_bits_as_plain_c) {
         kernels->quantise(a, 127 / max, codes, count);
         kernels_scalar.quantise(a, 127 / max, expected, count);
         ck_assert(memcmp(codes, expected, count) == 0);
-        ck_assert_int_eq(kernels->decode(rows.codes, codes, count),
-                         kernels_scalar.decode(rows.codes, expected, count));
+        ck_assert_int_eq(kernels->decode(rows.codes, 0, codes, count),
+                         kernels_scalar.decode(rows.codes, 0, expected, count));
         ck_assert(memcmp(codes, expected, count) == 0);
         free(codes);
         free(expected);
@@ -353,6 +421,7 @@ Suite *test_suite(void) {
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, sums_rows_like_plain_c, 0, NAMES * WIDTHS);
+    tcase_add_loop_test(tcase, multiplies_split_rows, 0, NAMES * WIDTHS);
     tcase_add_loop_test(tcase, multiplies_several_queries_in_one_pass, 0, NAMES * WIDTHS);
     tcase_add_loop_test(tcase, weighs_rows_like_plain_c, 0, NAMES);
     tcase_add_loop_test(tcase, compares_with_a_limit_like_plain_c, 0, NAMES);

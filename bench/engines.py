@@ -81,7 +81,8 @@ class Options(ctypes.Structure):
 
 class Work(ctypes.Structure):
     """struct bench_work of index_lib.c"""
-    _fields_ = [("scored", ctypes.c_uint64), ("originals", ctypes.c_uint64)]
+    _fields_ = [("scored", ctypes.c_uint64), ("originals", ctypes.c_uint64),
+                ("halved", ctypes.c_uint64)]
 
 
 def open_library():
@@ -177,15 +178,17 @@ class Nigh(Engine):
         work = Work()
         self.library.bench_work(self.handle, ctypes.addressof(work))
         return {"codes": (work.scored - work.originals) / self.queries_searched,
+                "halved": work.halved / self.queries_searched,
                 "originals": work.originals / self.queries_searched}
 
     def row_bytes(self):
-        """What is read at random places: a code, a node's record on level 0, an original vector.
+        """What is read at random places: a code, or half of it, a node's record on level 0, an original vector.
         A record is links; turbo's has a head, and for each link its bits and two numbers."""
         code = -(-self.set.dimension // LINE) * LINE
         bits = self.library.bench_edge_bits(self.handle)
         edges = LINE + PLACES * (bits * code // 8 + 4) if bits else 0
-        return {"code": code, "record": 4 * PLACES + edges, "original": 4 * self.set.dimension}
+        return {"code": code, "half": code - code // (2 * LINE) * LINE,
+                "record": 4 * PLACES + edges, "original": 4 * self.set.dimension}
 
     def wall_of_threads(self, queries, threads):
         """Seconds in which each thread searches for all queries at default parameters."""

@@ -33,6 +33,7 @@ struct bench_options {
 struct bench_work {
     uint64_t scored;    /* distances of codes and of vectors */
     uint64_t originals; /* vectors asked of the owner */
+    uint64_t halved;    /* codes of which half was read */
 };
 
 /* Searches at default parameters for k rows of those whose bit is set. */
@@ -215,6 +216,7 @@ static double search_all(struct bench_index *bench, struct index_query *query, c
         for (uint32_t j = 0; j < query->k; j++)
             ids[(size_t)i * query->k + j] = j < answer.count ? (int32_t)answer.hits[j].slot : -1;
         bench->work.scored += answer.scored;
+        bench->work.halved += answer.halved;
         if (taken)
             taken[answer.plan]++;
     }

@@ -158,7 +158,8 @@ def costs(who, k, points, facts):
         work = points[ef]["work"]
         # lean reads a record for each entry of its pool; turbo one for each code it measures.
         records = max(ef, k) if who["profile"] == "lean" else work["codes"]
-        rows = {"code": work["codes"], "record": records, "original": work["originals"]}
+        rows = {"code": work["codes"] - work["halved"], "half": work["halved"], "record": records,
+                "original": work["originals"]}
         bound = sum(count * facts["ns"][what] for what, count in rows.items()) / 1e9
         found.append({
             "kind": "cost", **who, "k": k, "recall": wanted, "ef": ef,
@@ -256,12 +257,12 @@ def table(lines, k, with_building):
 
 
 def cost_rows(lines):
-    rows = [["", "recall", "ef", "codes", "records", "vectors", "KB", "us if only memory", "us",
-             "share"]]
+    rows = [["", "recall", "ef", "codes", "halves", "records", "vectors", "KB", "us if only memory",
+             "us", "share"]]
     for line in of(lines, "cost"):
         rows.append([f"{line['engine']} {line['profile']} k {line['k']}", f"{line['recall']:g}",
-                     str(line["ef"]), *(f"{line['rows'][what]:.0f}" for what in
-                                        ("code", "record", "original")),
+                     str(line["ef"]), *(f"{line['rows'].get(what, 0):.0f}" for what in
+                                        ("code", "half", "record", "original")),
                      f"{line['bytes'] / 1000:.0f}", f"{line['memory_us']:.1f}",
                      f"{line['query_us']:.1f}", f"{100 * line['share']:.0f} %"])
     return rows

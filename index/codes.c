@@ -385,12 +385,12 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
             kernels_weigh(&query->weights, batch->scales[i], batch->lengths[i], batch->dots[i]);
 }
 
-void codes_distances_below(const struct code_space *space, const struct code_query *query,
-                           struct code_batch *batch, float limit) {
+size_t codes_distances_below(const struct code_space *space, const struct code_query *query,
+                             struct code_batch *batch, float limit) {
     size_t count = batch->count, near_count = 0;
     if (space->pairs == 0 || !(limit < INFINITY)) {
         codes_distances(space, query, batch);
-        return;
+        return 0;
     }
     assert(count <= CODES_BATCH_MAX);
     /* A lower half is one of 16 numbers, all as likely: it deviates by 16 / sqrt(12) from 7.5. */
@@ -412,6 +412,7 @@ void codes_distances_below(const struct code_space *space, const struct code_que
         batch->distances[at] =
             kernels_weigh(&query->weights, batch->scales[at], batch->lengths[at], batch->dots[i]);
     }
+    return count - near_count;
 }
 
 /* Rounding to multiples of a scale errs by scale / sqrt(12) a coordinate, evenly. With e and g the

@@ -129,9 +129,9 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
 
 /* The same, but distances that do not lie below the limit may be infinite: of split rows as good as
  * all of these, seen from their upper halves. One of some hundred thousand rows is taken for one of
- * them though it lies below. */
-void codes_distances_below(const struct code_space *space, const struct code_query *query,
-                           struct code_batch *batch, float limit);
+ * them though it lies below. Returns of how many no more than that was read. */
+size_t codes_distances_below(const struct code_space *space, const struct code_query *query,
+                             struct code_batch *batch, float limit);
 
 /* The distance of a single row. */
 float codes_distance(const struct code_space *space, const struct code_query *query,

@@ -130,8 +130,10 @@ static inline void prefetch_list(const struct walk *walk, size_t place) {
 void hnsw_walk_take(struct walk *walk, hnsw_accepts_fn *accepts) {
     struct code_batch *batch = &walk->scratch->batch;
     float worst = walk->count == walk->ef ? walk->pool[walk->count - 1].distance : INFINITY;
-    codes_distances_below(walk->hnsw->space, walk->query, batch, worst);
+    size_t halved = codes_distances_below(walk->hnsw->space, walk->query, batch, worst);
     walk->scored += batch->count;
+    if (walk->search)
+        walk->search->halved += halved;
     uint32_t *nearer = walk->scratch->nearer;
     size_t nearer_count = 0;
     /* Without branches, since no processor could guess them. */

@@ -8,7 +8,7 @@
  *
  * header, one page:
  *    0  8  magic "nighgrph"           60  4  of them, the first ones, have a code
-  *    8  4  version (5)                64  4  slots: one past the highest that may have a vector
+ *    8  4  version (5)                64  4  slots: one past the highest that may have a vector
  *   12  4  kind: 0 whole, 1 delta     68  4  blocks of upper lists
  *   16  4  dimension                  72  8  entry: level << 32 | slot; all ones: none
  *   20  4  distance                   80  8  the owner's operation

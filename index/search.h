@@ -20,6 +20,7 @@ struct search {
     struct index_scratch *scratch;
     size_t missing;     /* vectors that the owner did not have */
     uint64_t scored;    /* distances taken so far */
+    uint64_t halved;    /* of these, told by half of a code */
     uint64_t poll_at;   /* the value of scored at which to look at the clock next */
     enum status status; /* STATUS_OK, or why the search stops */
 };

@@ -225,6 +225,7 @@ static enum status run(const struct vector_index *index, struct search *search,
     answer->hits = top.hits;
     answer->count = top.count;
     answer->scored = search->scored;
+    answer->halved = search->halved;
     return status;
 }
 

@@ -106,6 +106,7 @@ struct index_answer {
     size_t count;         /* min(k, number of visible slots that pass) when exact */
     enum index_plan plan; /* how it was done */
     uint64_t scored;      /* codes and vectors whose distance was taken */
+    uint64_t halved;      /* of these codes so many were read by half */
 };
 
 /* Memory for one searching or building thread; grows with the largest index it has served.

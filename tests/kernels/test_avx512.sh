@@ -47,9 +47,12 @@ takes() {
     test "$(NIGH__INDEX__ISA=$1 "$folder/kernels_probe")" = "$1"
 }
 
-compile index/kernels_avx512.c -mavx2 -mfma -mf16c -mbmi2 -w -Wno-psabi -isystem tests/kernels/avx512
-compile index/kernels_avx2.c -mavx2 -mfma -mf16c -mbmi2
-compile index/kernels_avx2_text.c -mavx2 -mfma -mf16c -mbmi2
+for source in index/kernels_avx512*.c; do
+    compile "$source" -mavx2 -mfma -mf16c -mbmi2 -w -Wno-psabi -isystem tests/kernels/avx512
+done
+for source in index/kernels_avx2*.c; do
+    compile "$source" -mavx2 -mfma -mf16c -mbmi2
+done
 compile index/kernels.c '-D__builtin_cpu_supports(feature)=1'
 compile index/kernels_scalar.c
 compile index/kernels_scalar_text.c

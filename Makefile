@@ -116,7 +116,7 @@ $(foreach folder,$(OUT) $(OUT)/pic,$(AVX2:%.c=$(folder)/%.o)): CFLAGS += -mavx2 
 $(foreach folder,$(OUT) $(OUT)/pic,$(AVX512:%.c=$(folder)/%.o)): CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mfma -mf16c -mbmi2 -O3
 endif
 # Loops over batches of rows and over text, in the base instruction set.
-$(addsuffix /index/codes.o,$(OUT) $(OUT)/pic) $(addsuffix /index/kernels_scalar_text.o,$(OUT) $(OUT)/pic) $(addsuffix /index/flat.o,$(OUT) $(OUT)/pic) $(addsuffix /index/hits.o,$(OUT) $(OUT)/pic) $(addsuffix /index/cells.o,$(OUT) $(OUT)/pic): CFLAGS += -O3
+$(foreach file,codes code_row kernels_scalar_text flat hits cells,$(OUT)/index/$(file).o $(OUT)/pic/index/$(file).o): CFLAGS += -O3
 $(OUT)/server/main.o: CPPFLAGS += -DNIGH_COMMIT='"$(COMMIT)"'
 # The program knows its commit: it is compiled again when that changes, and only then.
 $(OUT)/server/main.o: $(OUT)/commit

@@ -1,5 +1,6 @@
 #include "index/codes.h"
 
+#include "index/code_row.h"
 #include "index/kernels_weigh.h"
 
 #include <assert.h>
@@ -147,48 +148,10 @@ static float round_up(double value) {
     return up <= (double)FLT_MAX ? (float)up : INFINITY;
 }
 
-/* Writes codes as a row; see kernels.h. */
-static void fill_row(const struct code_space *space, const int8_t *codes, uint8_t *row) {
-    size_t at = kernels_split_at(space->width, space->pairs);
-    for (size_t i = 0; i < at; i++)
-        row[i] = (uint8_t)(codes[i] + 128);
-    uint8_t *upper = row + at, *lower = upper + space->pairs * KERNELS_BLOCK;
-    for (size_t i = at; i < space->width; i += 2 * KERNELS_BLOCK) {
-        for (size_t j = 0; j < KERNELS_BLOCK; j++) {
-            unsigned first = (unsigned)(codes[i + j] + 128);
-            unsigned second = (unsigned)(codes[i + KERNELS_BLOCK + j] + 128);
-            upper[j] = (uint8_t)((first & 0xf0) | second >> 4);
-            lower[j] = (uint8_t)(first << 4 | (second & 0x0f));
-        }
-        upper += KERNELS_BLOCK;
-        lower += KERNELS_BLOCK;
-    }
-}
-
-/* The codes of block `number` of a row, counted in the order of coordinates. */
-static void read_block(const struct code_space *space, const uint8_t *row, size_t number,
-                       int8_t codes[KERNELS_BLOCK]) {
-    size_t whole = kernels_split_at(space->width, space->pairs) / KERNELS_BLOCK;
-    if (number < whole) {
-        for (size_t j = 0; j < KERNELS_BLOCK; j++)
-            codes[j] = (int8_t)(row[number * KERNELS_BLOCK + j] - 128);
-        return;
-    }
-    const uint8_t *upper = row + (whole + (number - whole) / 2) * KERNELS_BLOCK;
-    const uint8_t *lower = upper + space->pairs * KERNELS_BLOCK;
-    if ((number - whole) % 2 == 0) {
-        for (size_t j = 0; j < KERNELS_BLOCK; j++)
-            codes[j] = (int8_t)(((upper[j] & 0xf0) | lower[j] >> 4) - 128);
-    } else {
-        for (size_t j = 0; j < KERNELS_BLOCK; j++)
-            codes[j] = (int8_t)(((upper[j] << 4 & 0xf0) | (lower[j] & 0x0f)) - 128);
-    }
-}
-
 void codes_encode_values(const struct code_space *space, const float *values, int8_t *codes,
                          struct code_row *row) {
     float scale = quantise(space, values, codes);
-    fill_row(space, codes, row->code);
+    code_row_write(codes, space->width, space->pairs, row->code);
     *row->meta = (struct code_meta){
         .scale = scale, .length = code_length(scale, sum_codes(codes, space->width).squares)};
     *row->error = round_up(measure(space, values, codes, scale).error);
@@ -205,7 +168,7 @@ void codes_add_values(const struct code_space *space, const uint8_t *code, struc
                       float *sums) {
     int8_t codes[KERNELS_BLOCK];
     for (size_t i = 0; i < space->width; i += KERNELS_BLOCK) {
-        read_block(space, code, i / KERNELS_BLOCK, codes);
+        code_row_read(code, space->width, space->pairs, i, codes);
         for (size_t j = 0; j < KERNELS_BLOCK; j++)
             sums[i + j] += meta.scale * (float)codes[j];
     }
@@ -291,7 +254,7 @@ void codes_query_mixture(const struct code_space *space, const struct code_row *
     int8_t codes[KERNELS_BLOCK];
     codes_values(space, first->code, *first->meta, values);
     for (size_t i = 0; i < space->width; i += KERNELS_BLOCK) {
-        read_block(space, second->code, i / KERNELS_BLOCK, codes);
+        code_row_read(second->code, space->width, space->pairs, i, codes);
         for (size_t j = 0; j < KERNELS_BLOCK; j++) {
             float b = second->meta->scale * (float)codes[j];
             values[i + j] += share * (b - values[i + j]);
@@ -312,7 +275,7 @@ void codes_values(const struct code_space *space, const uint8_t *code, struct co
                   float *values) {
     int8_t codes[KERNELS_BLOCK];
     for (size_t i = 0; i < space->width; i += KERNELS_BLOCK) {
-        read_block(space, code, i / KERNELS_BLOCK, codes);
+        code_row_read(code, space->width, space->pairs, i, codes);
         for (size_t j = 0; j < KERNELS_BLOCK; j++)
             values[i + j] = meta.scale * (float)codes[j];
     }

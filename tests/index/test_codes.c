@@ -30,7 +30,7 @@ static void make_vector(float *vector, size_t dimension, int kind) {
     }
 }
 
-static const size_t dimensions[] = {1, 2, 63, 64, 65, 100, 384, DIMENSION_MAX};
+static const size_t dimensions[] = {1, 2, 63, 64, 65, 100, 300, 384, DIMENSION_MAX};
 
 enum {
     DIMENSIONS = sizeof(dimensions) / sizeof(dimensions[0]),
@@ -248,6 +248,11 @@ START_TEST(split_codes_stand_for_the_same_numbers) {
         }
         ck_assert_float_eq(distance_to(&both, 0, &both.rows[0][0]),
                            distance_to(&both, 1, &both.rows[1][0]));
+        const struct kernel_query *kernel = &both.query[1].kernel;
+        int32_t sum = 0;
+        for (size_t j = width % 128; j < width && kernel->pairs > 0; j++)
+            sum += kernel->codes[j];
+        ck_assert_int_eq(kernel->pairs_sum, sum);
     }
     free_both(&both);
 }

@@ -297,12 +297,16 @@ START_TEST(stops_when_cancelled_or_late) {
 }
 END_TEST
 
-/* Lists that fill a part of a block of edges, one, and several up to the most there are. */
+/* Lists that fill a part of a block of edges, one, and several up to the most there are; with edges
+ * and without. */
 START_TEST(lists_of_any_length_are_walked) {
     static const uint32_t lengths[] = {4, 20, VECTOR_INDEX_M_MAX};
     struct fixture fixture;
-    const struct vector_index_options options = {
-        .dimension = DIMENSION, .distance = DISTANCE_EUCLID, .m = lengths[_i]};
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = DISTANCE_EUCLID,
+                                                 .profile = _i % 2 ? INDEX_PROFILE_LEAN
+                                                                   : INDEX_PROFILE_AUTO,
+                                                 .m = lengths[_i / 2]};
     fixture_create(&fixture, &options, ROWS / 3);
     fixture_fill_clusters(&fixture, 0, ROWS / 3, 11);
     fixture_put(&fixture, 0, ROWS / 3, 1);
@@ -310,7 +314,35 @@ START_TEST(lists_of_any_length_are_walked) {
     fixture_check(&fixture);
     struct index_query query = {.ef = 256, .operation = 1};
     double recall = fixture_mean_recall(&fixture, &query, 11, QUERIES, 10);
-    ck_assert_msg(recall >= 0.97, "m %u: recall %.4f", lengths[_i], recall);
+    ck_assert_msg(recall >= 0.97, "m %u: recall %.4f", lengths[_i / 2], recall);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* So many places and so few common neighbours that what is expanded together must not be more than
+ * a batch holds. */
+START_TEST(long_lists_fill_a_batch) {
+    struct fixture fixture;
+    uint64_t state = 5;
+    float vector[DIMENSION];
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = DISTANCE_EUCLID,
+                                                 .profile = INDEX_PROFILE_LEAN,
+                                                 .m = VECTOR_INDEX_M_MAX};
+    fixture_create(&fixture, &options, ROWS);
+    for (size_t i = 0; i < (size_t)ROWS * DIMENSION; i++)
+        fixture_row(&fixture, 0)[i] = (float)fixture_random(&state);
+    fixture_put(&fixture, 0, ROWS, 1);
+    fixture_link(&fixture, 2);
+    for (int round = 0; round < QUERIES; round++) {
+        struct index_query query = {
+            .vector = vector, .k = 10, .ef = 256, .operation = 1, .plan = INDEX_PLAN_GRAPH};
+        for (size_t i = 0; i < DIMENSION; i++)
+            vector[i] = (float)fixture_random(&state);
+        struct index_answer answer = fixture_search(&fixture, &query);
+        ck_assert_uint_eq(answer.count, 10);
+        ck_assert_int_eq(answer.plan, INDEX_PLAN_GRAPH);
+    }
     fixture_free(&fixture);
 }
 END_TEST
@@ -388,7 +420,8 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_set_timeout(tcase, 240);
     tcase_add_loop_test(tcase, finds_97_of_100_with_the_default_ef, 0, 2 * DISTANCE_COUNT);
     tcase_add_loop_test(tcase, finds_97_of_100_with_each_instruction_set, 0, 4 * DISTANCE_COUNT);
-    tcase_add_loop_test(tcase, lists_of_any_length_are_walked, 0, 3);
+    tcase_add_loop_test(tcase, lists_of_any_length_are_walked, 0, 6);
+    tcase_add_test(tcase, long_lists_fill_a_batch);
     tcase_add_test(tcase, two_builders_leave_no_holes);
     tcase_add_test(tcase, finds_a_slot_before_it_is_linked);
     tcase_add_test(tcase, gives_k_hits_however_many_have_died);

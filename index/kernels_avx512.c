@@ -278,7 +278,7 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
     for (size_t bit = 0; bit < query->bits; bit++) {
         const __m512i weight = _mm512_set1_epi8((char)(1 << bit));
         for (size_t i = 0; i < 4 * query->width; i += KERNELS_BLOCK) {
-            _mm_prefetch((const char *)next + i, _MM_HINT_T1);
+            _mm_prefetch((const char *)next + i, _MM_HINT_T0); /* a block fits the first level */
             __m512i signs = _mm512_load_si512(block + i), sums = _mm512_load_si512(query->sums + i);
             /* 0xEA: (a & b) | c */
             __m512i a = _mm512_ternarylogic_epi32(signs, half, tables, 0xEA);
@@ -289,8 +289,8 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
         block += 4 * query->width;
         next += 4 * query->width;
     }
-    _mm_prefetch((const char *)next, _MM_HINT_T1); /* its offsets and slopes */
-    _mm_prefetch((const char *)next + LINE, _MM_HINT_T1);
+    _mm_prefetch((const char *)next, _MM_HINT_T0); /* its offsets and slopes */
+    _mm_prefetch((const char *)next + LINE, _MM_HINT_T0);
     const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
     const __m512 base = _mm512_set1_ps(look->distance), step = _mm512_set1_ps(query->step);
     __m512 x = _mm512_mul_ps(load_halves(slopes), step);

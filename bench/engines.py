@@ -182,7 +182,8 @@ class Nigh(Engine):
                 "originals": work.originals / self.queries_searched}
 
     def row_bytes(self):
-        """What is read at random places: a code, or half of it, a node's record on level 0, an original vector.
+        """What is read at random places: a code, or half of it, a node's record on level 0, an
+        original vector.
         A record is links; turbo's has a head, and for each link its bits and two numbers."""
         code = -(-self.set.dimension // LINE) * LINE
         bits = self.library.bench_edge_bits(self.handle)

@@ -366,7 +366,8 @@ size_t codes_distances_below(const struct code_space *space, const struct code_q
             kernels_weigh(&query->weights, batch->scales[i], batch->lengths[i], batch->dots[i]);
         batch->near[near_count] = i;
         batch->near_rows[near_count] = batch->rows[i];
-        near_count += distance - batch->scales[i] * per_scale < limit;
+        /* What is no number is measured. */
+        near_count += !(distance - batch->scales[i] * per_scale >= limit);
         batch->distances[i] = INFINITY;
     }
     space->kernels->dot_rows(&query->kernel, batch->near_rows, near_count, batch->dots);

@@ -58,7 +58,7 @@ struct code_query {
 bool codes_space_init(struct code_space *space, enum distance distance, size_t dimension);
 void codes_space_free(struct code_space *space);
 /* Codes are to be split, so that codes_distances_below reads half of most. Not those of Manhattan,
- * whose rounding is not random since nothing rotates them. */
+ * whose rounding is not random since nothing rotates them. Before the first code or query. */
 void codes_space_split(struct code_space *space);
 
 /* Makes room for a width; false when memory ends. A zeroed query may be reserved and freed. */
@@ -117,7 +117,7 @@ struct code_batch {
     const uint8_t *rows[CODES_BATCH_MAX];
     const struct code_meta *metas[CODES_BATCH_MAX];
     float scales[CODES_BATCH_MAX], lengths[CODES_BATCH_MAX]; /* from metas, by codes_distances */
-    float distances[CODES_BATCH_MAX];                        /* finite or -infinity, never NaN */
+    float distances[CODES_BATCH_MAX]; /* never NaN; +infinity from codes_distances_below alone */
     int32_t dots[CODES_BATCH_MAX];
     const uint8_t *near_rows[CODES_BATCH_MAX]; /* those that may lie below a limit, and ... */
     uint32_t near[CODES_BATCH_MAX];            /* ... their places */
@@ -129,7 +129,7 @@ void codes_distances(const struct code_space *space, const struct code_query *qu
 
 /* The same, but distances that do not lie below the limit may be infinite: of split rows as good as
  * all of these, seen from their upper halves. One of some hundred thousand rows is taken for one of
- * them though it lies below. Returns of how many no more than that was read. */
+ * them though it lies below. Returns how many rows were told by their upper halves. */
 size_t codes_distances_below(const struct code_space *space, const struct code_query *query,
                              struct code_batch *batch, float limit);
 

@@ -103,7 +103,7 @@ static inline size_t kernels_split_at(size_t bytes, size_t pairs) {
 
 /* Rows that are read in order, and the queries each of them is multiplied with. */
 struct kernel_scan {
-    const struct kernel_query *queries[KERNELS_QUERIES]; /* all of one width */
+    const struct kernel_query *queries[KERNELS_QUERIES]; /* all of one width and split */
     size_t queries_count;                                /* 1 or KERNELS_QUERIES */
     const uint8_t *const *rows;
     size_t count;
@@ -136,7 +136,7 @@ struct kernel_decimal {
 
 struct kernels {
     const char *name;
-    /* dots[i] = sum over j of (rows[i][j] - 128) * codes[j]. Prefetches rows ahead. */
+    /* dots[i] = sum over j of number j of rows[i] * codes[j]. Prefetches rows ahead. */
     void (*dot_rows)(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots);
     /* The same with 7.5 in place of all lower halves, which are not read. */

@@ -76,27 +76,30 @@ dot_row(bool is_coarse, const struct kernel_query *query, const uint8_t *row) {
     return sum_lanes(_mm256_add_epi32(a, b)) - 128 * query->pairs_sum;
 }
 
+static inline __attribute__((always_inline)) void sum_rows(bool is_coarse,
+                                                           const struct kernel_query *query,
+                                                           const uint8_t *const *rows, size_t count,
+                                                           int32_t *dots) {
+    size_t bytes = query->bytes - (is_coarse ? query->pairs * KERNELS_BLOCK : 0);
+    size_t ahead = is_coarse ? COARSE_AHEAD : AHEAD;
+    int32_t middle = is_coarse ? kernels_middle(query) : 0;
+    for (size_t i = 0; i < count && i < ahead; i++)
+        memory_prefetch(rows[i], bytes);
+    for (size_t i = 0; i < count; i++) {
+        if (i + ahead < count)
+            memory_prefetch(rows[i + ahead], bytes);
+        dots[i] = dot_row(is_coarse, query, rows[i]) + middle;
+    }
+}
+
 void kernels_avx2_dot_rows(const struct kernel_query *query, const uint8_t *const *rows,
                            size_t count, int32_t *dots) {
-    for (size_t i = 0; i < count && i < AHEAD; i++)
-        memory_prefetch(rows[i], query->bytes);
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            memory_prefetch(rows[i + AHEAD], query->bytes);
-        dots[i] = dot_row(false, query, rows[i]);
-    }
+    sum_rows(false, query, rows, count, dots);
 }
 
 void kernels_avx2_coarse_rows(const struct kernel_query *query, const uint8_t *const *rows,
                               size_t count, int32_t *dots) {
-    size_t bytes = query->bytes - query->pairs * KERNELS_BLOCK;
-    for (size_t i = 0; i < count && i < COARSE_AHEAD; i++)
-        memory_prefetch(rows[i], bytes);
-    for (size_t i = 0; i < count; i++) {
-        if (i + COARSE_AHEAD < count)
-            memory_prefetch(rows[i + COARSE_AHEAD], bytes);
-        dots[i] = dot_row(true, query, rows[i]) + kernels_middle(query);
-    }
+    sum_rows(true, query, rows, count, dots);
 }
 
 /* Multiplies 32 numbers of a row with those of `count` queries that begin at code `at`: what is

@@ -26,11 +26,6 @@ static inline struct pair join(uint8x16_t upper, uint8x16_t lower) {
                          .second = vsliq_n_u8(lower, upper, 4)};
 }
 
-static inline struct pair join_coarse(uint8x16_t upper) {
-    return (struct pair){.first = vandq_u8(upper, vdupq_n_u8(0xf0)),
-                         .second = vshlq_n_u8(upper, 4)};
-}
-
 /* 16 products in four sums; two products of 128 * 127 fit the 16 bits between. */
 static inline int32x4_t dot_block(int32x4_t sum, uint8x16_t row, const int8_t *codes) {
     int8x16_t a = vreinterpretq_s8_u8(veorq_u8(row, vdupq_n_u8(0x80)));
@@ -51,9 +46,8 @@ dot_row(bool is_coarse, const struct kernel_query *query, const uint8_t *row) {
     const int8_t *codes = query->codes + at;
     for (size_t i = at; i < at + below; i += KERNELS_BLOCK, codes += 2 * KERNELS_BLOCK) {
         for (size_t j = 0; j < KERNELS_BLOCK; j += 16) {
-            uint8x16_t upper = vld1q_u8(row + i + j);
-            struct pair pair =
-                is_coarse ? join_coarse(upper) : join(upper, vld1q_u8(row + i + below + j));
+            uint8x16_t lower = is_coarse ? vdupq_n_u8(0) : vld1q_u8(row + i + below + j);
+            struct pair pair = join(vld1q_u8(row + i + j), lower);
             a = dot_block(a, pair.first, codes + j);
             b = dot_block(b, pair.second, codes + KERNELS_BLOCK + j);
         }
@@ -61,27 +55,30 @@ dot_row(bool is_coarse, const struct kernel_query *query, const uint8_t *row) {
     return vaddvq_s32(vaddq_s32(a, b));
 }
 
+static inline __attribute__((always_inline)) void sum_rows(bool is_coarse,
+                                                           const struct kernel_query *query,
+                                                           const uint8_t *const *rows, size_t count,
+                                                           int32_t *dots) {
+    size_t bytes = query->bytes - (is_coarse ? query->pairs * KERNELS_BLOCK : 0);
+    size_t ahead = is_coarse ? COARSE_AHEAD : AHEAD;
+    int32_t middle = is_coarse ? kernels_middle(query) : 0;
+    for (size_t i = 0; i < count && i < ahead; i++)
+        memory_prefetch(rows[i], bytes);
+    for (size_t i = 0; i < count; i++) {
+        if (i + ahead < count)
+            memory_prefetch(rows[i + ahead], bytes);
+        dots[i] = dot_row(is_coarse, query, rows[i]) + middle;
+    }
+}
+
 static void dot_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                      int32_t *dots) {
-    for (size_t i = 0; i < count && i < AHEAD; i++)
-        memory_prefetch(rows[i], query->bytes);
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            memory_prefetch(rows[i + AHEAD], query->bytes);
-        dots[i] = dot_row(false, query, rows[i]);
-    }
+    sum_rows(false, query, rows, count, dots);
 }
 
 static void coarse_rows(const struct kernel_query *query, const uint8_t *const *rows, size_t count,
                         int32_t *dots) {
-    size_t bytes = query->bytes - query->pairs * KERNELS_BLOCK;
-    for (size_t i = 0; i < count && i < COARSE_AHEAD; i++)
-        memory_prefetch(rows[i], bytes);
-    for (size_t i = 0; i < count; i++) {
-        if (i + COARSE_AHEAD < count)
-            memory_prefetch(rows[i + COARSE_AHEAD], bytes);
-        dots[i] = dot_row(true, query, rows[i]) + kernels_middle(query);
-    }
+    sum_rows(true, query, rows, count, dots);
 }
 
 /* Multiplies 16 numbers of a row with those of `count` queries that begin at code `at`. */

@@ -306,6 +306,14 @@ START_TEST(half_of_a_code_tells_what_is_far) {
         codes_distances_below(&both.space[1], asked, &batch, INFINITY);
         ck_assert(memcmp(batch.distances, expected, sizeof(expected)) == 0);
     }
+    /* Lengths beyond f32 tell nothing of a row without a code. */
+    const struct code_meta none = {0};
+    batch.metas[0] = &none;
+    codes_distances(&both.space[1], asked, &batch);
+    float zero = batch.distances[0];
+    asked->code_length = INFINITY;
+    codes_distances_below(&both.space[1], asked, &batch, FLT_MAX);
+    ck_assert_float_eq(batch.distances[0], zero);
     ck_assert_int_ge(below, ROUNDS * BATCH / 8);
     ck_assert_int_le(missed, 1);
     if (distance == DISTANCE_MANHATTAN)

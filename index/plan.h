@@ -1,7 +1,7 @@
 /* plan.h -- which way of searching costs least.
  *
- * Prices are measured on this machine, once, at the first question (some 20 ms); how many distances
- * a walk takes is learnt from the walks of the index itself. Any thread.
+ * Prices are this machine's (prices.h); how many distances a walk takes is learnt from the walks of
+ * the index itself. Any thread.
  */
 #ifndef PLAN_H
 #define PLAN_H
@@ -30,9 +30,6 @@ struct plan_answer {
     double share;        /* of the rows, that may pass */
     uint64_t scored_max; /* distances of a walk that cost nearly as much as the exact scan */
 };
-
-/* Measures the prices now if nobody did: for threads on which no client waits. */
-void plan_prepare(void);
 
 struct plan_answer plan_choose(const struct plan_question *question);
 

@@ -6,6 +6,7 @@
 #include "index/hnsw.h"
 #include "index/image.h"
 #include "index/plan.h"
+#include "index/prices.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -335,7 +336,7 @@ enum status vector_index_link(struct vector_index *index, uint32_t count,
                               struct index_scratch *scratch, uint32_t *linked,
                               struct error *error) {
     enum status status = STATUS_OK;
-    plan_prepare();
+    prices_prepare(PRICES_ALL); /* here no client waits */
     uint32_t place = epoch_enter(&index->epoch);
     *linked = 0;
     for (bool is_linked = true; is_linked && *linked < count && status == STATUS_OK;) {

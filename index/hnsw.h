@@ -77,6 +77,8 @@ struct hnsw {
     struct hnsw_bulk bulk;
     _Atomic uint64_t linked_in_bulk; /* slots that found candidates there, all told */
     _Atomic uint64_t unlinked;       /* slots that repairs took out, all told */
+    _Atomic uint64_t released;       /* times that twins began or ended to wait again: odd, some are
+                                        neither in the graph nor waiting */
     _Atomic uint32_t edges_cursor;   /* up to which this pass has written stale edges */
 };
 

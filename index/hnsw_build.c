@@ -188,6 +188,14 @@ static bool prepare_upper(struct hnsw *hnsw, uint32_t slot) {
     return true;
 }
 
+/* Links the first slot. Its list is written, too: that of one which hung on another as a twin holds
+ * a chain. */
+static void link_first(struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
+    const struct hnsw_candidates none = {0};
+    hnsw_links_write(hnsw, scratch, slot, &none, 0);
+    atomic_store_explicit(&store_node(hnsw->store, slot)->kind, STORE_LINKED, memory_order_release);
+}
+
 /* Links a claimed slot; memory is there. */
 static void link_slot(struct hnsw *hnsw, struct walk *walk, uint32_t slot) {
     struct store_node *node = store_node(hnsw->store, slot);
@@ -201,7 +209,7 @@ static void link_slot(struct hnsw *hnsw, struct walk *walk, uint32_t slot) {
     }
     query_slot(hnsw, walk->scratch, slot);
     if (entry == HNSW_NO_ENTRY)
-        atomic_store_explicit(&node->kind, STORE_LINKED, memory_order_release);
+        link_first(hnsw, walk->scratch, slot);
     else
         connect(hnsw, walk, slot, entry);
     if (is_locked) {

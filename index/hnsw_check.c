@@ -8,8 +8,8 @@ struct check {
     const struct hnsw *hnsw;
     const struct slots *slots;
     uint32_t end;
-    uint32_t *queue; /* slots that were reached */
-    uint64_t *reached;
+    uint32_t *queue;             /* slots that were reached */
+    uint64_t *reached, *chained; /* bits of slots: from the entry; twins, from what they hang on */
     size_t queue_count;
     uint64_t linked;
     uint8_t *edges; /* of a block, as they should be */
@@ -56,15 +56,37 @@ static enum status check_list(struct check *check, uint32_t slot, uint32_t level
     return STATUS_OK;
 }
 
-/* A twin hangs on a linked slot of the same chain. */
+/* Twins that hang on the slot know it, and hang nowhere else. */
+static enum status check_chain(struct check *check, uint32_t slot) {
+    uint32_t twin = hnsw_twins_first(check->hnsw, slot);
+    for (; twin != SLOT_NONE; twin = hnsw_twins_next(check->hnsw, twin)) {
+        if (twin >= check->end || store_kind(check->hnsw->store, twin) != STORE_TWIN ||
+            hnsw_twins_linked(check->hnsw, twin) != slot || bitmap_test(check->chained, twin))
+            return broken(check, slot, "has a chain of twins that are not its own");
+        bitmap_set(check->chained, twin);
+    }
+    return STATUS_OK;
+}
+
 static enum status check_twin(struct check *check, uint32_t slot) {
-    uint32_t of = hnsw_twins_linked(check->hnsw, slot), steps = 0;
-    if (!is_linked(check, of, 0))
+    if (!is_linked(check, hnsw_twins_linked(check->hnsw, slot), 0))
         return broken(check, slot, "is the twin of a slot that is not linked");
-    uint32_t twin = hnsw_twins_first(check->hnsw, of);
-    while (twin != slot && twin < check->end && steps++ < check->end)
-        twin = hnsw_twins_next(check->hnsw, twin);
-    return twin == slot ? STATUS_OK : broken(check, slot, "is not in the chain of its twins");
+    return STATUS_OK;
+}
+
+static enum status check_chains(struct check *check) {
+    const struct store *store = check->hnsw->store;
+    enum status status = STATUS_OK;
+    for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++) {
+        if (is_linked(check, slot, 0))
+            status = check_chain(check, slot);
+    }
+    for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++) {
+        if (store_is_present(store, slot) && store_kind(store, slot) == STORE_TWIN &&
+            !bitmap_test(check->chained, slot))
+            status = broken(check, slot, "is not in the chain of its twins");
+    }
+    return status;
 }
 
 static enum status check_slot(struct check *check, uint32_t slot) {
@@ -136,6 +158,8 @@ static enum status check_all(struct check *check) {
     for (uint32_t slot = 0; slot < check->end && status == STATUS_OK; slot++)
         status = check_slot(check, slot);
     if (status == STATUS_OK)
+        status = check_chains(check);
+    if (status == STATUS_OK)
         status = check_seeds(check);
     if (status == STATUS_OK)
         status = check_reachable(check);
@@ -149,15 +173,17 @@ enum status hnsw_check(const struct hnsw *hnsw, const struct slots *slots, struc
         .hnsw = hnsw, .slots = slots, .end = store_end(hnsw->store), .error = error};
     check.queue = calloc((size_t)check.end + 1, sizeof(check.queue[0]));
     check.reached = calloc(bitmap_words(check.end) + 1, sizeof(check.reached[0]));
+    check.chained = calloc(bitmap_words(check.end) + 1, sizeof(check.chained[0]));
     check.edges = aligned_alloc(KERNELS_BLOCK, hnsw->store->edge_block_bytes + KERNELS_BLOCK);
     enum status status = STATUS_OK;
-    if (!check.queue || !check.reached || !check.edges ||
+    if (!check.queue || !check.reached || !check.chained || !check.edges ||
         !edges_work_reserve(&check.work, hnsw->space->width))
         status = error_set(error, STATUS_NO_MEMORY, "out of memory for checking a graph");
     else
         status = check_all(&check);
     free(check.queue);
     free(check.reached);
+    free(check.chained);
     free(check.edges);
     edges_work_free(&check.work);
     return status;

@@ -29,6 +29,9 @@ static void release_twins(struct hnsw *hnsw, uint32_t slot) {
         return;
     }
     uint32_t twin = hnsw_twins_first(hnsw, slot);
+    if (twin == SLOT_NONE)
+        return;
+    atomic_fetch_add(&hnsw->released, 1);
     while (twin != SLOT_NONE) {
         uint32_t next = hnsw_twins_next(hnsw, twin);
         hnsw_twins_remove(hnsw, twin);
@@ -37,6 +40,7 @@ static void release_twins(struct hnsw *hnsw, uint32_t slot) {
         store_wait_again(store, twin);
         twin = next;
     }
+    atomic_fetch_add(&hnsw->released, 1);
 }
 
 /* Marks the dead, and waits until no builder is left that might have overlooked the mark. What

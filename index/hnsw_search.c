@@ -11,7 +11,7 @@ enum {
     PREFETCHED_MAX = 64, /* slots whose life is asked for before it is looked at */
     PILOT_EF = 64,
     POOL_GROWTH_MIN = 2, /* times the last pool: what a walk promises is an estimate */
-    TWINS_MAX = 4096 /* followed from one slot: beyond, equal vectors are not all compared by id */
+    TWINS_MAX = 4096 /* followed from one slot: of more that are hits, not all are compared by id */
 };
 
 /* Candidates of the search, nearest first by code, not measured exactly yet. */
@@ -21,6 +21,7 @@ struct collection {
     size_t wanted;
     size_t looked;    /* entries of the pool that were looked at */
     bool is_by_edges; /* the walk read the heads of nodes, and not what lies beside their codes */
+    bool is_cut;      /* twins were left out of which it lacks some */
     bool is_enough;
 };
 
@@ -52,13 +53,15 @@ static bool collect(const struct hnsw *hnsw, const struct walk *walk, struct col
             return false;
         add(found, hit);
         uint32_t twin = hnsw_twins_first(hnsw, hit.slot);
+        int n = 0;
         /* A twin may be linked anew meanwhile: what it holds then is no chain. */
-        for (int n = 0; n < TWINS_MAX && twin < limit && is_twin(hnsw, twin); n++) {
+        for (; n < TWINS_MAX && twin < limit && is_twin(hnsw, twin); n++) {
             if (found->count == rows->capacity && !scratch_reserve_hits(rows, rows->capacity * 2))
                 return false;
             add(found, (struct hit){.slot = twin, .distance = hit.distance});
             twin = hnsw_twins_next(hnsw, twin);
         }
+        found->is_cut |= n == TWINS_MAX && found->count < found->wanted;
     }
     return true;
 }
@@ -148,15 +151,17 @@ static enum status find(struct collection *found, const struct hnsw *hnsw,
             return search->status;
         mark_hits(&scratch->visited, top);
         found->count = found->looked = 0;
+        found->is_cut = false;
         if (!collect(hnsw, &walk, found))
             return STATUS_NO_MEMORY;
         double times = times_missing(found, &walk, top->k, way->ef);
-        found->is_enough = times <= 1;
+        found->is_enough = times <= 1 && !found->is_cut;
         double took = (double)(search->scored - before);
         spent += took;
         times = times > POOL_GROWTH_MIN ? times : POOL_GROWTH_MIN;
-        /* Or the walk met all it can meet. */
-        if (found->is_enough || !walk.was_full || spent + took * times > (double)way->scored_max)
+        /* Or the walk met all it can meet, but for twins that it does not follow. */
+        if (found->is_enough || found->is_cut || !walk.was_full ||
+            spent + took * times > (double)way->scored_max)
             break;
         ef *= times;
     }

@@ -11,12 +11,14 @@
 #include <float.h>
 #include <math.h>
 
-/* Sums beyond f32 may be infinite or no number at all: they sort last. */
+/* Sums beyond f32 become its ends, as true distances do (distance.c); what is no number at all
+ * sorts last. */
 static inline float kernels_weigh(const struct kernel_weights *weights, float scale, float length,
                                   int32_t dot) {
     float distance =
         weights->base + weights->square * length * length + scale * weights->factor * (float)dot;
-    return distance < FLT_MAX ? distance : FLT_MAX;
+    distance = distance < FLT_MAX ? distance : FLT_MAX;
+    return distance > -FLT_MAX ? distance : -FLT_MAX;
 }
 
 static inline float kernels_slack(const struct kernel_weights *weights, float length, float error) {

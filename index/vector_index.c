@@ -184,6 +184,7 @@ static enum status search_graph(const struct vector_index *index, struct search 
                                  .is_filtered = plan->plan == INDEX_PLAN_FILTERED_GRAPH,
                                  .share = plan->share,
                                  .scored_max = plan->scored_max};
+    uint64_t released = atomic_load(&index->hnsw.released);
     /* The waiting rows first: one that is linked meanwhile is then found by the walk. */
     if (!query->indexed_only) {
         struct flat_lane lane = flat_lane_of(search, top);
@@ -191,7 +192,10 @@ static enum status search_graph(const struct vector_index *index, struct search 
         if (status != STATUS_OK)
             return status;
     }
-    return hnsw_search(search, &index->hnsw, &way, top, is_complete);
+    enum status status = hnsw_search(search, &index->hnsw, &way, top, is_complete);
+    /* Twins went the other way: neither may have met them. */
+    *is_complete &= released % 2 == 0 && atomic_load(&index->hnsw.released) == released;
+    return status;
 }
 
 static enum status run(const struct vector_index *index, struct search *search,

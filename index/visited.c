@@ -1,6 +1,7 @@
 #include "index/visited.h"
 
 #include "index/memory.h"
+#include "index/slots.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@ bool visited_reserve(struct visited *visited, uint32_t slot_end) {
     if (slot_end <= visited->capacity)
         return true;
     /* A margin, since the set is made anew each time it grows. */
-    uint32_t capacity = slot_end + slot_end / 2 + 4096;
+    uint64_t roomy = (uint64_t)slot_end + slot_end / 2 + 4096;
+    /* What is no slot must lie beyond. */
+    uint32_t capacity = roomy < SLOT_MAX ? (uint32_t)roomy : SLOT_MAX;
     uint64_t *words = calloc(words_for(capacity), sizeof(words[0]));
     uint32_t *marked = malloc(VISITED_MARKED_MAX * sizeof(marked[0]));
     if (!words || !marked) {

@@ -97,6 +97,141 @@ START_TEST(a_twin_that_is_linked_has_all_its_edges) {
 }
 END_TEST
 
+static void repair(struct fixture *fixture, uint32_t slot, uint64_t operation) {
+    slots_died(fixture->slots, slot, operation);
+    ck_assert_int_eq(
+        vector_index_repair(fixture->index, &slot, 1, fixture->scratch, &fixture->error),
+        STATUS_OK);
+}
+
+/* Nothing but equal vectors is linked, so that the one on which they hang leaves an empty graph. */
+START_TEST(twins_begin_the_graph_anew) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = 32, .distance = DISTANCE_EUCLID};
+    const uint32_t count = 2000;
+    fixture_create(&fixture, &options, count);
+    fixture_fill_clusters(&fixture, 0, count, 41);
+    for (uint32_t row = 1; row < 4; row++)
+        memcpy(fixture_row(&fixture, row), fixture_row(&fixture, 0), 32 * sizeof(float));
+    fixture_put(&fixture, 0, 3, 1);
+    fixture_link(&fixture, 1);
+    repair(&fixture, 0, 2);
+    fixture_link(&fixture, 1);
+    fixture_check(&fixture);
+    fixture_put_into(&fixture, 0, 3, 3); /* hangs on the one that came first */
+    fixture_link(&fixture, 1);
+    fixture_check(&fixture);
+    fixture_put(&fixture, 4, count - 4, 4);
+    fixture_link(&fixture, 1);
+    for (uint32_t slot = 1; slot < 3; slot++) {
+        repair(&fixture, slot, 4 + slot);
+        fixture_link(&fixture, 1);
+        fixture_check(&fixture);
+    }
+    struct index_query query = {
+        .vector = fixture_row(&fixture, 3), .k = 5, .operation = 9, .plan = INDEX_PLAN_GRAPH};
+    struct index_answer answer = fixture_search(&fixture, &query);
+    ck_assert_uint_eq(answer.hits[0].slot, 0);
+    ck_assert(fixture_recall(&fixture, &query, &answer) >= 0.8);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* More equal vectors than a search follows, of which few are hits: those that were there first. */
+static void fill_with_many_twins(struct fixture *fixture, uint32_t twins, uint32_t count) {
+    const struct vector_index_options options = {.dimension = 16, .distance = DISTANCE_EUCLID};
+    fixture_create(fixture, &options, count);
+    fixture_fill_clusters(fixture, 0, count, 51);
+    for (uint32_t row = 1; row < twins; row++)
+        memcpy(fixture_row(fixture, row), fixture_row(fixture, 0), 16 * sizeof(float));
+    fixture_put(fixture, 0, count, 1);
+    fixture_link(fixture, 1);
+}
+
+static void expect_all_of_ten(struct fixture *fixture, const struct index_query *query) {
+    struct index_answer answer = fixture_search(fixture, query);
+    ck_assert_uint_eq(answer.count, 10);
+    ck_assert_double_eq(fixture_recall(fixture, query, &answer), 1);
+}
+
+START_TEST(few_of_many_twins_are_found) {
+    enum {
+        TWINS = 5000,
+        COUNT = 6500,
+        FEW = 100
+    };
+    struct fixture fixture;
+    fill_with_many_twins(&fixture, TWINS, COUNT);
+    uint64_t words[COUNT / 64 + 1] = {0};
+    struct slot_filter filter = {.words = words, .slot_end = COUNT};
+    for (uint32_t slot = 0; slot < COUNT; slot++) {
+        if (slot < FEW || slot >= TWINS) {
+            words[slot / 64] |= UINT64_C(1) << slot % 64;
+            filter.count++;
+        }
+    }
+    filter.estimate = filter.count;
+    for (int plan = 0; plan <= INDEX_PLAN_FILTERED_GRAPH; plan++) {
+        const struct index_query query = {.vector = fixture_row(&fixture, 0),
+                                          .k = 10,
+                                          .operation = 1,
+                                          .plan = (enum index_plan)plan,
+                                          .filter = &filter};
+        expect_all_of_ten(&fixture, &query);
+    }
+    for (uint32_t slot = FEW; slot < TWINS; slot++)
+        slots_died(fixture.slots, slot, 2);
+    const struct index_query query = {
+        .vector = fixture_row(&fixture, 0), .k = 10, .operation = 2, .plan = INDEX_PLAN_GRAPH};
+    expect_all_of_ten(&fixture, &query);
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Repairs a slot when the search asks for its first vector: when it has scanned what waits and not
+ * walked yet. */
+struct ambush {
+    struct fixture fixture;
+    struct index_scratch *scratch; /* of whoever repairs */
+    uint32_t slot;
+    bool is_over;
+};
+
+static const float *ambush_row(void *context, uint32_t slot) {
+    struct ambush *ambush = context;
+    struct fixture *fixture = &ambush->fixture;
+    if (!ambush->is_over)
+        ck_assert_int_eq(
+            vector_index_repair(fixture->index, &ambush->slot, 1, ambush->scratch, &fixture->error),
+            STATUS_OK);
+    ambush->is_over = true;
+    return fixture_row(fixture, slot);
+}
+
+START_TEST(twins_are_found_while_they_leave_the_graph) {
+    const uint32_t count = 6200, twins = 200;
+    struct ambush ambush = {.slot = 0};
+    struct fixture *fixture = &ambush.fixture;
+    fill_with_many_twins(fixture, twins, count);
+    ck_assert_int_eq(index_scratch_create(&ambush.scratch, &fixture->error), STATUS_OK);
+    repair(fixture, count - 1, 2);
+    fixture_put_into(fixture, count - 1, count - 1, 3); /* one waits */
+    slots_died(fixture->slots, ambush.slot, 3);
+    const struct index_query query = {
+        .vector = fixture_row(fixture, 0), .k = 10, .operation = 3, .plan = INDEX_PLAN_GRAPH};
+    const struct vector_owner owner = {.vector = ambush_row, .context = &ambush};
+    struct index_answer answer;
+    ck_assert_int_eq(vector_index_search(fixture->index, &query, &owner, fixture->scratch, &answer,
+                                         &fixture->error),
+                     STATUS_OK);
+    ck_assert(ambush.is_over);
+    ck_assert_uint_eq(answer.count, 10);
+    ck_assert_double_eq(fixture_recall(fixture, &query, &answer), 1);
+    index_scratch_free(ambush.scratch);
+    fixture_free(fixture);
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -106,6 +241,9 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_loop_test(tcase, equal_vectors_do_not_hide_others, 0, 2 * DISTANCE_COUNT);
     tcase_add_test(tcase, twins_survive_the_slot_they_hang_on);
     tcase_add_test(tcase, a_twin_that_is_linked_has_all_its_edges);
+    tcase_add_test(tcase, twins_begin_the_graph_anew);
+    tcase_add_test(tcase, few_of_many_twins_are_found);
+    tcase_add_test(tcase, twins_are_found_while_they_leave_the_graph);
     suite_add_tcase(suite, tcase);
 }
 

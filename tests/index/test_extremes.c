@@ -1,0 +1,122 @@
+/* Numbers of all sizes: what leaves f32 on the way, and lengths that lie far apart. */
+#include "tests/support/index_fixture.h"
+#include "tests/support/run_suite.h"
+
+#include <float.h>
+#include <math.h>
+
+enum {
+    ROWS = 3000,
+    DIMENSION = 64,
+};
+
+static double normal(uint64_t *state) {
+    double u = fixture_random(state) + 1e-12, v = fixture_random(state);
+    return sqrt(-2 * log(u)) * cos(2 * 3.14159265358979 * v);
+}
+
+/* Rows of one direction, more or less, and of a length. */
+static void fill(struct fixture *fixture, float length) {
+    uint64_t state = 7;
+    for (uint32_t row = 0; row < ROWS; row++)
+        for (uint32_t i = 0; i < DIMENSION; i++)
+            fixture_row(fixture, row)[i] = length * (1 + 0.3f * (float)normal(&state));
+    fixture_put(fixture, 0, ROWS, 1);
+    fixture_link(fixture, 1);
+    fixture_check(fixture);
+}
+
+/* All true distances are the same, at the end of f32: any k rows are the right ones. */
+static void expect_ends_of_f32(struct fixture *fixture, const float *vector, float distance) {
+    for (int plan = 0; plan <= INDEX_PLAN_GRAPH; plan++) {
+        const struct index_query query = {
+            .vector = vector, .k = 10, .operation = 1, .plan = (enum index_plan)plan};
+        struct index_answer answer = fixture_search(fixture, &query);
+        ck_assert_uint_eq(answer.count, 10);
+        for (uint32_t i = 0; i < answer.count; i++)
+            ck_assert_float_eq(answer.hits[i].distance, distance);
+    }
+}
+
+/* Vectors as they may come, and a question that takes all dots out of f32, up or down. */
+START_TEST(a_question_may_take_dots_out_of_f32) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = DIMENSION, .distance = DISTANCE_DOT};
+    float vector[DIMENSION], sign = _i ? -1 : 1;
+    fixture_create(&fixture, &options, ROWS);
+    fill(&fixture, 20);
+    for (uint32_t i = 0; i < DIMENSION; i++)
+        vector[i] = sign * 1e37f;
+    expect_ends_of_f32(&fixture, vector, -sign * FLT_MAX);
+    fixture_free(&fixture);
+}
+END_TEST
+
+START_TEST(vectors_may_have_no_dots_within_f32) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = _i ? DISTANCE_DOT : DISTANCE_EUCLID};
+    fixture_create(&fixture, &options, ROWS);
+    fill(&fixture, 1e20f);
+    if (_i) {
+        expect_ends_of_f32(&fixture, fixture_row(&fixture, 3), -FLT_MAX);
+    } else {
+        struct index_query query = {.vector = fixture_row(&fixture, 3), .k = 1, .operation = 1};
+        ck_assert_uint_eq(fixture_search(&fixture, &query).hits[0].slot, 3);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
+/* Lengths of which some are thousands of times as large as others: around a node all but one
+ * neighbour may look equally near. */
+START_TEST(the_pool_bounds_a_walk_whatever_the_lengths) {
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = DISTANCE_EUCLID};
+    const uint32_t ef = 64, questions = 100;
+    uint64_t state = 9, scored = 0;
+    float vector[DIMENSION];
+    fixture_create(&fixture, &options, ROWS);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        float length = (float)exp(2 * normal(&state));
+        for (uint32_t i = 0; i < DIMENSION; i++)
+            fixture_row(&fixture, row)[i] = length * (float)normal(&state);
+    }
+    fixture_put(&fixture, 0, ROWS, 1);
+    fixture_link(&fixture, 1);
+    for (uint32_t question = 0; question < questions; question++) {
+        float length = (float)exp(2 * normal(&state));
+        for (uint32_t i = 0; i < DIMENSION; i++)
+            vector[i] = length * (float)normal(&state);
+        const struct index_query query = {
+            .vector = vector, .k = 10, .ef = ef, .operation = 1, .plan = INDEX_PLAN_GRAPH};
+        scored += fixture_search(&fixture, &query).scored;
+    }
+    if (fixture_profile == INDEX_PROFILE_TURBO) /* where a node costs one distance */
+        ck_assert_uint_lt(scored, (uint64_t)5 * ef * questions);
+    ck_assert_uint_lt(scored, (uint64_t)questions * ROWS / 2);
+    fixture_free(&fixture);
+}
+END_TEST
+
+static void use_turbo(void) {
+    fixture_profile = INDEX_PROFILE_TURBO;
+}
+
+static void add_tests(Suite *suite, TCase *tcase) {
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, a_question_may_take_dots_out_of_f32, 0, 2);
+    tcase_add_loop_test(tcase, vectors_may_have_no_dots_within_f32, 0, 2);
+    tcase_add_test(tcase, the_pool_bounds_a_walk_whatever_the_lengths);
+    suite_add_tcase(suite, tcase);
+}
+
+Suite *test_suite(void) {
+    Suite *suite = suite_create("extremes");
+    TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
+    tcase_add_checked_fixture(turbo, use_turbo, NULL);
+    add_tests(suite, lean);
+    add_tests(suite, turbo);
+    return suite;
+}

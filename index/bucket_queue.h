@@ -7,7 +7,8 @@
  * As in the pool of HNSW, the `ef` nearest entries seen so far decide how far the walk goes:
  * entries that left stay counted, and once ef entries lie in nearer buckets the farthest bucket is
  * closed. The range of distances is set from the first estimates; what is nearer than it doubles
- * it.
+ * it, and where more than a pool comes to lie in the farthest open bucket, what is open is spread
+ * over all buckets: else a walk that began far away would go on and on.
  *
  * Scratch memory of one thread.
  */
@@ -26,6 +27,7 @@ enum {
 
 struct bucket_queue_entry {
     uint32_t slot, next;
+    float distance;
 };
 
 struct bucket_queue {
@@ -37,6 +39,7 @@ struct bucket_queue {
     size_t nearest;                     /* no bucket before it has entries */
     float low;                          /* distance at which bucket 0 begins */
     float width, buckets_per_distance;  /* of a bucket, and 1 / width */
+    size_t crowded_at;                  /* total from which on it is spread */
     uint32_t heads[BUCKET_QUEUE_BUCKETS];
     /* Of each bucket: entries that came, also those that left; 0 once it is closed. */
     uint32_t counts[BUCKET_QUEUE_BUCKETS];

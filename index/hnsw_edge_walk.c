@@ -16,10 +16,6 @@
 #include <float.h>
 #include <math.h>
 
-enum {
-    RANGE_SAMPLES = 9, /* neighbours of the first node that tell the range of distances */
-};
-
 /* Asks for what expanding the node will read, but for its edges: they are asked for while those of
  * the node before are looked at. */
 MEMORY_PREFETCHING prefetch_node(const struct store *store, uint32_t slot) {
@@ -111,37 +107,17 @@ static void push_batch(struct walk *walk) {
     bucket_queue_push(&walk->scratch->queue, batch->slots, batch->distances, batch->count);
 }
 
-/* The middle of some of the batch's distances; the first one's if there are hardly any. */
-static float middle_of(const struct code_batch *batch) {
-    float sorted[RANGE_SAMPLES];
-    size_t count = batch->count < RANGE_SAMPLES ? batch->count : RANGE_SAMPLES;
-    for (size_t i = 0; i < count; i++) {
-        float distance = batch->distances[i * batch->count / count];
-        size_t at = i;
-        for (; at > 0 && sorted[at - 1] > distance; at--)
-            sorted[at] = sorted[at - 1];
-        sorted[at] = distance;
-    }
-    return sorted[count / 2];
-}
-
-static float in_range(float distance) {
-    return fminf(fmaxf(distance, -FLT_MAX), FLT_MAX);
-}
-
-/* Sets the range of the queue from what the first node has around it: up to twice as far as its
- * middle neighbour, for the farthest may be so far that all others fall into one bucket, and four
- * times as far down, since the nearest lie beyond what the first node sees of them. */
+/* Sets the range of the queue from what the first node has around it. */
 static void open_queue(struct walk *walk, struct hit start) {
     const struct code_batch *batch = &walk->scratch->batch;
-    float low = start.distance, middle = start.distance;
-    for (size_t i = 0; i < batch->count; i++)
+    float low = start.distance, high = start.distance;
+    for (size_t i = 0; i < batch->count; i++) {
         low = batch->distances[i] < low ? batch->distances[i] : low;
-    if (batch->count > 0)
-        middle = middle_of(batch);
-    float reach = 2 * (fmaxf(middle, low) - low);
-    bucket_queue_begin(&walk->scratch->queue, walk->ef, in_range(low - 3 * reach),
-                       in_range(low + reach));
+        high = batch->distances[i] > high ? batch->distances[i] : high;
+    }
+    /* The nearest lie beyond what the first node sees of them. Estimates may leave f32. */
+    low = fmaxf(low - 3 * (high - low), -FLT_MAX);
+    bucket_queue_begin(&walk->scratch->queue, walk->ef, low, fmaxf(high, low));
 }
 
 /* Puts an expanded node into the pool, if it is near enough. */

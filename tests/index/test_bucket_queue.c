@@ -148,6 +148,36 @@ START_TEST(the_range_widens_to_anything) {
 }
 END_TEST
 
+/* Whoever empties it gets few more than the ef nearest, though the range is such that all would
+ * share a bucket; also where at first there was nothing that could be told apart. */
+START_TEST(a_crowd_is_spread) {
+    const size_t ef = 20;
+    const float range = _i % 2 ? 1e12f : 1e5f;
+    struct entry *entries = calloc(ENTRIES, sizeof(*entries));
+    struct bucket_queue queue = {0};
+    uint32_t slot, popped = 0;
+    size_t equal = _i < 2 ? 0 : 500;
+    ck_assert(bucket_queue_reserve(&queue, ef));
+    bucket_queue_begin(&queue, ef, 0, range);
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        entries[i].distance = i < equal ? range / 2 : uniform();
+        push(&queue, i, entries[i].distance);
+        if (i % 10 == 9 && bucket_queue_pop(&queue, &slot))
+            entries[slot].is_gone = true;
+    }
+    while (bucket_queue_pop(&queue, &slot)) {
+        entries[slot].is_gone = true;
+        popped++;
+    }
+    float last = nth(entries, ENTRIES, ef);
+    for (size_t i = 0; i < ENTRIES; i++)
+        ck_assert(entries[i].is_gone || entries[i].distance >= last);
+    ck_assert_uint_le(popped, 3 * ef);
+    bucket_queue_free(&queue);
+    free(entries);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("bucket_queue");
     TCase *tcase = tcase_create("bucket_queue");
@@ -157,6 +187,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, memory_is_bounded);
     tcase_add_test(tcase, room_of_what_is_too_far_is_used_again);
     tcase_add_test(tcase, the_range_widens_to_anything);
+    tcase_add_loop_test(tcase, a_crowd_is_spread, 0, 4);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -111,6 +111,15 @@ static inline uint32_t hnsw_places(const struct hnsw *hnsw, uint32_t level) {
     return level == 0 ? hnsw->store->link_count : hnsw->m;
 }
 
+/* Between two pieces of long work by whoever holds the gate shared: a repair or a save that waits
+ * for it begins, and readers have the core. Links may have changed afterwards; slots are no other
+ * ones, as the caller is in the epoch. */
+static inline void hnsw_pause(struct hnsw *hnsw, const struct index_scratch *scratch) {
+    pthread_rwlock_unlock(&hnsw->gate);
+    scratch_offer_core(scratch);
+    pthread_rwlock_rdlock(&hnsw->gate);
+}
+
 /* ---- Walking (hnsw_walk.c) --------------------------------------------------------------------
  */
 

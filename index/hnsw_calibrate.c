@@ -12,7 +12,8 @@
 enum {
     QUERIES = 48,
     NEAREST = 10,
-    SMALL_GRAPH = 4096, /* slots */
+    SMALL_GRAPH = 4096,    /* slots */
+    PIECE_SLOTS = 1 << 13, /* of a scan, half a millisecond to one */
 };
 
 /* Where even the last falls short the plan will prefer an exact scan, unless the set is huge. */
@@ -53,9 +54,10 @@ static void take_block(const struct hnsw *hnsw, const struct code_query *const *
 }
 
 /* The NEAREST of all linked slots by code, of at most KERNELS_QUERIES samples in one pass. */
-static void scan(const struct hnsw *hnsw, struct code_query *queries, struct sample *samples,
-                 size_t count, struct code_block *block) {
+static void scan(struct hnsw *hnsw, struct code_query *queries, struct sample *samples,
+                 size_t count, struct index_scratch *scratch) {
     const struct store *store = hnsw->store;
+    struct code_block *block = &scratch->block;
     const struct code_query *given[KERNELS_QUERIES];
     for (size_t q = 0; q < count; q++) {
         given[q] = &queries[q];
@@ -68,6 +70,8 @@ static void scan(const struct hnsw *hnsw, struct code_query *queries, struct sam
             search_block_add(store, block, slot);
         if (block->count == CODES_BATCH_MAX)
             take_block(hnsw, given, samples, count, block);
+        if (slot % PIECE_SLOTS == PIECE_SLOTS - 1)
+            hnsw_pause(hnsw, scratch);
     }
     take_block(hnsw, given, samples, count, block);
     for (size_t q = 0; q < count; q++)
@@ -75,15 +79,15 @@ static void scan(const struct hnsw *hnsw, struct code_query *queries, struct sam
 }
 
 /* What is nearest to each sample; false when memory ends. */
-static bool find_nearest(const struct hnsw *hnsw, struct sample *samples, size_t count,
-                         struct code_block *block) {
+static bool find_nearest(struct hnsw *hnsw, struct sample *samples, size_t count,
+                         struct index_scratch *scratch) {
     struct code_query queries[KERNELS_QUERIES] = {0};
     bool has_memory = true;
     for (size_t q = 0; q < KERNELS_QUERIES; q++)
         has_memory &= codes_query_reserve(&queries[q], hnsw->space->width);
     for (size_t first = 0; has_memory && first < count; first += KERNELS_QUERIES)
         scan(hnsw, queries, samples + first,
-             count - first < KERNELS_QUERIES ? count - first : KERNELS_QUERIES, block);
+             count - first < KERNELS_QUERIES ? count - first : KERNELS_QUERIES, scratch);
     for (size_t q = 0; q < KERNELS_QUERIES; q++)
         codes_query_free(&queries[q]);
     return has_memory;
@@ -120,21 +124,25 @@ static double cpu_ns(void) {
 
 /* The share of the samples' neighbours that walks of this ef find: what is not farther than the
  * last of them. *ns: of CPU that they take. */
-static double measure_recall(struct walk *walk, uint64_t entry, const struct sample *samples,
+static double measure_recall(struct walk *walk, struct hnsw *hnsw, const struct sample *samples,
                              size_t count, double *ns) {
     size_t found = 0, wanted = 0;
     *ns = 0;
     for (size_t i = 0; i < count; i++) {
+        uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+        if (entry == HNSW_NO_ENTRY)
+            break;
         const struct top_k *truth = &samples[i].truth;
-        make_query(walk->hnsw, &samples[i], &walk->scratch->query);
+        make_query(hnsw, &samples[i], &walk->scratch->query);
         *ns -= cpu_ns();
-        if (walk->hnsw->store->edge_blocks > 0)
-            codes_query_edges(walk->hnsw->space, &walk->scratch->query);
+        if (hnsw->store->edge_blocks > 0)
+            codes_query_edges(hnsw->space, &walk->scratch->query);
         hnsw_walk_nearest(walk, entry);
         *ns += cpu_ns();
         for (size_t j = 0; j < walk->count && j < truth->count; j++)
             found += walk->pool[j].distance <= truth->hits[truth->count - 1].distance;
         wanted += truth->count;
+        hnsw_pause(hnsw, walk->scratch);
     }
     return wanted > 0 ? (double)found / (double)wanted : 1;
 }
@@ -163,18 +171,15 @@ static void publish(struct hnsw *hnsw, const struct finding *found) {
 void hnsw_calibrate(struct hnsw *hnsw, struct index_scratch *scratch) {
     struct sample samples[QUERIES];
     struct finding found = {0};
-    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    if (entry == HNSW_NO_ENTRY)
-        return;
     size_t count = take_samples(hnsw, samples);
-    if (!find_nearest(hnsw, samples, count, &scratch->block))
+    if (count == 0 || !find_nearest(hnsw, samples, count, scratch))
         return;
     for (size_t e = first_ef(hnsw); e < sizeof(efs) / sizeof(efs[0]); e++) {
         struct walk walk;
         double ns;
         if (!hnsw_walk_init(&walk, hnsw, scratch, efs[e]))
             return;
-        double recall = measure_recall(&walk, entry, samples, count, &ns);
+        double recall = measure_recall(&walk, hnsw, samples, count, &ns);
         double scored = walk.scored > 0 ? (double)walk.scored : 1;
         found = (struct finding){.ef = efs[e],
                                  .scored_per_ef = (float)(scored / (double)(count * efs[e] + 1)),

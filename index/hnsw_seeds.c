@@ -27,6 +27,7 @@ enum {
     SEARCHED_MIN = 256,   /* slots that are linked anew at most, or ... */
     SEARCHED_SHARE = 100, /* ... a share 1 / so many of all */
     EXAMINE_SHARE = 2, /* all are examined anew once a share 1 / so many was linked or unlinked */
+    PIECE_SLOTS = 512, /* of that, some half a millisecond */
 };
 
 static const float far_min = 3; /* middle neighbours of common data lie within a factor of 2 */
@@ -262,6 +263,8 @@ void hnsw_seeds_refresh(struct hnsw *hnsw, struct index_scratch *scratch) {
     float lonely_min = far_min * sample_middle(hnsw, scratch);
     uint64_t left = linked / SEARCHED_SHARE > SEARCHED_MIN ? linked / SEARCHED_SHARE : SEARCHED_MIN;
     for (uint32_t slot = 0; slot < store_end(hnsw->store); slot++) {
+        if (slot % PIECE_SLOTS == 0)
+            hnsw_pause(hnsw, scratch);
         if (is_member(hnsw->store, slot))
             left -= examine_again(hnsw, scratch, slot, left > 0 ? lonely_min : INFINITY);
     }

@@ -132,6 +132,63 @@ START_TEST(all_may_die_and_come_back) {
 }
 END_TEST
 
+/* Whoever is offered the core begins a repair at times, of another slot each time. */
+struct visitor {
+    struct fixture *fixture;
+    struct index_scratch *scratch;
+    uint32_t dead; /* the last one; they go down */
+    uint32_t visits;
+};
+
+static void begin_repair(void *context) {
+    struct visitor *visitor = context;
+    struct fixture *fixture = visitor->fixture;
+    if (visitor->visits++ % 16 != 0)
+        return;
+    visitor->dead--;
+    slots_died(fixture->slots, visitor->dead, 2);
+    ck_assert_int_eq(
+        vector_index_repair(fixture->index, &visitor->dead, 1, visitor->scratch, &fixture->error),
+        STATUS_OK);
+}
+
+/* Linking the 1,024th slot sets the default ef anew, and when none waits all slots are looked at
+ * for what lies alone: both take long, and a repair that waits for the builder must not. */
+START_TEST(a_repair_begins_within_long_work) {
+    const uint32_t power = 1024;
+    struct fixture fixture;
+    const struct vector_index_options options = {.dimension = 32, .distance = DISTANCE_EUCLID};
+    uint32_t linked;
+    fixture_create(&fixture, &options, power);
+    fixture_fill_clusters(&fixture, 0, power, 13);
+    fixture_put(&fixture, 0, power - 1, 1);
+    ck_assert_int_eq(
+        vector_index_link(fixture.index, power - 1, fixture.scratch, &linked, &fixture.error),
+        STATUS_OK);
+    fixture_put(&fixture, power - 1, 1, 1);
+    struct visitor visitor = {.fixture = &fixture, .dead = power / 2};
+    ck_assert_int_eq(index_scratch_create(&visitor.scratch, &fixture.error), STATUS_OK);
+    index_scratch_set_offer(fixture.scratch, begin_repair, &visitor);
+    ck_assert_int_eq(vector_index_link(fixture.index, 1, fixture.scratch, &linked, &fixture.error),
+                     STATUS_OK);
+    ck_assert_uint_eq(linked, 1);
+    uint32_t calibrated = visitor.dead;
+    visitor.visits = 0;
+    ck_assert_uint_lt(calibrated, power / 2);
+    ck_assert_int_eq(vector_index_link(fixture.index, 1, fixture.scratch, &linked, &fixture.error),
+                     STATUS_OK);
+    ck_assert_uint_eq(linked, 0);
+    ck_assert_uint_lt(visitor.dead, calibrated);
+    index_scratch_set_offer(fixture.scratch, NULL, NULL);
+    fixture_link(&fixture, 1);
+    fixture_check(&fixture);
+    const struct index_query plain = {.operation = 3, .plan = INDEX_PLAN_GRAPH};
+    ck_assert(fixture_mean_recall(&fixture, &plain, 13, 30, 10) >= 0.97);
+    index_scratch_free(visitor.scratch);
+    fixture_free(&fixture);
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -141,6 +198,7 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_loop_test(tcase, churn_keeps_the_recall, 0, 2);
     tcase_add_test(tcase, whole_clusters_can_go_at_once);
     tcase_add_test(tcase, all_may_die_and_come_back);
+    tcase_add_test(tcase, a_repair_begins_within_long_work);
     suite_add_tcase(suite, tcase);
 }
 

@@ -2,7 +2,8 @@
  *
  * After IP-DiskANN (Xu et al. 2025): each slot u that links to a dead d chooses anew from its own
  * links and those of d. We keep no reverse lists: one pass over all level-0 lists (a million slots
- * in some 10 ms) finds the u of a whole batch, and costs insertions nothing.
+ * in some 140 ms) finds the u of a whole batch, and costs insertions nothing. So the dead are best
+ * repaired many at a time.
  *
  * 1. Mark the dead as leaving: builders link to them no more. 2. Wait for the builders that began
  * before (the gate), move the entry if it leaves. 3. Close the tree of kept links around the dead.

@@ -157,8 +157,9 @@ MUST_CHECK enum status vector_index_scan(struct vector_index *index,
                                          struct index_scratch *scratch,
                                          struct index_answer *answers, struct error *error);
 
-/* Links up to `count` waiting slots into the graph, lowest first; *linked tells how many (0: none
- * was waiting). Several builders may call at once. STATUS_NO_MEMORY leaves them waiting. */
+/* Links up to `count` waiting slots into the graph, few in the order of their numbers, many in one
+ * that is good for caches; *linked tells how many (0: none was waiting). Several builders may call
+ * at once. STATUS_NO_MEMORY leaves them waiting. */
 MUST_CHECK enum status vector_index_link(struct vector_index *index, uint32_t count,
                                          struct index_scratch *scratch, uint32_t *linked,
                                          struct error *error);

@@ -74,6 +74,12 @@ void connection_lane_return(struct lane_seat *seat) {
     }
 }
 
+/* While a request of a recalled seat runs nobody else reads: we learn whether its client leaves. */
+static void listen_beside(struct connection *connection) {
+    if (!connection->is_abandoned && lane_is_running(connection->seat))
+        connection_input_start(connection);
+}
+
 void connection_lane_recall(struct connection *connection) {
     struct lane_seat *seat = connection->seat;
     if (lane_recall(seat)) {
@@ -81,9 +87,7 @@ void connection_lane_recall(struct connection *connection) {
         return;
     }
     connection->is_recalled = true;
-    /* While a request runs nobody else reads: we learn whether its client leaves. */
-    if (lane_is_running(seat))
-        connection_input_start(connection);
+    listen_beside(connection);
     if (connection->state == CONNECTION_LANED)
         connection_set_deadline(connection);
 }
@@ -92,8 +96,11 @@ void connection_lane_look(struct connection *connection) {
     struct lane_seat *seat = connection->seat;
     uint64_t age_ms = server_now_ms(connection->server) - connection->opened_ms;
     unsigned served = lane_served(seat);
-    if (connection->is_recalled && connection->input_ended)
-        (void)lane_cancel(seat);
+    if (connection->is_recalled) {
+        listen_beside(connection); /* it was read, and not yet run, when the seat was recalled */
+        if (connection->input_ended)
+            (void)lane_cancel(seat);
+    }
     if (!connection->is_recalled &&
         (served == connection->lane_served || age_ms > CONNECTION_AGE_MAX_MS)) {
         connection_lane_recall(connection);

@@ -64,7 +64,12 @@ static enum status read_options(struct json_reader *reader, struct index_schema 
     if (options.has_lookup && options.has_range && !options.lookup && !options.range)
         return json_reader_reject(reader, STATUS_VALIDATION,
                                   "the 'lookup' and 'range' capabilities can't be both disabled");
-    schema->params = (struct raw_json){start, (size_t)(reader->at - start)};
+    size_t length = (size_t)(reader->at - start);
+    if (length > PAYLOAD_INDEX_PARAMS_MAX)
+        return json_reader_reject(reader, STATUS_VALIDATION,
+                                  "has %zu bytes, at most %d are allowed", length,
+                                  PAYLOAD_INDEX_PARAMS_MAX);
+    schema->params = (struct raw_json){start, length};
     return STATUS_OK;
 }
 

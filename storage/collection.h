@@ -164,7 +164,8 @@ void collection_status(struct collection *collection, struct collection_status *
 /* Of the graph of the vector with this number, which the collection must have. */
 struct vector_index_info collection_index_info(struct collection *collection, uint16_t number);
 
-/* The payload indexes and how many points each covers, in the arena of the reader. */
+/* The payload indexes and how many points each covers, in the arena of the reader; their params are
+ * lent until reader_end. */
 struct payload_index_status {
     struct payload_index_field field;
     uint64_t points;

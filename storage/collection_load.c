@@ -15,7 +15,7 @@
 #include <xxhash.h>
 
 enum {
-    LOAD_ARENA_MAX = 1 << 24, /* for the payload indexes' records */
+    LOAD_ARENA_MAX = 1 << 24, /* for the payload indexes: far more than field_table_load takes */
 };
 
 struct load {

@@ -8,19 +8,18 @@ static enum status no_memory(struct error *error) {
     return error_set(error, STATUS_NO_MEMORY, "out of memory");
 }
 
-/* Makes a field out of its record; path and parameters are copied, for the map may move on. */
+/* Makes a field out of its record; the path is copied. */
 static enum status field_from_record(const struct field_record *record, struct arena *arena,
                                      struct payload_index_field *field, struct error *error) {
     char *path = arena_text(arena, record->path, record->path_length);
-    char *params = arena_text(arena, record->params, record->params_length);
-    if (!path || !params)
+    if (!path)
         return no_memory(error);
     if (record->type >= PAYLOAD_INDEX_TYPE_COUNT)
         return error_set(error, STATUS_CORRUPT, "Stored data is corrupt: type of a payload index");
     *field = (struct payload_index_field){
         .number = record->number,
         .type = (enum payload_index_type)record->type,
-        .params = record->params_length > 0 ? params : NULL,
+        .params = record->params_length > 0 ? record->params : NULL,
         .params_length = record->params_length,
         .is_ready = record->state == FIELD_STATE_READY,
         .next_slot = record->next_slot,
@@ -78,6 +77,18 @@ enum status field_table_load(struct field_table *table, const struct point_rows 
     if (status == STATUS_OK && code != 0 && code != MDB_NOTFOUND)
         status = lmdb_env_fail(error, code, "read the payload indexes");
     return status;
+}
+
+enum status field_table_keep_params(struct field_table *table, struct arena *arena,
+                                    struct error *error) {
+    for (size_t i = 0; i < table->count; i++) {
+        struct payload_index_field *field = &table->fields[i];
+        if (field->params)
+            field->params = arena_text(arena, field->params, field->params_length);
+        if (!field->params && field->params_length > 0)
+            return no_memory(error);
+    }
+    return STATUS_OK;
 }
 
 const struct payload_index_field *field_table_find(const struct field_table *table,

@@ -4,7 +4,8 @@
  * through building -> ready -> dropping; only ready ones may answer, and a write maintains the
  * ready ones and those being built whose next_slot it lies below.
  *
- * Memory: the arena given to load. Threads: that of the transaction.
+ * Memory: the arena given to load; the schemas' texts, whose size is the clients' choice, are lent
+ * from the map. Threads: that of the transaction.
  */
 #ifndef FIELD_TABLE_H
 #define FIELD_TABLE_H
@@ -20,8 +21,14 @@ struct field_table {
     size_t dropping_count;
 };
 
+/* What it takes of the arena is bounded by PAYLOAD_INDEXES_MAX and PAYLOAD_PATH_BYTES_MAX. params
+ * are lent until the transaction ends or writes. */
 MUST_CHECK enum status field_table_load(struct field_table *table, const struct point_rows *rows,
                                         struct arena *arena, struct error *error);
+
+/* Copies what load lent: for a transaction that writes. On failure the table is not to be used. */
+MUST_CHECK enum status field_table_keep_params(struct field_table *table, struct arena *arena,
+                                               struct error *error);
 
 /* The field on this path, or NULL. */
 const struct payload_index_field *field_table_find(const struct field_table *table,

@@ -17,6 +17,8 @@
 
 enum {
     PAYLOAD_INDEXES_MAX = 256, /* of one collection */
+    PAYLOAD_INDEX_PARAMS_MAX =
+        16 * 1024, /* bytes of one's schema: each writer copies all of them */
 };
 
 /* One row per type: constant, API name, the class of values it posts. Integer and float post the

@@ -41,7 +41,11 @@ void write_context_end(struct write_context *context) {
 
 enum status write_context_load_fields(struct write_context *context, struct error *error) {
     arena_free(&context->fields_arena);
-    return field_table_load(&context->fields, &context->rows, &context->fields_arena, error);
+    enum status status =
+        field_table_load(&context->fields, &context->rows, &context->fields_arena, error);
+    return status == STATUS_OK
+               ? field_table_keep_params(&context->fields, &context->fields_arena, error)
+               : status;
 }
 
 void write_context_drop(struct write_context *context) {

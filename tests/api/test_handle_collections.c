@@ -1,5 +1,6 @@
 /* Collections through the api: created, described, changed, deleted, refused. */
 #include "storage/collection.h"
+#include "storage/json_reader.h"
 #include "storage/storage.h"
 #include "tests/api/session.h"
 #include "tests/support/run_suite.h"
@@ -354,6 +355,78 @@ START_TEST(payload_indexes_are_described) {
 }
 END_TEST
 
+static void restart(void) {
+    session_shut(&session);
+    session_reopen(&session);
+}
+
+/* head, then spaces up to `length` bytes, then tail; in memory of malloc(). */
+static char *padded(const char *head, size_t length, const char *tail) {
+    size_t head_length = strlen(head);
+    char *text = malloc(head_length + length + strlen(tail) + 1);
+    memcpy(text, head, head_length);
+    memset(text + head_length, ' ', length);
+    strcpy(text + head_length + length, tail);
+    return text;
+}
+
+START_TEST(a_schema_is_as_long_as_can_be_kept_for_each_index) {
+    static const char head[] = "{\"field_name\":\"a\",\"field_schema\":{\"type\":\"keyword\"";
+    const size_t bare = strlen("{\"type\":\"keyword\"}");
+    char *longest = padded(head, PAYLOAD_INDEX_PARAMS_MAX - bare, "}}");
+    char *longer = padded(head, PAYLOAD_INDEX_PARAMS_MAX - bare + 1, "}}");
+    const struct step steps[] = {
+        {"PUT /collections/x", VECTOR, 200, NULL},
+        {"PUT /collections/x/index?wait=true", longest, 200, "\"completed\""},
+        {"PUT /collections/x/index", longer, 422,
+         "field_schema: has 16385 bytes, at most 16384 are allowed"},
+    };
+    const struct step after[] = {
+        {"GET /collections/x", NULL, 200, "\"points\":0}}"},
+    };
+    RUN(steps);
+    restart();
+    RUN(after);
+    free(longest);
+    free(longer);
+}
+END_TEST
+
+/* What a client may store as it likes, at its most: it can be read again and changed. */
+START_TEST(the_largest_and_deepest_metadata_survive_a_restart) {
+    enum {
+        DEPTH = JSON_DEPTH_MAX - 2 /* of the arrays: around them are metadata and the request */
+    };
+    static const char head[] =
+        "{\"vectors\":{\"size\":4,\"distance\":\"Dot\"},\"metadata\":{\"a\":";
+    char deep[sizeof(head) + 2 * DEPTH + 4], *wide = padded(head, 0, "\"");
+    size_t length = strlen(head);
+    memcpy(deep, head, length);
+    memset(deep + length, '[', DEPTH);
+    memset(deep + length + DEPTH, ']', DEPTH);
+    strcpy(deep + length + 2 * DEPTH, "}}");
+    wide = realloc(wide, COLLECTION_DOCUMENT_MAX + sizeof(head));
+    memset(wide + length + 1, 'x', COLLECTION_DOCUMENT_MAX - 4096);
+    strcpy(wide + length + 1 + COLLECTION_DOCUMENT_MAX - 4096, "\"}}");
+    const struct step steps[] = {
+        {"PUT /collections/deep", deep, 200, NULL},
+        {"PUT /collections/wide", wide, 200, NULL},
+    };
+    static const struct step after[] = {
+        {"GET /collections/deep", NULL, 200, "[[[["},
+        {"PATCH /collections/deep", "{\"metadata\":{\"b\":1}}", 200, NULL},
+        {"GET /collections/deep", NULL, 200, "\"b\":1"},
+        {"GET /collections/wide", NULL, 200, "xxxx"},
+        {"PATCH /collections/wide", "{\"metadata\":{\"b\":1}}", 200, NULL},
+        {"GET /collections/wide", NULL, 200, "\"b\":1"},
+    };
+    RUN(steps);
+    restart();
+    RUN(after);
+    free(wide);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("handle_collections");
     TCase *tcase = tcase_create("handle_collections");
@@ -374,6 +447,8 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, names_of_255_characters_of_any_script_are_taken);
     tcase_add_test(tcase, a_key_that_may_only_read_changes_nothing);
     tcase_add_test(tcase, payload_indexes_are_described);
+    tcase_add_test(tcase, a_schema_is_as_long_as_can_be_kept_for_each_index);
+    tcase_add_test(tcase, the_largest_and_deepest_metadata_survive_a_restart);
     suite_add_tcase(suite, tcase);
     return suite;
 }

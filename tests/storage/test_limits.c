@@ -215,6 +215,48 @@ START_TEST(one_payload_index_too_many_is_refused) {
 }
 END_TEST
 
+/* Folders have schemas from before there was a limit: more than a start, or a read, may take. */
+START_TEST(large_schemas_of_payload_indexes_are_opened_and_read) {
+    enum {
+        BYTES = 20 << 20,
+        SMALL_ARENA = 1 << 20
+    };
+    struct error error = {0};
+    struct arena arena, small;
+    struct reader *reader;
+    const struct payload_index_status *indexes;
+    size_t count;
+    char *params = malloc(BYTES);
+    begin();
+    memset(params, ' ', BYTES);
+    memcpy(params, "{\"type\":\"keyword\"", 17);
+    params[BYTES - 1] = '}';
+    arena_init(&arena, SMALL_ARENA);
+    arena_init(&small, SMALL_ARENA);
+    struct operation create = {.kind = OPERATION_CREATE_INDEX};
+    create.field = (struct payload_index_field){
+        .type = PAYLOAD_INDEX_KEYWORD, .params = params, .params_length = BYTES};
+    ck_assert_int_eq(payload_path_parse("a", 1, &arena, &create.field.path, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_upsert(collection, 0, 10, 1, &error), STATUS_OK);
+    ck_assert_int_eq(fixture_write(collection, &create, 1, &error), STATUS_OK);
+    storage_release_collection(collection);
+    fixture_reopen(&fixture);
+    collection = fixture_acquire(&fixture, "main");
+    ck_assert_int_eq(fixture_upsert(collection, 10, 10, 1, &error), STATUS_OK);
+    const struct reader_options options = {.arena = &small};
+    ck_assert_int_eq(reader_begin(collection, &options, &reader, &error), STATUS_OK);
+    ck_assert_int_eq(reader_payload_indexes(reader, &indexes, &count, &error), STATUS_OK);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(indexes[0].field.params_length, BYTES);
+    ck_assert_mem_eq(indexes[0].field.params, params, BYTES);
+    reader_end(reader);
+    arena_free(&small);
+    arena_free(&arena);
+    free(params);
+    end();
+}
+END_TEST
+
 /* ---- Size -------------------------------------------------------------------------------------
  */
 
@@ -331,6 +373,7 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tests, a_threshold_keeps_what_is_strictly_better, 0, DISTANCE_COUNT);
     tcase_add_test(tests, a_vector_of_wrong_name_size_or_number_is_refused);
     tcase_add_test(tests, one_payload_index_too_many_is_refused);
+    tcase_add_test(tests, large_schemas_of_payload_indexes_are_opened_and_read);
     tcase_add_loop_test(tests, one_operation_may_change_very_many_points, 0, 2);
     tcase_add_test(tests, an_update_changes_options_and_nothing_else);
     tcase_add_test(tests, a_name_may_have_1020_bytes_and_not_one_more);

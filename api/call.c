@@ -171,6 +171,7 @@ static enum status submit_unwatched(struct write_call *write, struct collection 
         return status;
     stage_clock_stop(&call->stages);
     write->job.done = write_done_unwatched;
+    write->job.is_unwatched = true;
     atomic_fetch_add(&call->references, 1);
     status = collection_submit(collection, &write->job, &call->error);
     if (status != STATUS_OK) {

@@ -28,8 +28,9 @@ enum {
 struct write_job {
     const struct operation *operations;
     size_t operations_count;
-    size_t bytes;                        /* what it weighs in the queue: about the request's body */
-    void *context;                       /* the caller's */
+    size_t bytes;      /* what it weighs in the queue: about the request's body */
+    bool is_unwatched; /* nobody hears if it fails: what is bound to is refused at once */
+    void *context;     /* the caller's */
     void (*done)(struct write_job *job); /* writer thread; exactly once */
     enum status status;
     struct error error;
@@ -37,9 +38,10 @@ struct write_job {
     struct write_job *next;    /* storage's */
 };
 
-/* Queues the job, or fails at once (STATUS_UNAVAILABLE; done is not called). When done is called
- * with STATUS_OK the write is on disk and every reader that begins now sees it. Any thread but the
- * loop; holds the collection for as long as it needs. */
+/* Queues the job, or fails at once (STATUS_UNAVAILABLE, and one that is unwatched as a writer would
+ * fail it; done is not called). When done is called with STATUS_OK the write is on disk and every
+ * reader that begins now sees it. Any thread but the loop; holds the collection for as long as it
+ * needs. */
 MUST_CHECK enum status collection_submit(struct collection *collection, struct write_job *job,
                                          struct error *error);
 

@@ -8,6 +8,7 @@
 #include "storage/collection_internal.h"
 #include "storage/storage_internal.h"
 #include "storage/thread_role.h"
+#include "storage/write_admission.h"
 
 #include <assert.h>
 #include <math.h>
@@ -56,6 +57,13 @@ enum status collection_prepare(struct collection *collection, struct operation *
 /* ---- The queue --------------------------------------------------------------------------------
  */
 
+static size_t count_queued_bytes(struct collection *collection) {
+    pthread_mutex_lock(&collection->queue_mutex);
+    size_t bytes = collection->queue_bytes;
+    pthread_mutex_unlock(&collection->queue_mutex);
+    return bytes;
+}
+
 enum status collection_submit(struct collection *collection, struct write_job *job,
                               struct error *error) {
     assert(thread_role_get() != THREAD_ROLE_LOOP);
@@ -63,6 +71,12 @@ enum status collection_submit(struct collection *collection, struct write_job *j
         return error_set(error, STATUS_NOT_FOUND, "Collection `%s` doesn't exist!",
                          collection->name);
     job->next = NULL;
+    if (job->is_unwatched) {
+        enum status status =
+            write_admission_ahead(collection, job, count_queued_bytes(collection), error);
+        if (status != STATUS_OK)
+            return status;
+    }
     pthread_mutex_lock(&collection->queue_mutex);
     /* A job larger than the whole bound is taken by an empty queue, or it could never run. */
     bool is_full = collection->queue_jobs >= WRITE_QUEUE_JOBS_MAX ||

@@ -1,6 +1,6 @@
 #include "storage/slot_edit.h"
 #include "index/slots.h"
-#include "storage/storage_internal.h"
+#include "storage/write_admission.h"
 
 #include <string.h>
 #include <xxhash.h>
@@ -87,15 +87,6 @@ bool slot_edit_same(const struct write_context *context, const struct slot_vecto
     return true;
 }
 
-static enum status memory_is_low(const struct write_context *context, struct error *error) {
-    uint64_t limit = context->collection->storage->options.memory_limit_bytes;
-    return error_set(
-        error, STATUS_NO_MEMORY,
-        "the memory limit of %llu MiB is reached (storage.memory_limit_mb): what needs "
-        "no more memory is accepted, such as deletions",
-        (unsigned long long)(limit >> 20));
-}
-
 /* Takes a free slot or a new one, and notes the birth so that a failing job gives it back. */
 static enum status take_slot(struct write_context *context, const struct point_id *id,
                              uint32_t *taken, struct error *error) {
@@ -107,7 +98,7 @@ static enum status take_slot(struct write_context *context, const struct point_i
         if (context->state.next_slot >= SLOT_MAX)
             return error_set(error, STATUS_TOO_LARGE, "the collection holds too many points");
         if (context->is_memory_low)
-            return memory_is_low(context, error);
+            return write_admission_no_slot(context->collection->storage, error);
         slot = context->state.next_slot++;
     }
     enum status status =

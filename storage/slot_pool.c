@@ -126,6 +126,15 @@ uint32_t slot_pool_take(struct slot_pool *pool) {
     return slot;
 }
 
+uint64_t slot_pool_free_count(struct slot_pool *pool) {
+    pthread_mutex_lock(&pool->mutex);
+    bool is_any = pool->refillable_count > 0 ||
+                  (pool->refill != UINT32_MAX && pool->free_counts[pool->refill] > 0);
+    uint64_t count = is_any ? pool->free_count : 0;
+    pthread_mutex_unlock(&pool->mutex);
+    return count;
+}
+
 void slot_pool_give(struct slot_pool *pool, uint32_t slot) {
     pthread_mutex_lock(&pool->mutex);
     assert(slot < pool->slot_end);

@@ -47,6 +47,9 @@ MUST_CHECK enum status slot_pool_reserve(struct slot_pool *pool, uint32_t slot_e
 /* Takes a free slot of a group worth refilling; SLOT_NONE if there is none: use a new one. */
 uint32_t slot_pool_take(struct slot_pool *pool);
 
+/* At most how many slots slot_pool_take would give; 0 only if it would give none. */
+uint64_t slot_pool_free_count(struct slot_pool *pool);
+
 /* Makes a slot free (again). */
 void slot_pool_give(struct slot_pool *pool, uint32_t slot);
 

@@ -6,6 +6,7 @@
 #include "storage/point_edit.h"
 #include "storage/storage_internal.h"
 #include "storage/thread_role.h"
+#include "storage/write_admission.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,10 +15,8 @@
 #include <time.h>
 
 enum {
-    GROWTHS_MAX = 48,             /* of the map in one group: 2^48 times the first size */
-    FAILED_COMMITS_MAX = 2,       /* in a row, then the collection is read-only until restart */
-    SPACE_FACTOR = 4,             /* pages a job may change, in multiples of its bytes */
-    SPACE_FOR_GROUP = 512 * 1024, /* ... and what any group changes: blocks, trees, free lists */
+    GROWTHS_MAX = 48,         /* of the map in one group: 2^48 times the first size */
+    FAILED_COMMITS_MAX = 2,   /* in a row, then the collection is read-only until restart */
     STEP_PAUSE_NS = 50000000, /* before a step of index building that could not run is retried */
 };
 
@@ -58,15 +57,6 @@ static enum status apply(struct write_context *context, const struct operation *
     }
     assert(false && "an operation of unknown kind");
     return STATUS_INVALID;
-}
-
-/* What only removes may run when the disk is nearly full. */
-static bool only_removes(const struct write_job *job) {
-    for (size_t i = 0; i < job->operations_count; i++)
-        if (job->operations[i].kind != OPERATION_DELETE &&
-            job->operations[i].kind != OPERATION_DROP_INDEX)
-            return false;
-    return true;
 }
 
 static enum status run_operations(struct write_context *context, struct write_job *job) {
@@ -149,14 +139,11 @@ static bool is_growth_needed(const struct write_context *context, enum status st
     return status == STATUS_NO_SPACE && !file_is_disk_full(context->collection->path);
 }
 
-/* True if what the jobs bring may not fit: the disk is nearly full, and so is the file inside. */
-static bool is_space_low(struct collection *collection, const struct write_job *jobs) {
-    if (!storage_disk_is_low(collection->storage))
-        return false;
-    uint64_t needed = SPACE_FOR_GROUP;
+static uint64_t count_bytes(const struct write_job *jobs) {
+    uint64_t bytes = 0;
     for (const struct write_job *job = jobs; job; job = job->next)
-        needed += SPACE_FACTOR * (uint64_t)job->bytes;
-    return lmdb_env_free_bytes(&collection->env) < needed;
+        bytes += job->bytes;
+    return bytes;
 }
 
 static bool is_step_due(const struct write_context *context, enum group_kind kind) {
@@ -168,18 +155,13 @@ static bool is_step_due(const struct write_context *context, enum group_kind kin
 static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, struct write_job *jobs,
                              enum group_kind kind, struct error *error) {
     struct collection *collection = context->collection;
-    bool is_low = is_space_low(collection, jobs);
+    bool is_low = write_admission_is_space_low(collection, count_bytes(jobs));
     bool is_changed = false, lost = false;
     bool is_alone = jobs && !jobs->next && !is_step_due(context, kind);
     for (struct write_job *job = jobs; job; job = job->next) {
         job->error = (struct error){0};
-        if (atomic_load(&collection->is_deleted))
-            job->status = error_set(&job->error, STATUS_NOT_FOUND, "Collection `%s` doesn't exist!",
-                                    collection->name);
-        else if (is_low && !only_removes(job))
-            job->status = error_set(&job->error, STATUS_NO_SPACE,
-                                    "No space left: disk full, only deletions are accepted");
-        else {
+        job->status = write_admission_job(collection, job, is_low, &job->error);
+        if (job->status == STATUS_OK) {
             job->status = (is_alone ? run_alone : run_in_child)(context, parent, job_work, job,
                                                                 &job->error, &lost);
             if (is_growth_needed(context, job->status))
@@ -391,19 +373,12 @@ static bool is_worth_splitting(const struct write_job *jobs, enum group_kind kin
 static bool run_group(struct write_context *context, struct collection *collection,
                       struct write_job *jobs, enum group_kind kind) {
     struct error error = {.status = STATUS_IO};
-    enum attempt attempt;
+    enum attempt attempt = ATTEMPT_FAILED;
     for (struct write_job *job = jobs; job; job = job->next)
         job->status = STATUS_OK;
     write_context_begin(context, collection);
-    if (atomic_load(&collection->is_read_only)) {
-        pthread_mutex_lock(&collection->reason_mutex);
-        error_set(&error, STATUS_UNAVAILABLE, "the collection is read-only until restart: %s",
-                  collection->reason);
-        pthread_mutex_unlock(&collection->reason_mutex);
-        attempt = ATTEMPT_FAILED;
-    } else {
+    if (write_admission_collection(collection, &error) == STATUS_OK)
         attempt = run_until_settled(context, jobs, kind, &error);
-    }
     if (attempt == ATTEMPT_COMMITTED || attempt == ATTEMPT_DOUBTFUL)
         publish(context);
     else

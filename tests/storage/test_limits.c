@@ -257,6 +257,92 @@ START_TEST(large_schemas_of_payload_indexes_are_opened_and_read) {
 }
 END_TEST
 
+/* ---- What is refused for the state of the whole -----------------------------------------------
+ */
+
+enum refusing_state {
+    STATE_READ_ONLY,
+    STATE_DISK_LOW,
+    STATE_MEMORY_LOW,
+    STATE_COUNT
+};
+
+static const struct {
+    enum status status;
+    bool are_deletions_taken, are_payloads_taken;
+} refusals[STATE_COUNT] = {
+    [STATE_READ_ONLY] = {STATUS_UNAVAILABLE, false, false},
+    [STATE_DISK_LOW] = {STATUS_NO_SPACE, true, false},
+    [STATE_MEMORY_LOW] = {STATUS_NO_MEMORY, true, true},
+};
+
+static void enter(enum refusing_state state) {
+    if (state == STATE_READ_ONLY) {
+        collection_fail(collection, "a test");
+        return;
+    }
+    storage_release_collection(collection);
+    fixture.options.disk_reserve_bytes = state == STATE_DISK_LOW ? UINT64_MAX : 0;
+    fixture.options.memory_limit_bytes = state == STATE_MEMORY_LOW ? 1 : 0;
+    fixture_reopen(&fixture);
+    collection = fixture_acquire(&fixture, "main");
+}
+
+static enum status no_edit(const struct operation *operation, const char *payload, size_t length,
+                           struct arena *arena, const char **edited, size_t *edited_length,
+                           struct error *error) {
+    (void)operation, (void)payload, (void)length, (void)arena, (void)error;
+    *edited = NULL;
+    *edited_length = 0;
+    return STATUS_OK;
+}
+
+/* Submits a write that nobody watches; one that is taken must succeed. */
+static enum status submit_unwatched(const struct operation *operation, struct error *error) {
+    struct waiter waiter;
+    waiter_init(&waiter);
+    struct write_job job = {.operations = operation,
+                            .operations_count = 1,
+                            .bytes = 1000,
+                            .is_unwatched = true,
+                            .context = &waiter,
+                            .done = fixture_write_done};
+    enum status status = collection_submit(collection, &job, error);
+    if (status != STATUS_OK)
+        return status;
+    waiter_wait(&waiter);
+    ck_assert_msg(job.status == STATUS_OK, "was taken and dropped: %s", job.error.message);
+    return STATUS_OK;
+}
+
+/* _i: the state. */
+START_TEST(an_unwatched_write_is_refused_as_a_watched_one_would_be) {
+    const uint64_t fresh[] = {100, 101};
+    const struct point_id id = fixture_id(1), other = fixture_id(2);
+    struct error watched = {0}, unwatched = {0};
+    struct batch batch;
+    begin();
+    ck_assert_int_eq(fixture_upsert(collection, 0, 10, 1, &watched), STATUS_OK);
+    enter((enum refusing_state)_i);
+    batch_make(&batch, fresh, 2, 1, FIXTURE_DIMENSION);
+    ck_assert_int_eq(fixture_write(collection, &batch.operation, 1, &watched), refusals[_i].status);
+    ck_assert_int_eq(submit_unwatched(&batch.operation, &unwatched), refusals[_i].status);
+    ck_assert_str_eq(watched.message, unwatched.message);
+    batch_free(&batch);
+    const struct operation deletion = {.kind = OPERATION_DELETE,
+                                       .selector = {.ids = &id, .ids_count = 1}};
+    enum status status = submit_unwatched(&deletion, &unwatched);
+    ck_assert_int_eq(status, refusals[_i].are_deletions_taken ? STATUS_OK : refusals[_i].status);
+    const struct operation edit = {.kind = OPERATION_EDIT_PAYLOAD,
+                                   .selector = {.ids = &other, .ids_count = 1},
+                                   .edit = no_edit};
+    status = submit_unwatched(&edit, &unwatched);
+    ck_assert_int_eq(status, refusals[_i].are_payloads_taken ? STATUS_OK : refusals[_i].status);
+    ck_assert_uint_eq(fixture_count(collection), refusals[_i].are_deletions_taken ? 9 : 10);
+    end();
+}
+END_TEST
+
 /* ---- Size -------------------------------------------------------------------------------------
  */
 
@@ -374,6 +460,8 @@ Suite *test_suite(void) {
     tcase_add_test(tests, a_vector_of_wrong_name_size_or_number_is_refused);
     tcase_add_test(tests, one_payload_index_too_many_is_refused);
     tcase_add_test(tests, large_schemas_of_payload_indexes_are_opened_and_read);
+    tcase_add_loop_test(tests, an_unwatched_write_is_refused_as_a_watched_one_would_be, 0,
+                        STATE_COUNT);
     tcase_add_loop_test(tests, one_operation_may_change_very_many_points, 0, 2);
     tcase_add_test(tests, an_update_changes_options_and_nothing_else);
     tcase_add_test(tests, a_name_may_have_1020_bytes_and_not_one_more);

@@ -3,8 +3,9 @@
  * Rows say which slots live; slots.bin does as well, in less time, if it is as of now. A graph
  * file, if it fits, saves encoding and linking; what it does not cover is put into the index and
  * linked by builders, while searches scan it (invariant 3). A slot that the graph knows and no row
- * names is marked as dead and left to the builders to repair; only one that was born again since
- * must be repaired here, before it can be put.
+ * names is marked as dead and left to the builders to repair; only those that were born again since
+ * must be repaired here, before they can be put. A repair passes over the whole graph, so they are
+ * collected.
  */
 #include "storage/collection_internal.h"
 #include "storage/field_table.h"
@@ -16,6 +17,20 @@
 
 enum {
     LOAD_ARENA_MAX = 1 << 24, /* for the payload indexes: far more than field_table_load takes */
+    LOAD_REUSED_FIRST = 256,
+    LOAD_REUSED_MAX = 1 << 16, /* slots repaired in one pass: 1.3 MB to remember them */
+};
+
+/* A slot that lived when the graph file was written, and lives again with another vector. */
+struct reused_life {
+    uint64_t born, key;
+};
+
+/* Those of one vector. */
+struct reused {
+    uint32_t *slots; /* malloc'ed, as are lives */
+    struct reused_life *lives;
+    size_t count, capacity;
 };
 
 struct load {
@@ -23,31 +38,93 @@ struct load {
     struct point_rows rows;
     struct index_scratch *scratch;
     const uint64_t *operations; /* what each graph file covers */
+    struct reused *reused;      /* of each vector: wait to be repaired and put; malloc'ed */
     uint64_t points;
 };
+
+static enum status put_vector(struct load *load, size_t ordinal, uint32_t slot,
+                              const struct reused_life *life, struct error *error) {
+    struct collection_vector *vector = &load->collection->vectors[ordinal];
+    const float *values;
+    enum status status =
+        vector_blocks_read(load->rows.txn, load->rows.dbis[COLLECTION_DBI_VECTORS], &vector->layout,
+                           slot, life->born, NULL, &values, error);
+    if (status == STATUS_OK)
+        vector_index_put(vector->index, slot, values, life->key);
+    return status;
+}
+
+/* ---- Slots that were used again ---------------------------------------------------------------
+ */
+
+/* Takes the old lives of all that were collected out of the graph, and puts the new ones. */
+static enum status put_reused(struct load *load, size_t ordinal, struct error *error) {
+    struct reused *reused = &load->reused[ordinal];
+    struct vector_index *index = load->collection->vectors[ordinal].index;
+    if (reused->count == 0)
+        return STATUS_OK;
+    enum status status =
+        vector_index_repair(index, reused->slots, reused->count, load->scratch, error);
+    if (status == STATUS_OK)
+        vector_index_epoch_advance(index);
+    for (size_t i = 0; i < reused->count && status == STATUS_OK; i++)
+        status = put_vector(load, ordinal, reused->slots[i], &reused->lives[i], error);
+    reused->count = 0;
+    return status;
+}
+
+static bool grow_reused(struct reused *reused) {
+    size_t capacity = reused->capacity > 0 ? 2 * reused->capacity : LOAD_REUSED_FIRST;
+    uint32_t *slots = realloc(reused->slots, capacity * sizeof(*slots));
+    if (!slots)
+        return false;
+    reused->slots = slots;
+    struct reused_life *lives = realloc(reused->lives, capacity * sizeof(*lives));
+    if (!lives)
+        return false;
+    reused->lives = lives;
+    reused->capacity = capacity;
+    return true;
+}
+
+static enum status add_reused(struct load *load, size_t ordinal, uint32_t slot,
+                              const struct reused_life *life, struct error *error) {
+    struct reused *reused = &load->reused[ordinal];
+    if (reused->count == reused->capacity && !grow_reused(reused))
+        return error_set(error, STATUS_NO_MEMORY, "out of memory");
+    reused->slots[reused->count] = slot;
+    reused->lives[reused->count++] = *life;
+    return reused->count == LOAD_REUSED_MAX ? put_reused(load, ordinal, error) : STATUS_OK;
+}
+
+static enum status put_all_reused(struct load *load, struct error *error) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < load->collection->vectors_count && status == STATUS_OK; i++)
+        status = put_reused(load, i, error);
+    return status;
+}
+
+static void free_reused(struct load *load) {
+    for (size_t i = 0; load->reused && i < load->collection->vectors_count; i++) {
+        free(load->reused[i].slots);
+        free(load->reused[i].lives);
+    }
+    free(load->reused);
+}
+
+/* ---- Rows -------------------------------------------------------------------------------------
+ */
 
 /* Puts one vector of a live row unless the graph file brought it. */
 static enum status load_vector(struct load *load, size_t ordinal, const struct stored_row *row,
                                struct error *error) {
-    struct collection_vector *vector = &load->collection->vectors[ordinal];
-    if (vector_index_has(vector->index, row->slot)) {
-        if (row->born <= load->operations[ordinal])
-            return STATUS_OK;
-        enum status status =
-            vector_index_repair(vector->index, &row->slot, 1, load->scratch, error);
-        if (status != STATUS_OK)
-            return status;
-        vector_index_epoch_advance(vector->index);
-    }
     uint8_t key[POINT_ID_KEY_MAX];
-    const float *values;
-    enum status status =
-        vector_blocks_read(load->rows.txn, load->rows.dbis[COLLECTION_DBI_VECTORS], &vector->layout,
-                           row->slot, row->born, NULL, &values, error);
-    if (status == STATUS_OK)
-        vector_index_put(vector->index, row->slot, values,
-                         XXH3_64bits(key, point_id_key(&row->id, key)));
-    return status;
+    bool is_known = vector_index_has(load->collection->vectors[ordinal].index, row->slot);
+    if (is_known && row->born <= load->operations[ordinal])
+        return STATUS_OK;
+    const struct reused_life life = {.born = row->born,
+                                     .key = XXH3_64bits(key, point_id_key(&row->id, key))};
+    return (is_known ? add_reused : put_vector)(load, ordinal, row->slot, &life, error);
 }
 
 static enum status load_row(struct load *load, const struct stored_row *row, struct error *error) {
@@ -114,6 +191,8 @@ static enum status load_rows(struct load *load, struct error *error) {
         status = lmdb_env_fail(error, code, "read the rows");
     while (status == STATUS_OK && expected < slot_end)
         status = load_hole(load, expected++, error);
+    if (status == STATUS_OK)
+        status = put_all_reused(load, error);
     if (status == STATUS_OK && load->points != collection->state.points)
         status = error_set(
             error, STATUS_CORRUPT, "Stored data is corrupt: %llu points are there, %llu should be",
@@ -216,16 +295,19 @@ static enum status load_all(struct load *load, struct error *error) {
 enum status collection_load(struct collection *collection, const uint64_t *operations,
                             struct error *error) {
     struct load load = {.collection = collection, .operations = operations};
+    MDB_txn *txn;
     enum status status = index_scratch_create(&load.scratch, error);
     if (status != STATUS_OK)
         return status;
-    MDB_txn *txn;
-    status = lmdb_env_read_begin(&collection->env, 0, &txn, error);
+    load.reused = calloc(collection->vectors_count + 1, sizeof(*load.reused));
+    status = load.reused ? lmdb_env_read_begin(&collection->env, 0, &txn, error)
+                         : error_set(error, STATUS_NO_MEMORY, "out of memory");
     if (status == STATUS_OK) {
         load.rows = (struct point_rows){.txn = txn, .dbis = collection->env.dbis};
         status = load_all(&load, error);
         lmdb_env_read_end(&collection->env, txn);
     }
+    free_reused(&load);
     index_scratch_free(load.scratch);
     return status;
 }

@@ -81,12 +81,87 @@ START_TEST(what_died_becomes_free_without_another_write) {
 }
 END_TEST
 
+/* The point's own vector finds the point, as of its version. */
+static void expect_found(struct collection *collection, uint64_t number, uint64_t version,
+                         bool is_exact) {
+    struct read read;
+    struct query_hits found;
+    float values[FIXTURE_DIMENSION];
+    read_begin(&read, collection);
+    fixture_expect_point(read.reader, number, version);
+    fixture_vector(number, version, values, FIXTURE_DIMENSION);
+    const struct query query = {.vector = &reader_config(read.reader)->vectors[0],
+                                .values = values,
+                                .limit = 1,
+                                .ef = 200,
+                                .exact = is_exact};
+    ck_assert_int_eq(reader_query(read.reader, &query, &found, &read.error), STATUS_OK);
+    ck_assert_uint_eq(found.count, 1);
+    ck_assert_uint_eq(found.hits[0].row.id.number, number);
+    read_end(&read);
+}
+
+/* Closes as a crash would: the graph file stays that of the last stop. */
+static struct collection *crash(struct fixture *fixture, struct collection *collection) {
+    storage_release_collection(collection);
+    storage_close(fixture->storage, 0);
+    fixture_open(fixture);
+    return fixture_acquire(fixture, "main");
+}
+
+static void wait_until_free(struct collection *collection) {
+    wait_until_linked(collection);
+    for (int ms = 0; slot_pool_free_count(&collection->pool) < BATCH_POINTS; ms++) {
+        ck_assert_int_lt(ms, WAITED_MS_MAX);
+        usleep(1000);
+    }
+}
+
+/* A repair passes over the whole graph: a pass a slot would make a start take hours. */
+START_TEST(slots_used_again_since_the_graph_was_saved_are_repaired_in_one_pass) {
+    struct fixture fixture;
+    struct error error = {0};
+    fixture_begin(&fixture);
+    fixture_create(&fixture, "main");
+    struct collection *collection = fixture_acquire(&fixture, "main");
+    ck_assert_int_eq(fixture_upsert(collection, 1, BATCH_POINTS, 1, &error), STATUS_OK);
+    wait_until_linked(collection);
+    storage_release_collection(collection);
+    fixture_reopen(&fixture);
+    collection = fixture_acquire(&fixture, "main");
+    ck_assert_int_eq(fixture_upsert(collection, 1, BATCH_POINTS, 2, &error), STATUS_OK);
+    wait_until_free(collection);
+    ck_assert_int_eq(fixture_upsert(collection, 1, BATCH_POINTS, 3, &error), STATUS_OK);
+    ck_assert_uint_eq(collection->state.next_slot, 2 * BATCH_POINTS);
+    fixture.options.builders = 0;
+    collection = crash(&fixture, collection);
+    /* Epochs begin with 1, and each pass ends one. */
+    ck_assert_uint_eq(vector_index_epoch_advance(collection->vectors[0].index), 2);
+    ck_assert_uint_eq(fixture_count(collection), BATCH_POINTS);
+    for (uint64_t number = 1; number <= BATCH_POINTS; number += 7)
+        expect_found(collection, number, 3, true);
+    fixture.options.builders = 1;
+    collection = crash(&fixture, collection);
+    wait_until_free(collection);
+    for (uint64_t number = 1; number <= BATCH_POINTS; number += 7)
+        expect_found(collection, number, 3, false);
+    while (atomic_flag_test_and_set(&collection->is_maintained))
+        usleep(1000);
+    ck_assert_msg(vector_index_check(collection->vectors[0].index, &error) == STATUS_OK, "%s",
+                  error.message);
+    atomic_flag_clear(&collection->is_maintained);
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("builders");
     TCase *tests = tcase_create("builders");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, a_bulk_load_of_one_collection_does_not_hold_up_another);
     tcase_add_test(tests, what_died_becomes_free_without_another_write);
+    tcase_add_test(tests, slots_used_again_since_the_graph_was_saved_are_repaired_in_one_pass);
     suite_add_tcase(suite, tests);
     return suite;
 }

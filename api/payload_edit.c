@@ -2,6 +2,7 @@
 
 #include "api/json_members.h"
 #include "api/json_writer.h"
+#include "api/payload_delete.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -175,66 +176,6 @@ static enum status write_set(const struct walk *walk, struct json_text value, si
     return write_set_elements(walk, value, at);
 }
 
-/* ---- Deleting at a path ---------------------------------------------------------------------- */
-
-static enum status write_without(const struct walk *walk, struct json_text value, size_t at);
-
-static enum status write_without_key(const struct walk *walk, struct json_text value, size_t at) {
-    const struct path_step *step = &walk->path->steps[at];
-    bool is_last = at + 1 == walk->path->count;
-    struct json_members members;
-    enum status status = json_members_of_object(value, walk->arena, &members, walk->error);
-    if (status != STATUS_OK)
-        return status;
-    json_write_open(walk->writer, '{');
-    for (size_t i = 0; status == STATUS_OK && i < members.count; i++) {
-        bool is_on_path = is_key(&members.items[i], step);
-        if (is_on_path && is_last)
-            continue;
-        write_member_key(walk->writer, &members.items[i]);
-        if (is_on_path)
-            status = write_without(walk, members.items[i].value, at + 1);
-        else
-            write_value(walk->writer, members.items[i].value);
-    }
-    json_write_close(walk->writer, '}');
-    return status;
-}
-
-/* `a[]` at the end empties the array; `a[0]` at the end does nothing, since doing it twice would
- * remove two elements. */
-static enum status write_without_elements(const struct walk *walk, struct json_text value,
-                                          size_t at) {
-    const struct path_step *step = &walk->path->steps[at];
-    bool is_last = at + 1 == walk->path->count;
-    struct json_members items;
-    enum status status = json_members_of_array(value, walk->arena, &items, walk->error);
-    if (status != STATUS_OK)
-        return status;
-    json_write_open(walk->writer, '[');
-    for (size_t i = 0; status == STATUS_OK && i < items.count; i++) {
-        bool is_on_path = step->kind == PATH_STEP_ALL || step->index == i;
-        if (is_last && step->kind == PATH_STEP_ALL)
-            continue;
-        if (is_on_path && !is_last)
-            status = write_without(walk, items.items[i].value, at + 1);
-        else
-            write_value(walk->writer, items.items[i].value);
-    }
-    json_write_close(walk->writer, ']');
-    return status;
-}
-
-static enum status write_without(const struct walk *walk, struct json_text value, size_t at) {
-    bool is_key_step = walk->path->steps[at].kind == PATH_STEP_KEY;
-    if (is_key_step && json_members_is_object(value))
-        return write_without_key(walk, value, at);
-    if (!is_key_step && json_members_is_array(value))
-        return write_without_elements(walk, value, at);
-    write_value(walk->writer, value);
-    return STATUS_OK;
-}
-
 /* ---- Edits ----------------------------------------------------------------------------------- */
 
 typedef enum status walk_fn(const struct walk *walk, struct json_text value);
@@ -245,10 +186,6 @@ static enum status merge_all(const struct walk *walk, struct json_text value) {
 
 static enum status set_at_path(const struct walk *walk, struct json_text value) {
     return write_set(walk, value, 0);
-}
-
-static enum status delete_at_path(const struct walk *walk, struct json_text value) {
-    return write_without(walk, value, 0);
 }
 
 static enum status run_walk(const struct walk *walk, walk_fn *step, struct json_text value,
@@ -268,16 +205,6 @@ enum status payload_edit_merge(struct json_text object, struct json_text patch, 
                                struct json_text *merged, struct error *error) {
     const struct walk walk = {.patch = patch, .arena = arena, .error = error};
     return run_walk(&walk, merge_all, object, merged);
-}
-
-static enum status delete_paths(const struct payload_edit *edit, struct walk *walk,
-                                struct json_text *value) {
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < edit->paths_count; i++) {
-        walk->path = &edit->paths[i];
-        status = run_walk(walk, delete_at_path, *value, value);
-    }
-    return status;
 }
 
 /* Setting inside a path can nest deeper than any request: what is stored must stay readable. */
@@ -310,7 +237,7 @@ enum status payload_edit_apply(const struct operation *operation, const char *pa
         value = edit->document;
         break;
     case PAYLOAD_EDIT_DELETE:
-        status = delete_paths(edit, &walk, &value);
+        status = payload_delete_apply(edit->paths, edit->paths_count, value, arena, &value, error);
         break;
     case PAYLOAD_EDIT_CLEAR:
         value = (struct json_text){0};

@@ -22,7 +22,7 @@ struct payload_edit {
     struct json_text document; /* SET, OVERWRITE: an object */
     bool has_key;              /* SET: merge at key, not at the top */
     struct payload_path key;
-    const struct payload_path *paths; /* DELETE */
+    const struct payload_path *paths; /* DELETE; in the order of payload_delete.h */
     size_t paths_count;
 };
 

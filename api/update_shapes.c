@@ -1,6 +1,7 @@
 #include "api/update_shapes.h"
 
 #include "api/filter_json.h"
+#include "api/payload_delete.h"
 #include "api/payload_edit.h"
 #include "api/point_json.h"
 #include "api/update_columns.h"
@@ -242,6 +243,8 @@ static enum status build_delete_payload(const void *body, struct arena *arena,
     enum status status = build_selector(&request->selector, &operation->selector, error);
     for (size_t i = 0; status == STATUS_OK && i < request->keys_count; i++)
         status = parse_path(request->keys[i], arena, &paths[i], error);
+    if (status == STATUS_OK)
+        payload_delete_order(paths, request->keys_count);
     return status;
 }
 

@@ -1,4 +1,5 @@
 /* Payload edits against qdrant-client's local mode, whose rules these are; untouched text stays. */
+#include "api/payload_delete.h"
 #include "api/payload_edit.h"
 
 #include "tests/support/run_suite.h"
@@ -106,6 +107,15 @@ static const struct {
     {"{\"a.b\":1,\"a\":{\"b\":2}}", {"\"a.b\""}, "{\"a\":{\"b\":2}}"},
     {"{\"a\":1,\"a\":2}", {"a"}, "{}"},
     {"{ \"x\" : 1.50, \"y\":[ 1 ]}", {"z"}, "{\"x\":1.50,\"y\":[ 1 ]}"},
+    {"{\"a\":{\"b\":1,\"c\":2}}", {"a.b", "a.b", "a.c.d"}, "{\"a\":{\"c\":2}}"},
+    {"{\"a\":{\"b\":1},\"c\":2}", {"a.b", "a", "a.b.c"}, "{\"c\":2}"},
+    {"{\"a\":[{\"b\":1,\"c\":2,\"d\":3},{\"b\":1,\"c\":2}]}",
+     {"a[].b", "a[0].c", "a[1].d"},
+     "{\"a\":[{\"d\":3},{\"c\":2}]}"},
+    {"{\"a\":[{\"b\":1},2]}", {"a[0].b", "a[]", "a[1]"}, "{\"a\":[]}"},
+    {"{\"a\":[[{\"b\":1},{\"b\":2}],[{\"b\":3}]]}",
+     {"a[0][1].b", "a[][0].b"},
+     "{\"a\":[[{},{}],[{}]]}"},
 };
 
 START_TEST(deleting_removes_what_lies_at_the_paths) {
@@ -115,9 +125,101 @@ START_TEST(deleting_removes_what_lies_at_the_paths) {
         paths[count] = path_of(deletes[_i].paths[count]);
         count++;
     }
+    payload_delete_order(paths, count);
     const struct payload_edit edit = {
         .kind = PAYLOAD_EDIT_DELETE, .paths = paths, .paths_count = count};
     assert_edit(&edit, deletes[_i].payload, deletes[_i].expected);
+}
+END_TEST
+
+static unsigned draw(unsigned *state, unsigned below) {
+    *state = *state * 1103515245u + 12345u;
+    return (*state >> 16) % below;
+}
+
+/* A random value of keys a to c, nested up to `depth`; returns the end. */
+static char *draw_value(unsigned *state, unsigned depth, bool is_object, char *out) {
+    if (depth == 0 || (!is_object && draw(state, 4) == 0))
+        return out + sprintf(out, "%u", draw(state, 9));
+    bool is_array = !is_object && draw(state, 2) == 0;
+    unsigned count = draw(state, 4);
+    *out++ = is_array ? '[' : '{';
+    for (unsigned i = 0; i < count; i++) {
+        if (i > 0)
+            *out++ = ',';
+        if (!is_array)
+            out += sprintf(out, "\"%c\":", 'a' + (int)draw(state, 3));
+        out = draw_value(state, depth - 1, false, out);
+    }
+    *out++ = is_array ? ']' : '}';
+    *out = '\0';
+    return out;
+}
+
+static void draw_path(unsigned *state, char *out) {
+    static const char *const steps[] = {".a", ".b", ".c", "[]", "[0]", "[1]"};
+    out += sprintf(out, "%c", 'a' + (int)draw(state, 3));
+    for (unsigned i = draw(state, 4); i > 0; i--)
+        out += sprintf(out, "%s", steps[draw(state, 6)]);
+}
+
+/* _i: the seed. */
+START_TEST(deleting_at_all_paths_at_once_is_deleting_at_one_after_the_other) {
+    enum {
+        ROUNDS = 200,
+        PATHS = 5
+    };
+    unsigned state = (unsigned)_i + 1;
+    arena.limit = 64u << 20;
+    for (int round = 0; round < ROUNDS; round++) {
+        char payload[4096], text[64];
+        struct payload_path paths[PATHS];
+        draw_value(&state, 5, true, payload);
+        struct json_text one_by_one = text_of(payload), at_once;
+        for (size_t i = 0; i < PATHS; i++) {
+            draw_path(&state, text);
+            paths[i] = path_of(text);
+            ck_assert_int_eq(
+                payload_delete_apply(&paths[i], 1, one_by_one, &arena, &one_by_one, &error),
+                STATUS_OK);
+        }
+        payload_delete_order(paths, PATHS);
+        ck_assert_int_eq(
+            payload_delete_apply(paths, PATHS, text_of(payload), &arena, &at_once, &error),
+            STATUS_OK);
+        ck_assert_msg(at_once.length == one_by_one.length &&
+                          memcmp(at_once.text, one_by_one.text, at_once.length) == 0,
+                      "%s becomes %.*s, not %.*s", payload, (int)at_once.length, at_once.text,
+                      (int)one_by_one.length, one_by_one.text);
+    }
+}
+END_TEST
+
+/* Memory tells: one walk takes that of one text, and one a path would take that of all. */
+START_TEST(many_paths_are_deleted_in_one_walk) {
+    enum {
+        ITEMS = 20000,
+        PATHS = 1000
+    };
+    static char payload[ITEMS * 3 + 64];
+    static struct payload_path paths[PATHS];
+    char text[32], *at = payload;
+    struct json_text result;
+    for (int i = 0; i < PATHS; i++) {
+        sprintf(text, "a[].k%d", i);
+        paths[i] = path_of(text);
+    }
+    payload_delete_order(paths, PATHS);
+    at += sprintf(at, "{\"a\":[{\"k7\":1,\"k\":2}");
+    for (int i = 1; i < ITEMS; i++)
+        at += sprintf(at, ",{}");
+    strcpy(at, "]}");
+    arena.limit = 16u << 20;
+    const struct payload_edit edit = {
+        .kind = PAYLOAD_EDIT_DELETE, .paths = paths, .paths_count = PATHS};
+    ck_assert_msg(apply(&edit, payload, &result) == STATUS_OK, "%s", error.message);
+    ck_assert_uint_eq(result.length, strlen(payload) - strlen("\"k7\":1,"));
+    ck_assert_mem_eq(result.text, "{\"a\":[{\"k\":2},{}", 16);
 }
 END_TEST
 
@@ -212,6 +314,9 @@ Suite *test_suite(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, setting_merges_at_the_top_or_at_a_path, 0, COUNT_OF(sets));
     tcase_add_loop_test(tcase, deleting_removes_what_lies_at_the_paths, 0, COUNT_OF(deletes));
+    tcase_add_loop_test(tcase, deleting_at_all_paths_at_once_is_deleting_at_one_after_the_other, 0,
+                        10);
+    tcase_add_test(tcase, many_paths_are_deleted_in_one_walk);
     tcase_add_test(tcase, overwriting_leaves_only_the_document);
     tcase_add_test(tcase, clearing_leaves_no_payload);
     tcase_add_test(tcase, a_payload_cannot_be_nested_deeper_than_it_could_be_read);

@@ -16,6 +16,7 @@ void change_set_free(struct change_set *set) {
 
 void change_set_clear(struct change_set *set) {
     set->slots_count = set->vectors_count = set->births_count = set->deaths_count = 0;
+    set->has_moved = false;
 }
 
 /* Makes room for one more item; returns the array, which may have moved, or NULL. */
@@ -62,6 +63,7 @@ enum status change_set_add_vector(struct change_set *set, uint16_t ordinal, cons
     set->vectors[set->vectors_count++] =
         (struct changed_vector){.ordinal = ordinal, .values = values};
     set->slots[set->slots_count - 1].vectors_count++;
+    set->has_moved |= values == NULL;
     return STATUS_OK;
 }
 
@@ -98,7 +100,42 @@ enum status change_set_reserve(const struct change_set *set, struct collection *
     return status;
 }
 
-void change_set_publish(const struct change_set *set, struct collection *collection) {
+/* The numbers of a vector of a slot that was born. */
+static enum status find_values(const struct changed_vector *vector,
+                               const struct slot_change *change,
+                               const struct collection *collection, MDB_txn *committed,
+                               const float **values, struct error *error) {
+    *values = vector->values;
+    if (*values)
+        return STATUS_OK;
+    if (!committed)
+        return error_set(error, STATUS_UNAVAILABLE, "what was committed cannot be read");
+    return vector_blocks_read(committed, collection->env.dbis[COLLECTION_DBI_VECTORS],
+                              &collection->vectors[vector->ordinal].layout, change->slot,
+                              change->operation, NULL, values, error);
+}
+
+static enum status publish_birth(const struct change_set *set, const struct slot_change *change,
+                                 struct collection *collection, MDB_txn *committed,
+                                 struct error *error) {
+    enum status result = STATUS_OK;
+    for (size_t i = 0; i < change->vectors_count; i++) {
+        const struct changed_vector *vector = &set->vectors[change->first_vector + i];
+        const float *values;
+        enum status status = find_values(vector, change, collection, committed, &values, error);
+        if (status == STATUS_OK)
+            vector_index_put(collection->vectors[vector->ordinal].index, change->slot, values,
+                             change->key);
+        else
+            result = status;
+    }
+    slots_born(collection->slots, change->slot, change->operation);
+    return result;
+}
+
+enum status change_set_publish(const struct change_set *set, struct collection *collection,
+                               MDB_txn *committed, struct error *error) {
+    enum status result = STATUS_OK;
     for (size_t i = 0; i < set->slots_count; i++) {
         const struct slot_change *change = &set->slots[i];
         if (!change->is_birth) {
@@ -106,11 +143,9 @@ void change_set_publish(const struct change_set *set, struct collection *collect
             slot_pool_add_dead(&collection->pool, change->slot, change->operation);
             continue;
         }
-        for (size_t k = 0; k < change->vectors_count; k++) {
-            const struct changed_vector *vector = &set->vectors[change->first_vector + k];
-            vector_index_put(collection->vectors[vector->ordinal].index, change->slot,
-                             vector->values, change->key);
-        }
-        slots_born(collection->slots, change->slot, change->operation);
+        enum status status = publish_birth(set, change, collection, committed, error);
+        if (status != STATUS_OK)
+            result = status;
     }
+    return result;
 }

@@ -286,6 +286,12 @@ void lmdb_env_read_end(struct lmdb_env *env, MDB_txn *txn) {
     gate_leave(env);
 }
 
+enum status lmdb_env_read_renew(MDB_txn *txn, struct error *error) {
+    mdb_txn_reset(txn);
+    int code = mdb_txn_renew(txn);
+    return code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "begin to read");
+}
+
 enum status lmdb_env_write_begin(struct lmdb_env *env, MDB_txn **txn, struct error *error) {
     if (!env->env)
         return error_set(error, STATUS_UNAVAILABLE, "the data file could not be opened again");

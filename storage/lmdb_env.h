@@ -71,6 +71,10 @@ MUST_CHECK enum status lmdb_env_read_begin(struct lmdb_env *env, uint64_t deadli
                                            MDB_txn **txn, struct error *error);
 void lmdb_env_read_end(struct lmdb_env *env, MDB_txn *txn);
 
+/* Gives a read transaction that is under way a snapshot as of now. It takes neither memory nor a
+ * place, so that only a panic of LMDB makes it fail; the transaction is then still to be ended. */
+MUST_CHECK enum status lmdb_env_read_renew(MDB_txn *txn, struct error *error);
+
 MUST_CHECK enum status lmdb_env_write_begin(struct lmdb_env *env, MDB_txn **txn,
                                             struct error *error);
 

@@ -165,15 +165,17 @@ enum status point_edit_payload(struct write_context *context, const struct opera
 /* ---- Vectors ----------------------------------------------------------------------------------
  */
 
-/* Copies vectors that are lent from the map: pages move while the transaction writes, and the
- * indexes read them when the group is published. */
+/* Copies vectors that are lent from the map, until they are applied: pages move while the
+ * transaction writes. */
 static enum status keep_vectors(struct write_context *context, struct slot_vectors *vectors,
                                 struct error *error) {
     for (size_t i = 0; i < vectors->count; i++) {
         struct slot_vector *vector = &vectors->items[i];
+        if (!vector->is_stored)
+            continue;
         size_t bytes =
             context->collection->vectors[vector->ordinal].layout.dimension * sizeof(float);
-        float *copy = arena_alloc(&context->group, bytes);
+        float *copy = arena_alloc(&context->moved, bytes);
         if (!copy)
             return no_memory(error);
         vector->values = memcpy(copy, vector->values, bytes);
@@ -259,9 +261,21 @@ static enum status delete_row_vectors(struct write_context *context,
 
 enum status point_edit_delete_vectors(struct write_context *context,
                                       const struct operation *operation, struct error *error) {
-    for (size_t i = 0; i < operation->vector_names_count; i++)
-        if (!collection_config_vector(&context->config, operation->vector_names[i]))
+    const char *names[COLLECTION_VECTORS_MAX];
+    bool is_named[COLLECTION_VECTORS_MAX] = {false};
+    struct operation once = *operation; /* a name repeated is not to be looked for at each point */
+    once.vector_names = names;
+    once.vector_names_count = 0;
+    for (size_t i = 0; i < operation->vector_names_count; i++) {
+        const struct vector_config *vector =
+            collection_config_vector(&context->config, operation->vector_names[i]);
+        if (!vector)
             return error_set(error, STATUS_INVALID, "Not existing vector name error: %s",
                              operation->vector_names[i]);
-    return for_each_selected(context, operation, SELECTOR_MISSING_FAIL, delete_row_vectors, error);
+        size_t place = (size_t)(vector - context->config.vectors);
+        if (!is_named[place])
+            names[once.vector_names_count++] = vector->name;
+        is_named[place] = true;
+    }
+    return for_each_selected(context, &once, SELECTOR_MISSING_FAIL, delete_row_vectors, error);
 }

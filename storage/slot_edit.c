@@ -68,6 +68,7 @@ enum status slot_edit_stored(struct write_context *context, const struct stored_
             return status;
         insert(vectors,
                (struct slot_vector){.ordinal = (uint16_t)(vector - context->collection->vectors),
+                                    .is_stored = true,
                                     .values = values});
     }
     return STATUS_OK;
@@ -121,8 +122,8 @@ static enum status add_vectors(struct write_context *context, uint32_t slot,
             .values = vector->values};
         status = vector_blocks_add(&context->vectors, &write, error);
         if (status == STATUS_OK)
-            status =
-                change_set_add_vector(&context->changes, vector->ordinal, vector->values, error);
+            status = change_set_add_vector(&context->changes, vector->ordinal,
+                                           vector->is_stored ? NULL : vector->values, error);
     }
     return status;
 }

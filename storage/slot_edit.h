@@ -5,10 +5,11 @@
 
 #include "storage/write_context.h"
 
-/* One vector of a point: numbers of the request, or copies in the group's arena. */
+/* One vector of a point. */
 struct slot_vector {
     uint16_t ordinal;
-    const float *values;
+    bool is_stored;      /* values are lent from the map, or a copy of such; else the request's */
+    const float *values; /* to give: not in the map */
 };
 
 struct slot_vectors {

@@ -6,7 +6,7 @@ void write_context_init(struct write_context *context) {
     *context = (struct write_context){0};
     arena_init(&context->fields_arena, WRITE_ARENA_MAX);
     arena_init(&context->postings_arena, WRITE_ARENA_MAX);
-    arena_init(&context->group, WRITE_ARENA_MAX);
+    arena_init(&context->moved, WRITE_ARENA_MAX);
     arena_init(&context->scratch, WRITE_ARENA_MAX);
     arena_init(&context->of_point, WRITE_ARENA_MAX);
 }
@@ -14,7 +14,7 @@ void write_context_init(struct write_context *context) {
 void write_context_free(struct write_context *context) {
     arena_free(&context->fields_arena);
     arena_free(&context->postings_arena);
-    arena_free(&context->group);
+    arena_free(&context->moved);
     arena_free(&context->scratch);
     arena_free(&context->of_point);
     change_set_free(&context->changes);
@@ -33,7 +33,6 @@ void write_context_end(struct write_context *context) {
     write_context_drop(context);
     change_set_clear(&context->changes);
     arena_free(&context->fields_arena);
-    arena_free(&context->group);
     collection_config_release(context->shared);
     context->shared = NULL;
     context->collection = NULL;
@@ -50,6 +49,7 @@ enum status write_context_load_fields(struct write_context *context, struct erro
 
 void write_context_drop(struct write_context *context) {
     context->vectors.count = 0;
+    arena_free(&context->moved);
     arena_free(&context->postings_arena);
     arena_free(&context->scratch);
     arena_free(&context->of_point);
@@ -64,6 +64,7 @@ enum status write_context_flush(struct write_context *context, struct error *err
     if (status == STATUS_OK)
         status = vector_blocks_apply(&context->vectors, rows->txn,
                                      rows->dbis[COLLECTION_DBI_VECTORS], error);
+    arena_free(&context->moved);
     arena_free(&context->postings_arena);
     posting_batch_init(&context->postings, &context->postings_arena,
                        rows->dbis[COLLECTION_DBI_POSTINGS]);
@@ -73,7 +74,8 @@ enum status write_context_flush(struct write_context *context, struct error *err
 enum status write_context_after_point(struct write_context *context, struct error *error) {
     if (context->of_point.total > WRITE_EDIT_ARENA_KEPT)
         arena_free(&context->of_point);
-    if (context->postings.count < WRITE_POSTINGS_MAX && context->vectors.count < WRITE_VECTORS_MAX)
+    if (context->postings.count < WRITE_POSTINGS_MAX &&
+        context->vectors.count < WRITE_VECTORS_MAX && context->moved.total < WRITE_MOVED_KEPT)
         return STATUS_OK;
     return write_context_flush(context, error);
 }

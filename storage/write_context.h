@@ -1,7 +1,7 @@
 /* write_context.h -- what a writer thread has in hand while it runs one group of jobs.
  *
  * Memory: one a writer thread; its arrays are kept from group to group. The three arenas differ in
- * how long their content lives: a point, an operation, a group.
+ * how long their content lives: a point, a batch of vectors, an operation.
  */
 #ifndef WRITE_CONTEXT_H
 #define WRITE_CONTEXT_H
@@ -16,6 +16,7 @@ enum {
     WRITE_POSTINGS_MAX = 1 << 16,    /* edits collected before they are applied */
     WRITE_VECTORS_MAX = 4096,        /* vectors collected before they are applied */
     WRITE_EDIT_ARENA_KEPT = 1 << 20, /* the arena of points is emptied beyond this */
+    WRITE_MOVED_KEPT = 1 << 24,      /* ... and moved vectors are applied */
 };
 
 struct write_context {
@@ -29,12 +30,13 @@ struct write_context {
     struct vector_batch vectors;
     struct posting_batch postings;
     struct arena postings_arena;
-    struct arena group;              /* until the group is published: vectors that were copied */
+    struct arena moved;              /* until collected vectors are applied: copies of some */
     struct arena scratch;            /* until the operation ends */
     struct arena of_point;           /* until the point is written */
     struct collection_config config; /* of the collection, as of the group's begin */
     struct shared_config *shared;    /* keeps it */
     bool is_memory_low;              /* no slot may be taken that was not in use before */
+    MDB_txn *committed;              /* for publishing, from before the commit on; NULL: none */
 };
 
 void write_context_init(struct write_context *context);

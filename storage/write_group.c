@@ -260,11 +260,26 @@ static enum attempt recover(struct write_context *context, struct error *error) 
     return status == STATUS_OK ? ATTEMPT_COMMITTED : ATTEMPT_DOUBTFUL;
 }
 
+static void close_committed(struct write_context *context) {
+    if (context->committed)
+        lmdb_env_read_end(&context->collection->env, context->committed);
+    context->committed = NULL;
+}
+
+/* All that publishing will want: memory, and a read transaction for vectors that moved. */
+static enum status reserve(struct write_context *context, struct error *error) {
+    enum status status =
+        change_set_reserve(&context->changes, context->collection, context->state.next_slot, error);
+    if (status == STATUS_OK && context->changes.has_moved)
+        status = lmdb_env_read_begin(&context->collection->env, 0, &context->committed, error);
+    return status;
+}
+
 static enum attempt commit(struct write_context *context, MDB_txn *txn, struct error *error) {
     struct collection *collection = context->collection;
     enum status status = point_rows_write_state(&context->rows, &context->state, error);
     if (status == STATUS_OK)
-        status = change_set_reserve(&context->changes, collection, context->state.next_slot, error);
+        status = reserve(context, error);
     if (status != STATUS_OK) {
         mdb_txn_abort(txn);
         return from_status(context, status);
@@ -280,6 +295,7 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
         collection->failed_commits = 0;
         return ATTEMPT_COMMITTED;
     }
+    close_committed(context); /* opening the file again waits for all who read */
     bool is_disk_full =
         code == ENOSPC || code == EDQUOT || (code == EIO && file_is_disk_full(collection->path));
     status = is_disk_full ? error_set(error, STATUS_NO_SPACE, "No space left: disk full")
@@ -314,11 +330,30 @@ static enum attempt attempt_group(struct write_context *context, struct write_jo
 /* ---- The group --------------------------------------------------------------------------------
  */
 
+/* Shows context->committed what was committed; there is none yet if the file was opened again. */
+static enum status open_committed(struct write_context *context, struct error *error) {
+    if (!context->changes.has_moved)
+        return STATUS_OK;
+    return context->committed
+               ? lmdb_env_read_renew(context->committed, error)
+               : lmdb_env_read_begin(&context->collection->env, 0, &context->committed, error);
+}
+
+static void publish_changes(struct write_context *context) {
+    struct error error = {0};
+    bool is_open = open_committed(context, &error) == STATUS_OK;
+    enum status status = change_set_publish(&context->changes, context->collection,
+                                            is_open ? context->committed : NULL, &error);
+    close_committed(context);
+    if (status != STATUS_OK) /* a start reads it all */
+        collection_fail(context->collection, error.message);
+}
+
 static void publish(struct write_context *context) {
     struct collection *collection = context->collection;
     /* With a kill here the group is on disk, and nobody was told. */
     (void)FAULT_POINT("group.committed");
-    change_set_publish(&context->changes, collection);
+    publish_changes(context);
     collection->state = context->state;
     collection->has_field_work = field_work_is_pending(context);
     atomic_store(&collection->points, context->state.points);
@@ -332,7 +367,6 @@ static void undo_changes(struct write_context *context) {
     change_set_undo(&context->changes, context->collection, 0,
                     context->collection->state.next_slot);
     change_set_clear(&context->changes);
-    arena_free(&context->group);
 }
 
 static enum attempt run_until_settled(struct write_context *context, struct write_job *jobs,

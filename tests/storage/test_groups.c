@@ -1,5 +1,6 @@
 /* The queue of a collection's writes, and the groups in which they are committed. */
 #include "storage/collection_internal.h"
+#include "storage/write_group.h"
 #include "tests/storage/storage_fixture.h"
 #include "tests/support/run_suite.h"
 
@@ -217,6 +218,125 @@ START_TEST(a_job_that_the_map_cannot_hold_fails_alone) {
 }
 END_TEST
 
+/* ---- Points that move -------------------------------------------------------------------------
+ */
+
+enum {
+    MOVED_POINTS = 700,
+    MOVED_DIMENSION = 8192, /* 23 MB in all */
+    MOVED_MEMORY = WRITE_MOVED_KEPT + (2 << 20),
+};
+
+static void create_with_two_vectors(void) {
+    const struct vector_config vectors[] = {
+        {.name = "a", .dimension = 2, .distance = DISTANCE_EUCLID},
+        {.name = "b", .dimension = MOVED_DIMENSION, .distance = DISTANCE_EUCLID},
+    };
+    struct catalogue_job job = {
+        .kind = CATALOGUE_CREATE,
+        .name = "main",
+        .config = {.vectors = vectors, .vectors_count = 2, .document = "{}", .document_length = 2}};
+    ck_assert_int_eq(fixture_change(&fixture, &job), STATUS_OK);
+    collection = fixture_acquire(&fixture, "main");
+}
+
+static void upsert_with_two_vectors(uint64_t number) {
+    static float b[MOVED_DIMENSION];
+    struct error error = {0};
+    float a[2];
+    const struct named_vector vectors[] = {{"a", a, 2}, {"b", b, MOVED_DIMENSION}};
+    const struct point_input point = {
+        .id = fixture_id(number), .vectors = vectors, .vectors_count = 2};
+    const struct operation operation = {
+        .kind = OPERATION_UPSERT, .points = &point, .points_count = 1};
+    fixture_vector(number, 1, a, 2);
+    fixture_vector(number, 2, b, MOVED_DIMENSION);
+    ck_assert_int_eq(fixture_write(collection, &operation, 1, &error), STATUS_OK);
+}
+
+static void nothing_done(struct write_job *job) {
+    (void)job;
+}
+
+/* Runs the operation by a writer that has little memory for copies of vectors. */
+static enum status write_with_little_memory(const struct operation *operation) {
+    struct write_context context;
+    struct write_job job = {
+        .operations = operation, .operations_count = 1, .bytes = 100, .done = nothing_done};
+    write_context_init(&context);
+    arena_init(&context.moved, MOVED_MEMORY);
+    write_group_run(&context, collection, &job);
+    write_context_free(&context);
+    return job.status;
+}
+
+static void expect_only_b(uint64_t number) {
+    static float b[MOVED_DIMENSION];
+    struct point_id id = fixture_id(number);
+    struct query_hits found;
+    struct point_row row;
+    struct read read;
+    read_begin(&read, collection);
+    const struct vector_config *vectors = reader_config(read.reader)->vectors;
+    fixture_vector(number, 2, b, MOVED_DIMENSION);
+    ck_assert_int_eq(reader_point(read.reader, &id, &row, &read.error), STATUS_OK);
+    ck_assert_ptr_null(reader_vector(read.reader, &row, &vectors[0]));
+    const float *values = reader_vector(read.reader, &row, &vectors[1]);
+    ck_assert_ptr_nonnull(values);
+    ck_assert_mem_eq(values, b, sizeof(b));
+    const struct query query = {.vector = &vectors[1], .values = b, .limit = 1, .exact = true};
+    ck_assert_int_eq(reader_query(read.reader, &query, &found, &read.error), STATUS_OK);
+    ck_assert_uint_eq(found.count, 1);
+    ck_assert_uint_eq(found.hits[0].row.id.number, number);
+    read_end(&read);
+}
+
+START_TEST(moving_points_takes_no_memory_for_all_their_vectors) {
+    static const char *const names[] = {"a"};
+    struct point_id ids[MOVED_POINTS];
+    fixture_prepare(&fixture);
+    fixture.options.map_bytes = 4 << 20; /* so that it grows meanwhile, again and again */
+    fixture_open(&fixture);
+    create_with_two_vectors();
+    for (uint64_t number = 0; number < MOVED_POINTS; number++) {
+        upsert_with_two_vectors(number);
+        ids[number] = fixture_id(number);
+    }
+    const struct operation operation = {.kind = OPERATION_DELETE_VECTORS,
+                                        .selector = {.ids = ids, .ids_count = MOVED_POINTS},
+                                        .vector_names = names,
+                                        .vector_names_count = 1};
+    ck_assert_int_eq(write_with_little_memory(&operation), STATUS_OK);
+    for (uint64_t number = 0; number < MOVED_POINTS; number += 50)
+        expect_only_b(number);
+    storage_release_collection(collection);
+    fixture_reopen(&fixture);
+    collection = fixture_acquire(&fixture, "main");
+    for (uint64_t number = 0; number < MOVED_POINTS; number += 50)
+        expect_only_b(number);
+    end();
+}
+END_TEST
+
+START_TEST(a_vector_that_cannot_be_read_is_left_out_and_told) {
+    struct error error = {0};
+    struct change_set set = {0};
+    fixture_begin(&fixture);
+    create_with_two_vectors();
+    ck_assert_int_eq(change_set_add_birth(&set, 0, 1, 1, &error), STATUS_OK);
+    ck_assert_int_eq(change_set_add_vector(&set, 0, (const float[]){1, 2}, &error), STATUS_OK);
+    ck_assert_int_eq(change_set_add_vector(&set, 1, NULL, &error), STATUS_OK);
+    ck_assert_int_eq(change_set_reserve(&set, collection, 1, &error), STATUS_OK);
+    ck_assert_int_eq(change_set_publish(&set, collection, NULL, &error), STATUS_UNAVAILABLE);
+    ck_assert(vector_index_has(collection->vectors[0].index, 0));
+    ck_assert(!vector_index_has(collection->vectors[1].index, 0));
+    change_set_free(&set);
+    storage_release_collection(collection);
+    storage_close(fixture.storage, 0);
+    fixture_remove(fixture.path);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("groups");
     TCase *tests = tcase_create("groups");
@@ -225,6 +345,8 @@ Suite *test_suite(void) {
     tcase_add_test(tests, a_queue_is_bounded_in_bytes_but_takes_any_single_job);
     tcase_add_test(tests, jobs_that_wait_are_committed_together_and_fail_alone);
     tcase_add_test(tests, a_job_that_the_map_cannot_hold_fails_alone);
+    tcase_add_test(tests, moving_points_takes_no_memory_for_all_their_vectors);
+    tcase_add_test(tests, a_vector_that_cannot_be_read_is_left_out_and_told);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -290,6 +290,8 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
         code = EIO;
     } else {
         code = mdb_txn_commit(txn);
+        if (code == 0 && FAULT_POINT("group.doubted")) /* it is on disk, and said not to be */
+            code = EIO;
     }
     if (code == 0) {
         collection->failed_commits = 0;

@@ -245,12 +245,12 @@ static void check_after(struct fixture *fixture, const struct progress *progress
 
 #ifdef NIGH_FAULTS
 
-static const char *const points[] = {"group.commit",       "group.committed",   "group.published",
-                                     "map.grow",           "map.grown",         "create.folder",
-                                     "create.synced",      "create.committed",  "catalogue.commit",
-                                     "delete.committed",   "delete.removed",    "field.create",
-                                     "field.drop",         "field.build_step",  "field.drop_step",
-                                     "checkpoint.written", "checkpoint.renamed"};
+static const char *const points[] = {"group.commit",       "group.committed",    "group.published",
+                                     "map.grow",           "map.grown",          "create.folder",
+                                     "create.synced",      "create.committed",   "catalogue.commit",
+                                     "delete.committed",   "delete.removed",     "field.create",
+                                     "field.drop",         "field.build_step",   "field.drop_step",
+                                     "checkpoint.written", "checkpoint.renamed", "group.doubted"};
 
 enum {
     POINTS = sizeof(points) / sizeof(points[0]),

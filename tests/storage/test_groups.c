@@ -1,5 +1,6 @@
 /* The queue of a collection's writes, and the groups in which they are committed. */
 #include "storage/collection_internal.h"
+#include "storage/fault.h"
 #include "storage/write_group.h"
 #include "tests/storage/storage_fixture.h"
 #include "tests/support/run_suite.h"
@@ -318,6 +319,50 @@ START_TEST(moving_points_takes_no_memory_for_all_their_vectors) {
 }
 END_TEST
 
+#ifdef NIGH_FAULTS
+
+static const struct {
+    const char *fault;
+    enum status status;
+} failures[] = {
+    {"group.commit:1:fail", STATUS_IO},
+    {"group.doubted:1:fail", STATUS_OK},
+    {"map.grow:1:fail", STATUS_NO_SPACE},
+};
+
+/* What is read for publishing must not keep the file from being opened again, or the map from
+ * growing. */
+START_TEST(points_move_once_though_the_commit_fails) {
+    static const char *const names[] = {"a"};
+    enum {
+        COUNT = 60
+    };
+    struct error error = {0};
+    struct point_id ids[COUNT];
+    fixture_prepare(&fixture);
+    fixture.options.map_bytes = 3 << 20;
+    fixture_open(&fixture);
+    create_with_two_vectors();
+    for (uint64_t number = 0; number < COUNT; number++) {
+        upsert_with_two_vectors(number);
+        ids[number] = fixture_id(number);
+    }
+    const struct operation operation = {.kind = OPERATION_DELETE_VECTORS,
+                                        .selector = {.ids = ids, .ids_count = COUNT},
+                                        .vector_names = names,
+                                        .vector_names_count = 1};
+    fault_set(failures[_i].fault);
+    ck_assert_int_eq(fixture_write(collection, &operation, 1, &error), failures[_i].status);
+    fault_set(NULL);
+    ck_assert_int_eq(fixture_write(collection, &operation, 1, &error), STATUS_OK);
+    for (uint64_t number = 0; number < COUNT; number++)
+        expect_only_b(number);
+    end();
+}
+END_TEST
+
+#endif
+
 START_TEST(a_vector_that_cannot_be_read_is_left_out_and_told) {
     struct error error = {0};
     struct change_set set = {0};
@@ -346,6 +391,10 @@ Suite *test_suite(void) {
     tcase_add_test(tests, jobs_that_wait_are_committed_together_and_fail_alone);
     tcase_add_test(tests, a_job_that_the_map_cannot_hold_fails_alone);
     tcase_add_test(tests, moving_points_takes_no_memory_for_all_their_vectors);
+#ifdef NIGH_FAULTS
+    tcase_add_loop_test(tests, points_move_once_though_the_commit_fails, 0,
+                        sizeof(failures) / sizeof(failures[0]));
+#endif
     tcase_add_test(tests, a_vector_that_cannot_be_read_is_left_out_and_told);
     suite_add_tcase(suite, tests);
     return suite;

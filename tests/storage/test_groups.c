@@ -366,10 +366,11 @@ END_TEST
 START_TEST(a_vector_that_cannot_be_read_is_left_out_and_told) {
     struct error error = {0};
     struct change_set set = {0};
+    const float values[] = {1, 2};
     fixture_begin(&fixture);
     create_with_two_vectors();
     ck_assert_int_eq(change_set_add_birth(&set, 0, 1, 1, &error), STATUS_OK);
-    ck_assert_int_eq(change_set_add_vector(&set, 0, (const float[]){1, 2}, &error), STATUS_OK);
+    ck_assert_int_eq(change_set_add_vector(&set, 0, values, &error), STATUS_OK);
     ck_assert_int_eq(change_set_add_vector(&set, 1, NULL, &error), STATUS_OK);
     ck_assert_int_eq(change_set_reserve(&set, collection, 1, &error), STATUS_OK);
     ck_assert_int_eq(change_set_publish(&set, collection, NULL, &error), STATUS_UNAVAILABLE);

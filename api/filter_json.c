@@ -70,7 +70,7 @@ static enum status read_key_object(struct json_reader *reader, struct payload_pa
     enum status status = json_open_object(reader);
     while (status == STATUS_OK && (status = json_next_key(reader, &key, &more)) == STATUS_OK &&
            more) {
-        if (key.length != 3 || memcmp(key.text, "key", 3) != 0 || is_read)
+        if (!json_text_is(key, "key") || is_read)
             return json_reader_fail(reader, "expected only `key`");
         is_read = true;
         status = filter_values_path(reader, path);
@@ -117,10 +117,10 @@ static enum status read_nested(struct reading *reading, struct draft *draft) {
     enum status status = json_open_object(reader);
     while (status == STATUS_OK && (status = json_next_key(reader, &key, &more)) == STATUS_OK &&
            more) {
-        if (key.length == 3 && memcmp(key.text, "key", 3) == 0 && !has_key) {
+        if (json_text_is(key, "key") && !has_key) {
             has_key = true;
             status = filter_values_path(reader, &condition->path);
-        } else if (key.length == 6 && memcmp(key.text, "filter", 6) == 0 && !filter) {
+        } else if (json_text_is(key, "filter") && !filter) {
             status = new_filter(reading, &filter);
             if (status == STATUS_OK)
                 status = read_filter(reading, filter);
@@ -157,8 +157,7 @@ static const struct member_row {
 
 static const struct member_row *find_member(struct json_text key) {
     for (size_t i = 0; i < sizeof(member_rows) / sizeof(member_rows[0]); i++) {
-        if (strlen(member_rows[i].name) == key.length &&
-            memcmp(member_rows[i].name, key.text, key.length) == 0)
+        if (json_text_is(key, member_rows[i].name))
             return &member_rows[i];
     }
     return NULL;
@@ -234,10 +233,10 @@ static enum status read_min_should(struct reading *reading, struct filter *filte
     enum status status = json_open_object(reader);
     while (status == STATUS_OK && (status = json_next_key(reader, &key, &more)) == STATUS_OK &&
            more) {
-        if (key.length == 10 && memcmp(key.text, "conditions", 10) == 0 && !has_conditions) {
+        if (json_text_is(key, "conditions") && !has_conditions) {
             has_conditions = true;
             status = read_clause(reading, &filter->min_should);
-        } else if (key.length == 9 && memcmp(key.text, "min_count", 9) == 0 && !has_count) {
+        } else if (json_text_is(key, "min_count") && !has_count) {
             has_count = true;
             status = read_min_count(reader, &filter->min_count);
         } else {
@@ -266,8 +265,7 @@ enum {
 
 static size_t find_clause(struct json_text key) {
     size_t i = 0;
-    while (i < CLAUSE_ROWS && (strlen(clause_rows[i].name) != key.length ||
-                               memcmp(clause_rows[i].name, key.text, key.length) != 0))
+    while (i < CLAUSE_ROWS && !json_text_is(key, clause_rows[i].name))
         i++;
     return i;
 }

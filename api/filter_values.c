@@ -145,8 +145,7 @@ static const struct match_kind {
 
 static const struct match_kind *find_match(struct json_text key) {
     for (size_t i = 0; i < sizeof(match_kinds) / sizeof(match_kinds[0]); i++) {
-        if (strlen(match_kinds[i].name) == key.length &&
-            memcmp(match_kinds[i].name, key.text, key.length) == 0)
+        if (json_text_is(key, match_kinds[i].name))
             return &match_kinds[i];
     }
     return NULL;

@@ -84,13 +84,9 @@ static const struct {
     {"model", "inference"},
 };
 
-static bool is_key(struct json_text key, const char *name) {
-    return strlen(name) == key.length && memcmp(name, key.text, key.length) == 0;
-}
-
 static enum status fail_form(struct json_reader *reader, struct json_text key) {
     for (size_t i = 0; i < sizeof(later_forms) / sizeof(later_forms[0]); i++) {
-        if (is_key(key, later_forms[i].key))
+        if (json_text_is(key, later_forms[i].key))
             return json_reader_reject(reader, STATUS_BAD_REQUEST,
                                       "%s: this form is not supported by this version",
                                       later_forms[i].name);
@@ -106,7 +102,7 @@ static enum status read_form(struct json_reader *reader, struct query_target *ta
            more) {
         if (json_reader_peek(reader) == JSON_TYPE_NULL)
             status = json_read_null(reader);
-        else if (!is_key(key, "nearest"))
+        else if (!json_text_is(key, "nearest"))
             return fail_form(reader, key);
         else if (target->kind != QUERY_TARGET_NONE)
             return json_reader_fail(reader, "duplicate field `nearest`");
@@ -271,9 +267,9 @@ static enum status search_vector_read(struct json_reader *reader, void *member) 
     enum status status = json_open_object(reader);
     while (status == STATUS_OK && (status = json_next_key(reader, &key, &more)) == STATUS_OK &&
            more) {
-        if (is_key(key, "name") && !request->using)
+        if (json_text_is(key, "name") && !request->using)
             status = json_read_string(reader, &request->using);
-        else if (is_key(key, "vector") && !request->query.vector.values)
+        else if (json_text_is(key, "vector") && !request->query.vector.values)
             status = point_json_vector.read(reader, &request->query.vector);
         else
             return fail_form(reader, key);

@@ -38,8 +38,7 @@ static enum status read_named(struct json_reader *reader, struct vector_columns 
         if (memchr(key.text, '\0', key.length))
             return json_reader_fail(reader, "a name may not hold U+0000");
         for (size_t i = 0; i < columns->count; i++) {
-            if (strncmp(columns->items[i].name, key.text, key.length) == 0 &&
-                columns->items[i].name[key.length] == '\0')
+            if (json_text_is(key, columns->items[i].name))
                 return json_reader_fail(reader, "duplicate vector name");
         }
         const char *name = arena_text(reader->arena, key.text, key.length);

@@ -305,7 +305,7 @@ static enum status read_item(struct json_reader *reader, struct json_text key,
                              struct batch_item *item) {
     for (size_t i = 0; i < UPDATE_KIND_COUNT; i++) {
         const struct update_row *row = &update_rows[i];
-        if (strlen(row->name) != key.length || memcmp(row->name, key.text, key.length) != 0)
+        if (!json_text_is(key, row->name))
             continue;
         void *request = arena_alloc(reader->arena, row->shape->size);
         if (!request)

@@ -288,8 +288,8 @@ static enum status is_unnamed(struct json_reader *reader, bool *unnamed) {
     enum status status = json_open_object(reader);
     while (status == STATUS_OK && (status = json_next_key(reader, &key, &more)) == STATUS_OK &&
            more) {
-        bool is_size = key.length == 4 && memcmp(key.text, "size", 4) == 0;
-        bool is_distance = key.length == 8 && memcmp(key.text, "distance", 8) == 0;
+        bool is_size = json_text_is(key, "size");
+        bool is_distance = json_text_is(key, "distance");
         if ((is_size || is_distance) && json_reader_peek(reader) != JSON_TYPE_OBJECT)
             *unnamed = true;
         status = json_read_raw(reader, &text, &length);
@@ -389,8 +389,7 @@ const struct json_custom vector_params_json = {
 
 static struct vector_params *find_params(struct vectors_params *vectors, struct json_text name) {
     for (size_t i = 0; i < vectors->count; i++) {
-        const char *present = vectors->items[i].name;
-        if (strncmp(present, name.text, name.length) == 0 && present[name.length] == '\0')
+        if (json_text_is(name, vectors->items[i].name))
             return &vectors->items[i].params;
     }
     return NULL;

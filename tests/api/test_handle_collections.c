@@ -230,6 +230,31 @@ START_TEST(a_patch_changes_what_it_names_and_nothing_else) {
 }
 END_TEST
 
+/* Above all not of the vector "", which every such name begins with. */
+START_TEST(a_name_that_holds_nul_is_the_name_of_no_vector) {
+    static const struct step creation = {
+        "PUT /collections/x", "{\"vectors\":{\"size\":4,\"distance\":\"Dot\"}}", 200, NULL};
+    static const char before[] = "{\"vectors\":{\"\\u0000", after[] = "\":{\"on_disk\":true}}}";
+    enum {
+        SHORT_MAX = 64,
+        LONG = 24 << 20
+    };
+    char *body = malloc(LONG + sizeof(before) + sizeof(after));
+    session_step(&session, &creation);
+    for (int length = 0; length <= SHORT_MAX + 1; length++) {
+        int filling = length <= SHORT_MAX ? length : LONG;
+        memcpy(body, before, sizeof(before) - 1);
+        memset(body + sizeof(before) - 1, 'x', (size_t)filling);
+        memcpy(body + sizeof(before) - 1 + filling, after, sizeof(after));
+        struct reply reply = session_call(&session, "PATCH /collections/x", body);
+        ck_assert_msg(reply.status == 400, "%d bytes after the NUL: %u", filling, reply.status);
+        ck_assert_ptr_nonnull(strstr(reply.body, "Not existing vector name error"));
+        free(reply.body);
+    }
+    free(body);
+}
+END_TEST
+
 #define SIXTEEN   "aaaaaaaaaaaaaaaa"
 #define SIXTYFOUR SIXTEEN SIXTEEN SIXTEEN SIXTEEN
 #define LONG_NAME SIXTYFOUR SIXTYFOUR SIXTYFOUR SIXTYFOUR /* one character too many */
@@ -442,6 +467,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase,
                    a_graph_that_is_to_lie_on_disk_is_lean_unless_the_quantisation_says_otherwise);
     tcase_add_test(tcase, a_patch_changes_what_it_names_and_nothing_else);
+    tcase_add_test(tcase, a_name_that_holds_nul_is_the_name_of_no_vector);
     tcase_add_loop_test(tcase, a_wrong_request_is_refused_and_leaves_nothing, 0,
                         (int)(sizeof(refused) / sizeof(refused[0])));
     tcase_add_test(tcase, names_of_255_characters_of_any_script_are_taken);

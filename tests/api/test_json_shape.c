@@ -9,6 +9,7 @@
 #include "tests/support/run_suite.h"
 
 #include <cjson/cJSON.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct inner {
@@ -175,6 +176,27 @@ START_TEST(what_is_wrong_is_rejected_with_its_path) {
 }
 END_TEST
 
+/* What follows a name in memory is no part of it, however long the key that begins like it. */
+START_TEST(a_key_that_holds_nul_is_no_name_of_a_field) {
+    static const char before[] = "{\"limit\\u0000", after[] = "\":77,\"vector\":[1]}";
+    enum {
+        SHORT_MAX = 512,
+        LONG = 8 << 20
+    };
+    char *text = malloc(LONG + sizeof(before) + sizeof(after));
+    arena.limit = 2 * LONG;
+    for (int length = 0; length <= SHORT_MAX + 1; length++) {
+        int filling = length <= SHORT_MAX ? length : LONG;
+        memcpy(text, before, sizeof(before) - 1);
+        memset(text + sizeof(before) - 1, 'x', (size_t)filling);
+        memcpy(text + sizeof(before) - 1 + filling, after, sizeof(after));
+        ck_assert_msg(read_text(text) == STATUS_OK, "%d: %s", filling, error.message);
+        ck_assert_msg(outer.limit == 10, "a key with %d bytes after its NUL is limit", filling);
+    }
+    free(text);
+}
+END_TEST
+
 START_TEST(merging_keeps_what_is_not_named) {
     struct inner shared = {.depth = 4};
     static const char text[] = "{\"limit\":3,\"inner\":{}}";
@@ -240,6 +262,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, an_alias_and_a_single_item_are_taken);
     tcase_add_loop_test(tcase, what_is_wrong_is_rejected_with_its_path, 0,
                         (int)(sizeof(rejected) / sizeof(rejected[0])));
+    tcase_add_test(tcase, a_key_that_holds_nul_is_no_name_of_a_field);
     tcase_add_test(tcase, merging_keeps_what_is_not_named);
     tcase_add_test(tcase, what_is_read_is_written_again);
     tcase_add_test(tcase, a_full_arena_is_an_error);

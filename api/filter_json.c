@@ -328,8 +328,8 @@ static enum status finish_condition(struct reading *reading, struct draft *draft
             reader, draft->has_key ? "`%s` takes no `key`" : "`%s` without `key`", draft->member);
     if (draft->member)
         return STATUS_OK;
-    /* {} is a filter without clauses, which says nothing. */
-    enum status status = draft->filter ? STATUS_OK : new_filter(reading, &draft->filter);
+    /* {} is a filter without clauses, which says nothing; it too is a level. */
+    enum status status = draft_filter(reading, draft);
     draft->condition->kind = CONDITION_FILTER;
     draft->condition->filter = draft->filter;
     return status;
@@ -358,9 +358,11 @@ static enum status read_condition(struct reading *reading, struct condition *con
                                     key.length < 64 ? (int)key.length : 64, key.text);
         }
     }
+    if (status == STATUS_OK)
+        status = finish_condition(reading, &draft);
     if (draft.filter)
         reading->depth--;
-    return status == STATUS_OK ? finish_condition(reading, &draft) : status;
+    return status;
 }
 
 static enum status read_filter(struct reading *reading, struct filter *filter) {

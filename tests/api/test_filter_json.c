@@ -1,6 +1,7 @@
 /* The filter grammar: what is read means what it says, and what is misspelt is refused. */
 #include "api/filter_json.h"
 
+#include "tests/api/session.h"
 #include "tests/support/run_suite.h"
 
 #include <stdio.h>
@@ -189,15 +190,38 @@ START_TEST(what_is_not_of_the_grammar_is_refused) {
 }
 END_TEST
 
-/* filters within filters: the outermost is the first */
-static char *nested_filters(int depth, bool as_nested) {
-    char *text = malloc((size_t)depth * 48 + 64), *at = text;
+/* ---- Depth ----------------------------------------------------------------------------------- */
+
+/* What makes one filter more of a condition. */
+static const struct wrapping {
+    const char *before, *after;
+} wrappings[] = {
+    {"{\"must\":[", "]}"},
+    {"{\"should\":[", "]}"},
+    {"{\"must_not\":", "}"},
+    {"{\"min_should\":{\"min_count\":1,\"conditions\":[", "]}}"},
+    {"{\"must\":[{\"nested\":{\"key\":\"a\",\"filter\":", "}}]}"},
+};
+
+/* Conditions and filters of one level. */
+static const char *const innermost[] = {"{}", "{\"must\":[]}", "{\"must\":[{\"has_id\":[1]}]}"};
+
+enum {
+    WRAPPINGS = sizeof(wrappings) / sizeof(wrappings[0]),
+    INNERMOST = sizeof(innermost) / sizeof(innermost[0]),
+    DEPTH_CASES = WRAPPINGS * WRAPPINGS * INNERMOST,
+};
+
+/* Filters within filters, depth of them: the innermost in one wrapping, all others in another. */
+static char *nested_filters(int depth, int row) {
+    const struct wrapping *outer = &wrappings[row % WRAPPINGS];
+    const struct wrapping *inner = &wrappings[row / WRAPPINGS % WRAPPINGS];
+    char *text = malloc((size_t)depth * 64 + 64), *at = text;
     for (int i = 1; i < depth; i++)
-        at += sprintf(at, as_nested ? "{\"must\":[{\"nested\":{\"key\":\"a\",\"filter\":"
-                                    : "{\"must\":[");
-    at += sprintf(at, "{\"must\":[{\"has_id\":[1]}]}");
-    for (int i = 1; i < depth; i++)
-        at += sprintf(at, as_nested ? "}}]}" : "]}");
+        at += sprintf(at, "%s", i == depth - 1 ? inner->before : outer->before);
+    at += sprintf(at, "%s", innermost[row / WRAPPINGS / WRAPPINGS]);
+    for (int i = depth - 1; i > 0; i--)
+        at += sprintf(at, "%s", i == depth - 1 ? inner->after : outer->after);
     return text;
 }
 
@@ -207,13 +231,60 @@ START_TEST(filters_nest_to_a_limit) {
     const struct filter_subject subject = {.id = &id, .payload = "{}", .payload_length = 2};
     char *deep = nested_filters(FILTER_DEPTH_MAX, _i);
     char *deeper = nested_filters(FILTER_DEPTH_MAX + 1, _i);
-    ck_assert_msg(read_filter(deep, &filter) == STATUS_OK, "%s", error.message);
-    ck_assert(!filter_matches(filter, &subject)); /* and storage follows it to the end */
-    ck_assert_int_eq(read_filter(deeper, &filter), STATUS_BAD_REQUEST);
+    ck_assert_msg(read_filter(deep, &filter) == STATUS_OK, "%s: %s", deep, error.message);
+    (void)filter_matches(filter, &subject);
+    ck_assert_msg(read_filter(deeper, &filter) == STATUS_BAD_REQUEST, "%s", deeper);
+    ck_assert_ptr_nonnull(strstr(error.message, "filters nested deeper than 32"));
     free(deep);
     free(deeper);
 }
 END_TEST
+
+/* A payload whose objects nest as deep as filters do, so that all of a filter is asked about. */
+static void put_deep_point(struct session *session) {
+    char body[1024], *at = body;
+    at += sprintf(at, "{\"points\":[{\"id\":1,\"vector\":[1],\"payload\":");
+    for (int i = 0; i <= FILTER_DEPTH_MAX; i++)
+        at += sprintf(at, "{\"a\":[");
+    for (int i = 0; i <= FILTER_DEPTH_MAX; i++)
+        at += sprintf(at, "]}");
+    sprintf(at, "}]}");
+    session_step(session, &(struct step){"PUT /collections/x/points?wait=true", body, 200, NULL});
+}
+
+static const char *const filtered[] = {
+    "POST /collections/x/points/count",
+    "POST /collections/x/points/scroll",
+    "POST /collections/x/points/query",
+    "POST /collections/x/points/payload/clear?wait=true",
+    "POST /collections/x/points/delete?wait=true",
+};
+
+START_TEST(whatever_filter_is_read_is_planned_and_asked) {
+    struct session session;
+    static const struct step creation = {
+        "PUT /collections/x", "{\"vectors\":{\"size\":1,\"distance\":\"Dot\"}}", 200, NULL};
+    session_open(&session);
+    session_step(&session, &creation);
+    for (int over = 0; over <= 1; over++) {
+        char *filter = nested_filters(FILTER_DEPTH_MAX + over, _i);
+        char *body = malloc(strlen(filter) + 32);
+        sprintf(body, "{\"filter\":%s}", filter);
+        for (size_t i = 0; i < sizeof(filtered) / sizeof(filtered[0]); i++) {
+            put_deep_point(&session);
+            session_step(&session, &(struct step){filtered[i], body, over ? 400 : 200,
+                                                  over ? "Bad request: filter." : NULL});
+            session_step(&session, &(struct step){filtered[i], body, over ? 400 : 200,
+                                                  over ? "filters nested deeper than 32" : NULL});
+        }
+        free(filter);
+        free(body);
+    }
+    session_close(&session);
+}
+END_TEST
+
+/* ---- Lists ----------------------------------------------------------------------------------- */
 
 static char *repeated(const char *before, const char *item, int count, const char *after) {
     char *text = malloc(strlen(before) + (strlen(item) + 1) * (size_t)count + strlen(after) + 1);
@@ -266,7 +337,8 @@ Suite *test_suite(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, a_filter_means_what_it_says, 0, COUNT_OF(meanings));
     tcase_add_loop_test(tcase, what_is_not_of_the_grammar_is_refused, 0, COUNT_OF(refused));
-    tcase_add_loop_test(tcase, filters_nest_to_a_limit, 0, 2);
+    tcase_add_loop_test(tcase, filters_nest_to_a_limit, 0, DEPTH_CASES);
+    tcase_add_loop_test(tcase, whatever_filter_is_read_is_planned_and_asked, 0, DEPTH_CASES);
     tcase_add_loop_test(tcase, lists_have_limits_and_one_past_them_is_refused, 0, COUNT_OF(limits));
     tcase_add_test(tcase, ids_are_sorted_for_searching);
     suite_add_tcase(suite, tcase);

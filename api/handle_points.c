@@ -125,7 +125,7 @@ static enum status write_retrieved(struct api_call *call, const struct call_snap
         if (status == STATUS_OK)
             status = point_json_write_record(&view, &row, writer);
         else if (status == STATUS_NOT_FOUND)
-            status = STATUS_OK;
+            status = reader_step(snapshot->reader, 0, &call->error);
     }
     json_write_close(writer, ']');
     return status;

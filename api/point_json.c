@@ -317,6 +317,7 @@ static void write_vectors(const struct point_view *view, const struct point_row 
 static enum status write_parts(const struct point_view *view, const struct point_row *row,
                                struct json_writer *writer) {
     enum status status = STATUS_OK;
+    size_t before = writer->length;
     if (view->payload->kind != PAYLOAD_SELECT_NONE) {
         const struct json_text payload = {row->payload, row->payload_length};
         json_write_key(writer, "payload");
@@ -329,6 +330,8 @@ static enum status write_parts(const struct point_view *view, const struct point
             status = reader_failure(view->reader, view->error);
     }
     json_write_close(writer, '}');
+    if (status == STATUS_OK)
+        status = reader_step(view->reader, writer->length - before, view->error);
     return status;
 }
 

@@ -76,6 +76,10 @@ const struct collection_config *reader_config(const struct reader *reader);
 /* Says what the reader's thread does from here on, for the request's clock. */
 void reader_enter_stage(const struct reader *reader, enum stage stage);
 
+/* To be called after each row that is looked for or encoded, with the bytes that were written for
+ * it: now and then looks whether it is time to stop, STATUS_TIMEOUT or _CANCELLED. */
+MUST_CHECK enum status reader_step(struct reader *reader, size_t bytes, struct error *error);
+
 /* A point as a reader sees it. Payload and vectors are borrowed from the map until reader_end. */
 struct point_row {
     struct point_id id;

@@ -41,6 +41,16 @@ enum status reader_check(const struct reader *reader, struct error *error) {
     return STATUS_OK;
 }
 
+enum status reader_step(struct reader *reader, size_t bytes, struct error *error) {
+    reader->bytes_unchecked += bytes;
+    if (++reader->rows_unchecked < READER_CHECK_ROWS &&
+        reader->bytes_unchecked < READER_CHECK_BYTES)
+        return STATUS_OK;
+    reader->rows_unchecked = 0;
+    reader->bytes_unchecked = 0;
+    return reader_check(reader, error);
+}
+
 /* A snapshot can be ahead of memory between a commit and its publishing. Waiting keeps the promise
  * that what one request retrieved the next one finds. What stays in the file is always published,
  * so this ends. */
@@ -270,15 +280,14 @@ enum status reader_count(struct reader *reader, const struct filter *filter, uin
     if (plan.is_exact)
         return STATUS_OK;
     uint64_t matching = 0;
-    unsigned rows = 0;
     for (size_t word = 0; word < ((size_t)plan.slot_end + 63) / 64; word++)
         for (uint64_t bits = plan.words[word]; bits != 0; bits &= bits - 1) {
             struct stored_row row;
             bool matches;
             uint32_t slot = (uint32_t)(word * 64) + (uint32_t)__builtin_ctzll(bits);
             status = reader_match(reader, filter, false, slot, &row, &matches, error);
-            if (status == STATUS_OK && ++rows % READER_CHECK_ROWS == 0)
-                status = reader_check(reader, error);
+            if (status == STATUS_OK)
+                status = reader_step(reader, 0, error);
             if (status != STATUS_OK)
                 return status;
             matching += matches;

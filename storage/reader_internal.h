@@ -7,7 +7,8 @@
 #include "storage/filter_plan.h"
 
 enum {
-    READER_CHECK_ROWS = 256, /* rows between two looks at the clock */
+    READER_CHECK_ROWS = 256,         /* rows between two looks at the clock */
+    READER_CHECK_BYTES = 256 * 1024, /* or so much that was written for them: 1 to 3 ms */
 };
 
 struct reader {
@@ -20,7 +21,9 @@ struct reader {
     struct place_cache *cache; /* lent; NULL until it is asked for, or without memory */
     struct field_table fields; /* read when the first filter comes */
     bool has_fields;
-    enum status failure; /* of reader_vector */
+    enum status failure;     /* of reader_vector */
+    unsigned rows_unchecked; /* since reader_step() looked at the clock */
+    size_t bytes_unchecked;
 };
 
 /* STATUS_TIMEOUT or _CANCELLED if it is time to stop. */

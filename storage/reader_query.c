@@ -184,6 +184,8 @@ static enum status fetch_together(struct query_run *run, const struct hit *found
         status = read_row(run, found[i].slot, &values[i], &row);
         if (status == STATUS_OK)
             add_hit(hits, (struct query_hit){.row = reader_point_row(&row), .score = score});
+        if (status == STATUS_OK)
+            status = reader_step(run->reader, 0, run->error);
     }
     return status;
 }

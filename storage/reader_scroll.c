@@ -23,7 +23,6 @@ struct page_builder {
     size_t limit;
     struct point_page *page;
     size_t capacity;
-    unsigned rows; /* looked at */
 };
 
 static enum status add_row(struct page_builder *builder, const struct stored_row *row,
@@ -85,8 +84,8 @@ static enum status walk_ids(struct page_builder *builder, const struct point_id 
     enum status status = STATUS_OK;
     while (code == 0 && status == STATUS_OK && !builder->page->has_next) {
         status = look_at(builder, &key, &value, error);
-        if (status == STATUS_OK && ++builder->rows % READER_CHECK_ROWS == 0)
-            status = reader_check(reader, error);
+        if (status == STATUS_OK)
+            status = reader_step(reader, 0, error);
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     mdb_cursor_close(cursor);
@@ -118,8 +117,8 @@ static enum status collect(struct page_builder *builder, const struct point_id *
             uint32_t slot = (uint32_t)(word * 64) + (uint32_t)__builtin_ctzll(bits);
             enum status status = reader_match(reader, builder->filter, plan->is_exact, slot,
                                               &rows[count], &matches, error);
-            if (status == STATUS_OK && ++builder->rows % READER_CHECK_ROWS == 0)
-                status = reader_check(reader, error);
+            if (status == STATUS_OK)
+                status = reader_step(reader, 0, error);
             if (status != STATUS_OK)
                 return status;
             count += matches && (!from || point_id_compare(&rows[count].id, from) >= 0);

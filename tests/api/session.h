@@ -22,6 +22,8 @@ struct session {
     struct api *api;
     bool is_read_only; /* calls are made with a key that may only read */
     bool is_clocked;   /* calls tell what their time went into */
+    bool is_left;      /* clients leave before their call is run */
+    uint64_t late_ns;  /* so long ago calls began */
 };
 
 /* An answer, in memory of malloc(). */
@@ -133,6 +135,8 @@ static inline struct reply session_call_limited(struct session *session, const c
     }
     clock_gettime(CLOCK_MONOTONIC, &now);
     own.call.started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    own.call.started_ns -= session->late_ns;
+    atomic_store(&own.call.is_cancelled, session->is_left);
     own.call.body = body;
     own.call.body_length = body_length;
     own.call.is_read_only = session->is_read_only;

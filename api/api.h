@@ -30,6 +30,7 @@ struct api_options {
     const char *version; /* our own */
     const char *commit;  /* 40 hex digits */
     uint64_t timeout_ms; /* default of a read; 60 s */
+    uint64_t memory_mb;  /* what an arena may hold beside API_ARENA_FACTOR times its body */
     /* Appends the server's own lines to /metrics and fills /telemetry; any worker. May be NULL. */
     void (*write_metrics)(void *context, struct json_writer *out);
     void *context;

@@ -4,7 +4,14 @@
 #include "api/call.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+
+enum {
+    ERROR_ANSWER_MAX = 32 * 1024, /* bytes: a message whose every byte is escaped, and its growth */
+};
 
 /* The message stands between prefix and suffix. */
 static const struct {
@@ -45,8 +52,31 @@ unsigned api_error_http_status(enum status status) {
     return failures[status].http_status;
 }
 
+/* Memory that the call's own limit refused will be refused again, so the client is not told to
+ * come back. What the system lacked may be there the next time. */
+static bool is_over_limit(const struct api_call *call, enum status status) {
+    return status == STATUS_NO_MEMORY && call->arena->is_at_limit;
+}
+
+/* An answer that filled the arena is given up for the error. */
+static void make_room(struct arena *arena) {
+    if (arena->limit < SIZE_MAX - ERROR_ANSWER_MAX)
+        arena->limit += ERROR_ANSWER_MAX;
+}
+
 void api_error_answer(struct api_call *call, enum status status, const char *message) {
     struct json_writer writer;
+    char over_limit[ERROR_MESSAGE_MAX];
+    if (is_over_limit(call, status)) {
+        snprintf(over_limit, sizeof(over_limit),
+                 "the request and its answer need more than service.request_memory_mb (%" PRIu64
+                 ") beside %d times the body: lower limit, ask for fewer points, or leave out "
+                 "payloads and vectors",
+                 call->api->options.memory_mb, API_ARENA_FACTOR);
+        status = STATUS_BAD_REQUEST;
+        message = over_limit;
+    }
+    make_room(call->arena);
     char text[ERROR_MESSAGE_MAX + 128];
     size_t length = 0;
     const char *const parts[] = {failures[status].prefix, *message ? message : status_text(status),

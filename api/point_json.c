@@ -330,6 +330,8 @@ static enum status write_parts(const struct point_view *view, const struct point
             status = reader_failure(view->reader, view->error);
     }
     json_write_close(writer, '}');
+    if (status == STATUS_OK && json_writer_finish(writer) != STATUS_OK)
+        return error_set(view->error, STATUS_NO_MEMORY, "out of memory");
     if (status == STATUS_OK)
         status = reader_step(view->reader, writer->length - before, view->error);
     return status;

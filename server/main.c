@@ -218,6 +218,7 @@ static int serve(const struct config *config) {
                 .version = NIGH_VERSION,
                 .commit = NIGH_COMMIT,
                 .timeout_ms = config->request_timeout_s * 1000,
+                .memory_mb = config->request_memory_mb,
                 .write_metrics = server_write_metrics,
                 .context = server,
             },

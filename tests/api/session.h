@@ -32,6 +32,7 @@ struct reply {
     unsigned status; /* 404 and 405 where no route was found */
     char *body;
     size_t length;
+    unsigned retry_after_s;
     struct stage_clock stages;
 };
 
@@ -78,7 +79,8 @@ static inline void session_reopen(struct session *session) {
     const struct api_options api_options = {.storage = session->storage,
                                             .version = "0.0.0",
                                             .commit = "0123456789012345678901234567890123456789",
-                                            .timeout_ms = 60000};
+                                            .timeout_ms = 60000,
+                                            .memory_mb = 64};
     ck_assert_int_eq(api_create(&api_options, &session->api, &error), STATUS_OK);
 }
 
@@ -150,6 +152,7 @@ static inline struct reply session_call_limited(struct session *session, const c
     stage_clock_stop(&own.call.stages); /* of a read; of a write it stands */
     reply.stages = own.call.stages;
     reply.status = own.call.answer.http_status;
+    reply.retry_after_s = own.call.answer.retry_after_s;
     reply.length = own.call.answer.length;
     reply.body = malloc(reply.length + 1);
     if (reply.length > 0)

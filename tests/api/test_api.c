@@ -74,6 +74,7 @@ START_TEST(an_error_needs_no_memory) {
     ck_assert_uint_eq(call.answer.http_status, 413);
     ck_assert_uint_gt(call.answer.length, 0);
     ck_assert_int_eq(call.answer.body[0], '{');
+    arena_free(&arena);
 }
 END_TEST
 
@@ -208,8 +209,8 @@ static const struct step hungry[] = {
     {"GET /collections/x", NULL, 200, NULL},
 };
 
-/* With less memory than it needs a call answers 503 and changes nothing; with enough it succeeds.
- */
+/* With less memory than it needs a call is refused for good and changes nothing; with enough it
+ * succeeds. */
 START_TEST(want_of_memory_at_any_point_is_an_error_that_changes_nothing) {
     static const struct step create[] = {
         {"PUT /collections/x", "{\"vectors\":{\"size\":2,\"distance\":\"Dot\"}}", 200, NULL},
@@ -231,7 +232,7 @@ START_TEST(want_of_memory_at_any_point_is_an_error_that_changes_nothing) {
         if (reply.status == 200)
             break;
         /* With no memory at all not even the path can be decoded. */
-        ck_assert_msg(reply.status == 503 || reply.match == ROUTE_NO_MEMORY, "%zu: %u %s", limit,
+        ck_assert_msg(reply.status == 400 || reply.match == ROUTE_NO_MEMORY, "%zu: %u %s", limit,
                       reply.status, reply.body ? reply.body : "");
         failed++;
         struct reply after = session_call(&session, "GET /collections/x/points/7", NULL);
@@ -244,6 +245,47 @@ START_TEST(want_of_memory_at_any_point_is_an_error_that_changes_nothing) {
     ck_assert_uint_gt(failed, 1);
     free(reply.body);
     free(before.body);
+}
+END_TEST
+
+/* Reads whose answers are larger than the arena. */
+static const struct step wide[] = {
+    {"POST /collections/x/points", "{\"ids\":[1,2],\"with_payload\":true}", 200, NULL},
+    {"POST /collections/x/points/scroll", "{}", 200, NULL},
+    {"POST /collections/x/points/query", "{\"query\":[1],\"with_payload\":true}", 200, NULL},
+    {"POST /collections/x/points/query", "{\"with_payload\":true}", 200, NULL},
+    {"GET /collections/x/points/2", NULL, 200, NULL},
+};
+
+/* Nobody is told to come back for what can never be given; for what the system lacks, they are. */
+START_TEST(an_answer_beyond_the_limit_is_refused_for_good) {
+    static const char before[] = "{\"points\":[{\"id\":1,\"vector\":[1]},{\"id\":2,\"vector\":[1],"
+                                 "\"payload\":{\"t\":\"";
+    enum {
+        TEXT = 200000,
+        ENOUGH = 4 << 20,
+        LITTLE = 100000
+    };
+    char *body = malloc(sizeof(before) + TEXT + 8);
+    memcpy(body, before, sizeof(before) - 1);
+    memset(body + sizeof(before) - 1, 'x', TEXT);
+    strcpy(body + sizeof(before) - 1 + TEXT, "\"}}]}");
+    RUN(((const struct step[]){
+        {"PUT /collections/x", "{\"vectors\":{\"size\":1,\"distance\":\"Dot\"}}", 200, NULL},
+        {"PUT /collections/x/points?wait=true", body, 200, NULL}}));
+    free(body);
+    const char *read = wide[_i].body ? wide[_i].body : "";
+    struct reply reply =
+        session_call_limited(&session, wide[_i].request, read, strlen(read), ENOUGH);
+    ck_assert_uint_eq(reply.status, 200);
+    free(reply.body);
+    reply = session_call_limited(&session, wide[_i].request, read, strlen(read), LITTLE);
+    ck_assert_uint_eq(reply.status, 400);
+    ck_assert_uint_eq(reply.retry_after_s, 0);
+    ck_assert_msg(strstr(reply.body, "Bad request: the request and its answer need more than "
+                                     "service.request_memory_mb (64)") != NULL,
+                  "%s", reply.body);
+    free(reply.body);
 }
 END_TEST
 
@@ -286,6 +328,8 @@ Suite *test_suite(void) {
                         (int)(sizeof(large) / sizeof(large[0])));
     tcase_add_loop_test(tcase, want_of_memory_at_any_point_is_an_error_that_changes_nothing, 0,
                         (int)(sizeof(hungry) / sizeof(hungry[0])));
+    tcase_add_loop_test(tcase, an_answer_beyond_the_limit_is_refused_for_good, 0,
+                        (int)(sizeof(wide) / sizeof(wide[0])));
     tcase_add_test(tcase, the_last_reference_frees_the_call);
     suite_add_tcase(suite, tcase);
     return suite;

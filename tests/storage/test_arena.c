@@ -106,6 +106,24 @@ START_TEST(sizes_that_overflow_are_refused) {
 }
 END_TEST
 
+START_TEST(who_refused_memory_is_told) {
+    arena.limit = 1 << 20;
+    ck_assert_ptr_null(arena_alloc(&arena, 2 << 20));
+    ck_assert(arena.is_at_limit);
+    void *large = arena_alloc(&arena, 900000);
+    ck_assert(large && !arena.is_at_limit);
+    ck_assert_ptr_null(arena_grow(&arena, large, 900000, 2 << 20));
+    ck_assert(arena.is_at_limit);
+    ck_assert_ptr_null(arena_alloc(&arena, SIZE_MAX));
+    ck_assert(arena.is_at_limit);
+    arena.limit = SIZE_MAX; /* what the system refuses, it may give another time */
+    ck_assert_ptr_null(arena_alloc(&arena, SIZE_MAX / 4));
+    ck_assert(!arena.is_at_limit);
+    ck_assert_ptr_null(arena_grow(&arena, large, 900000, SIZE_MAX / 4));
+    ck_assert(!arena.is_at_limit);
+}
+END_TEST
+
 START_TEST(a_text_gets_its_nul) {
     char *text = arena_text(&arena, "abcdef", 3);
     ck_assert_str_eq(text, "abc");
@@ -130,6 +148,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, a_large_buffer_grows_without_leaving_copies);
     tcase_add_test(tcase, the_limit_is_never_passed);
     tcase_add_test(tcase, sizes_that_overflow_are_refused);
+    tcase_add_test(tcase, who_refused_memory_is_told);
     tcase_add_test(tcase, a_text_gets_its_nul);
     tcase_add_test(tcase, an_arena_can_be_used_again_after_it_was_freed);
     suite_add_tcase(suite, tcase);

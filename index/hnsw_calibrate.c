@@ -93,9 +93,9 @@ static bool find_nearest(struct hnsw *hnsw, struct sample *samples, size_t count
     return has_memory;
 }
 
-/* The first linked slot from `from` on; the end if there is none. */
-static uint32_t find_linked(const struct store *store, uint32_t from) {
-    uint32_t end = store_end(store);
+/* The first linked slot from `from` on and before end; end or more if there is none. The end is the
+ * caller's, who compares with it: that of the store grows meanwhile. */
+static uint32_t find_linked(const struct store *store, uint32_t from, uint32_t end) {
     while (from < end && !store_is_linked(store, from))
         from++;
     return from;
@@ -108,10 +108,10 @@ static size_t take_samples(const struct hnsw *hnsw, struct sample *samples) {
     size_t count = 0;
     for (uint64_t i = 0; i < QUERIES; i++) {
         struct sample *sample = &samples[count];
-        sample->slot = find_linked(hnsw->store, (uint32_t)(linked * i / QUERIES));
+        sample->slot = find_linked(hnsw->store, (uint32_t)(linked * i / QUERIES), end);
         sample->other =
-            find_linked(hnsw->store, (uint32_t)(linked * ((i * 5 + 7) % QUERIES) / QUERIES));
-        count += sample->slot != end && sample->other != end;
+            find_linked(hnsw->store, (uint32_t)(linked * ((i * 5 + 7) % QUERIES) / QUERIES), end);
+        count += sample->slot < end && sample->other < end;
     }
     return count;
 }

@@ -243,8 +243,9 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
         !scratch_reserve_hits(&scratch->pool, HNSW_CANDIDATES_MAX))
         return error_set(error, STATUS_NO_MEMORY, "out of memory for repairing a graph");
     begin(hnsw, dead, dead_count);
-    uint32_t end =
-        store_end(store) < scratch->visited.capacity ? store_end(store) : scratch->visited.capacity;
+    uint32_t end = store_end(store); /* once: it grows meanwhile */
+    if (end > scratch->visited.capacity)
+        end = scratch->visited.capacity;
     for (size_t i = 0; i < dead_count; i++) {
         if (store_is_linked(store, dead[i]))
             leave_tree(&repair, dead[i]);

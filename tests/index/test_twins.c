@@ -1,8 +1,12 @@
 /* Slots with the same vector: what they must not hide, and what holds them when others leave. */
+#include "index/store.h"
 #include "tests/support/index_fixture.h"
 #include "tests/support/run_suite.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A thousand equal vectors, zero or not, in the midst of others. */
 START_TEST(equal_vectors_do_not_hide_others) {
@@ -232,6 +236,51 @@ START_TEST(twins_are_found_while_they_leave_the_graph) {
 }
 END_TEST
 
+/* Links all that waits, and says when. */
+struct linking {
+    struct fixture *fixture;
+    atomic_bool is_done;
+};
+
+static void *link_aside(void *context) {
+    struct linking *linking = context;
+    fixture_link(linking->fixture, 1);
+    atomic_store(&linking->is_done, true);
+    return NULL;
+}
+
+/* Hardly any of them hangs in the graph itself: who samples what does, for the default ef, looks up
+ * to the end of the slots, which moves on while it looks. */
+START_TEST(equal_vectors_are_linked_while_room_is_made) {
+    enum {
+        ROUNDS = 3,
+        ROWS = 2048,
+        CHUNKS_MAX = 60
+    };
+    for (int round = 0; round < ROUNDS; round++) {
+        struct fixture fixture;
+        struct linking linking = {.fixture = &fixture};
+        pthread_t builder;
+        const struct vector_index_options options = {.dimension = 4, .distance = DISTANCE_DOT};
+        fixture_create(&fixture, &options, ROWS);
+        for (uint32_t row = 0; row < ROWS; row++)
+            *fixture_row(&fixture, row) = 1;
+        fixture_put(&fixture, 0, ROWS, 1);
+        ck_assert_int_eq(pthread_create(&builder, NULL, link_aside, &linking), 0);
+        for (uint32_t chunks = 2; !atomic_load(&linking.is_done); chunks++) {
+            if (chunks <= CHUNKS_MAX)
+                ck_assert_int_eq(
+                    vector_index_reserve(fixture.index, chunks * STORE_CHUNK, &fixture.error),
+                    STATUS_OK);
+            usleep(100);
+        }
+        pthread_join(builder, NULL);
+        fixture_check(&fixture);
+        fixture_free(&fixture);
+    }
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -244,6 +293,7 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_add_test(tcase, twins_begin_the_graph_anew);
     tcase_add_test(tcase, few_of_many_twins_are_found);
     tcase_add_test(tcase, twins_are_found_while_they_leave_the_graph);
+    tcase_add_test(tcase, equal_vectors_are_linked_while_room_is_made);
     suite_add_tcase(suite, tcase);
 }
 

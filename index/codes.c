@@ -11,7 +11,8 @@
 
 #define ROUNDING  0x1p-24                  /* relative error of one f32 operation */
 #define F32_SLACK ((float)(16 * ROUNDING)) /* of a distance's own sums in f32 */
-#define DENORMAL  0x1p-140 /* more than its absolute error, also summed over a rotation */
+#define DENORMAL \
+    0x1p-134 /* more than a denormal errs, summed over a rotation or times a code's dot */
 
 enum {
     SLACK_DEVIATIONS = 3,  /* of a distance's rounding */
@@ -389,17 +390,22 @@ size_t codes_distances_below(const struct code_space *space, const struct code_q
  * opposite. */
 float codes_slack(const struct code_space *space, const struct code_query *query,
                   struct code_meta meta, float distance) {
-    float x = meta.scale, q = query->scale, width = (float)space->width;
+    /* Squares of small numbers are none in f32. */
+    double x = (double)meta.scale, q = (double)query->scale, width = (double)space->width;
+    double length = (double)meta.length, own = (double)query->code_length;
     if (space->metric == CODE_METRIC_L1 || !(x > 0 && q > 0))
         return INFINITY;
     if (space->metric == CODE_METRIC_DOT) {
-        float along = x * query->code_length, across = q * meta.length;
-        float deviation = sqrtf((along * along + across * across) / 12);
-        return SLACK_DEVIATIONS * deviation + width * x * q / 12 + F32_SLACK * fabsf(distance);
+        double along = x * own, across = q * length;
+        double deviation = sqrt((along * along + across * across) / 12);
+        return (float)(SLACK_DEVIATIONS * deviation + width * x * q / 12) +
+               F32_SLACK * fabsf(distance);
     }
-    float deviation = 2 * sqrtf((distance > 0 ? distance : 0) * (x * x + q * q) / 12);
-    float lengths = query->weights.base + meta.length * meta.length;
-    return SLACK_DEVIATIONS * deviation + width * (x + q) * (x + q) / 12 + F32_SLACK * lengths;
+    double square = distance > 0 ? (double)distance : 0;
+    double deviation = 2 * sqrt(square * (x * x + q * q) / 12);
+    double lengths = (double)query->weights.base + length * length;
+    return (float)(SLACK_DEVIATIONS * deviation + width * (x + q) * (x + q) / 12 +
+                   (double)F32_SLACK * lengths);
 }
 
 static void scan_l1(const struct code_space *space, const struct code_query *query,

@@ -54,15 +54,6 @@ float distance_score(enum distance distance, float value) {
     return distance == DISTANCE_EUCLID ? sqrtf(value) : value;
 }
 
-float distance_from_score(enum distance distance, float score) {
-    if (distance_larger_is_better(distance))
-        return 0.0f - score;
-    if (distance != DISTANCE_EUCLID)
-        return score;
-    /* A negative Euclidean distance lies below every real one. */
-    return score < 0 ? -1 : to_finite_float((double)score * (double)score);
-}
-
 bool distance_larger_is_better(enum distance distance) {
     return distance == DISTANCE_COSINE || distance == DISTANCE_DOT;
 }

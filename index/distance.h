@@ -34,9 +34,6 @@ float distance_before(enum distance distance, const float *a, const float *b, si
 /* What the API shows for a distance: cosine and dot -d, Euclid sqrt(d), Manhattan d. */
 float distance_score(enum distance distance, float value);
 
-/* The reverse of distance_score, for thresholds: the distance that has this score. */
-float distance_from_score(enum distance distance, float score);
-
 /* True if a larger score is a better one (cosine, dot). */
 bool distance_larger_is_better(enum distance distance);
 

@@ -148,13 +148,13 @@ static enum status read_part(struct image_reader *reader, const struct image_fil
  */
 
 static bool is_number(float value) {
-    return value >= 0; /* false for NaN; errors may be infinite */
+    return value >= 0; /* false for NaN */
 }
 
+/* Lengths and errors of large vectors leave f32. */
 static bool is_row_sound(const struct image_row *row) {
     return is_number(row->meta.scale) && is_number(row->meta.length) && is_number(row->error) &&
-           !isinf(row->meta.scale) && !isinf(row->meta.length) && row->level <= UPPER_LEVEL_MAX &&
-           row->kind < IMAGE_ROW_KINDS;
+           !isinf(row->meta.scale) && row->level <= UPPER_LEVEL_MAX && row->kind < IMAGE_ROW_KINDS;
 }
 
 /* Row i of a whole image is slot i; a delta has each slot once, and a code for each that the image

@@ -170,7 +170,7 @@ static struct plan_answer choose_plan(const struct vector_index *index,
         .wanted = query->plan};
     if (query->exact || query->k > VECTOR_INDEX_EF_MAX ||
         atomic_load_explicit(&index->hnsw.entry, memory_order_relaxed) == HNSW_NO_ENTRY ||
-        (!filter && query->plan == INDEX_PLAN_CHEAPEST && rows <= index->options.full_scan_rows))
+        (query->plan == INDEX_PLAN_CHEAPEST && rows <= index->options.full_scan_rows))
         return (struct plan_answer){.plan = INDEX_PLAN_EXACT};
     return plan_choose(&question);
 }

@@ -4,6 +4,8 @@
 
 #include <float.h>
 #include <math.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     ROWS = 3000,
@@ -20,7 +22,7 @@ static void fill(struct fixture *fixture, float length) {
     uint64_t state = 7;
     for (uint32_t row = 0; row < ROWS; row++)
         for (uint32_t i = 0; i < DIMENSION; i++)
-            fixture_row(fixture, row)[i] = length * (1 + 0.3f * (float)normal(&state));
+            fixture_row(fixture, row)[i] += length * (1 + 0.3f * (float)normal(&state));
     fixture_put(fixture, 0, ROWS, 1);
     fixture_link(fixture, 1);
     fixture_check(fixture);
@@ -68,6 +70,29 @@ START_TEST(vectors_may_have_no_dots_within_f32) {
 }
 END_TEST
 
+START_TEST(an_image_keeps_lengths_beyond_f32) {
+    struct fixture fixture, loaded;
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance = (enum distance)_i};
+    const struct index_stamp stamp = {.operation = 1, .incarnation = 1};
+    struct index_stamp read;
+    int fd = memfd_create("image", 0);
+    fixture_create(&fixture, &options, ROWS);
+    fixture_create(&loaded, &options, ROWS);
+    for (uint32_t i = 0; i < DIMENSION; i++)
+        fixture_row(&fixture, 7)[i] = 3e38f;
+    fill(&fixture, 1);
+    ck_assert_int_eq(
+        vector_index_save(fixture.index, fd, INDEX_IMAGE_WHOLE, &stamp, &fixture.error), STATUS_OK);
+    const struct index_files files = {.whole = fd, .delta = -1};
+    enum status status = vector_index_load(loaded.index, &files, &read, &loaded.error);
+    ck_assert_msg(status == STATUS_OK, "%s", loaded.error.message);
+    close(fd);
+    fixture_free(&fixture);
+    fixture_free(&loaded);
+}
+END_TEST
+
 /* Lengths of which some are thousands of times as large as others: around a node all but one
  * neighbour may look equally near. */
 START_TEST(the_pool_bounds_a_walk_whatever_the_lengths) {
@@ -108,6 +133,7 @@ static void add_tests(Suite *suite, TCase *tcase) {
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, a_question_may_take_dots_out_of_f32, 0, 2);
     tcase_add_loop_test(tcase, vectors_may_have_no_dots_within_f32, 0, 2);
+    tcase_add_loop_test(tcase, an_image_keeps_lengths_beyond_f32, 0, DISTANCE_COUNT);
     tcase_add_test(tcase, the_pool_bounds_a_walk_whatever_the_lengths);
     suite_add_tcase(suite, tcase);
 }

@@ -304,6 +304,30 @@ static const float *forgetful(void *context, uint32_t slot) {
     return slot % 4 == 1 ? NULL : fixture_row(fixture, slot);
 }
 
+/* Small enough to be scanned whatever it would cost: also of a larger set those that may pass. */
+START_TEST(small_sets_are_scanned_also_under_a_filter) {
+    struct fixture fixture;
+    float vector[16];
+    uint64_t words[ROWS / 64 + 1];
+    struct slot_filter filter = {.words = words, .slot_end = ROWS};
+    const struct vector_index_options options = {
+        .dimension = 16, .distance = DISTANCE_EUCLID, .full_scan_rows = _i ? ROWS / 2 : ROWS};
+    fixture_create(&fixture, &options, ROWS);
+    fixture_fill_clusters(&fixture, 0, ROWS, 3);
+    fixture_put(&fixture, 0, ROWS, 1);
+    fixture_link(&fixture, 1);
+    memset(words, _i ? 0x55 : 0xff, sizeof(words));
+    filter.count = filter.estimate = options.full_scan_rows;
+    for (uint64_t i = 0; i < 100; i++) {
+        fixture_make_query(&fixture, 3, i, vector);
+        const struct index_query query = {
+            .vector = vector, .k = 1, .ef = 1, .operation = 1, .filter = &filter};
+        must_be_the_oracles(&fixture, &query);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(replaces_rows_that_the_owner_no_longer_has) {
     struct fixture fixture;
     const struct vector_index_options options = {.dimension = 20, .distance = DISTANCE_EUCLID};
@@ -378,6 +402,37 @@ START_TEST(survives_numbers_that_leave_f32) {
 }
 END_TEST
 
+/* Rows that lie close together, by numbers whose products are hardly any in f32: the bounds have to
+ * know. */
+static float near_one(uint64_t *state, float size) {
+    return size * (float)(1 + 0.3 * (2 * fixture_random(state) - 1));
+}
+
+START_TEST(finds_the_nearest_of_tiny_vectors) {
+    static const float sizes[] = {1e-21f, 2e-21f, 5e-21f, 2e-20f};
+    static const enum distance distances[] = {DISTANCE_DOT, DISTANCE_COSINE, DISTANCE_EUCLID};
+    struct fixture fixture;
+    float vector[42];
+    uint64_t state = (uint64_t)_i + 1;
+    const float size = sizes[_i % 4];
+    const struct vector_index_options options = {.dimension = 42, .distance = distances[_i / 4]};
+    fixture_create(&fixture, &options, ROWS);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        float length = size * (float)(0.9 + 0.2 * fixture_random(&state));
+        for (uint32_t i = 0; i < options.dimension; i++)
+            fixture_row(&fixture, row)[i] = near_one(&state, length);
+    }
+    fixture_put(&fixture, 0, ROWS, 1);
+    for (int i = 0; i < 500; i++) {
+        for (uint32_t j = 0; j < options.dimension; j++)
+            vector[j] = near_one(&state, size);
+        struct index_query query = {.vector = vector, .k = 10, .operation = 1, .exact = true};
+        must_be_the_oracles(&fixture, &query);
+    }
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(scans_65536_dimensions) {
     struct fixture fixture;
     const struct vector_index_options options = {.dimension = VECTOR_DIMENSION_MAX,
@@ -430,8 +485,10 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, breaks_ties_by_the_owners_order, 0, DISTANCE_COUNT);
     tcase_add_test(tcase, sees_what_the_readers_operation_sees);
     tcase_add_test(tcase, asks_a_lazy_filter_at_most_once_about_a_slot);
+    tcase_add_loop_test(tcase, small_sets_are_scanned_also_under_a_filter, 0, 2);
     tcase_add_test(tcase, replaces_rows_that_the_owner_no_longer_has);
     tcase_add_loop_test(tcase, survives_numbers_that_leave_f32, 0, DISTANCE_COUNT);
+    tcase_add_loop_test(tcase, finds_the_nearest_of_tiny_vectors, 0, 12);
     tcase_add_loop_test(tcase, scans_65536_dimensions, 0, DISTANCE_COUNT);
     tcase_add_loop_test(tcase, refuses_a_dimension_out_of_range, 0, 3);
     suite_add_tcase(suite, tcase);

@@ -1,6 +1,7 @@
 #include "api/call.h"
 #include "api/handlers.h"
 #include "api/json_members.h"
+#include "api/vector_params.h"
 
 #include <string.h>
 
@@ -24,7 +25,7 @@ static const struct json_field options_fields[] = {
     {JSON_MEMBER(struct schema_options, on_disk)},
     {JSON_MEMBER(struct schema_options, enable_hnsw)},
     {JSON_MEMBER(struct schema_options, prefix)},
-    {JSON_MEMBER(struct schema_options, memory)},
+    {JSON_MEMBER(struct schema_options, memory), .words = vector_params_memory_words},
 };
 static const struct json_shape options_shape =
     JSON_SHAPE("PayloadSchemaParams", struct schema_options, options_fields, .defaults = NULL);

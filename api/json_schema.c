@@ -46,6 +46,14 @@ static void write_items(struct json_writer *writer, const struct json_field *fie
     }
 }
 
+static void write_words(struct json_writer *writer, const char *const *words) {
+    json_write_key(writer, "enum");
+    json_write_open(writer, '[');
+    for (; *words; words++)
+        json_write_string(writer, *words);
+    json_write_close(writer, ']');
+}
+
 static void write_bounds(struct json_writer *writer, const struct json_field *field) {
     bool is_list = field->kind == JSON_KIND_LIST || field->kind == JSON_KIND_FLOATS;
     bool is_string = field->kind == JSON_KIND_STRING;
@@ -88,6 +96,8 @@ static void write_member(struct json_writer *writer, const struct json_field *fi
         json_write_key_string(writer, "type", schema_types[field->kind]);
         write_bounds(writer, field);
     }
+    if (field->words)
+        write_words(writer, field->words);
     if (field->kind == JSON_KIND_LIST || field->kind == JSON_KIND_FLOATS)
         write_items(writer, field);
     if (!field->required && schema_types[field->kind])

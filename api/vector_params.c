@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* Of all that lies in memory or not, as the API has it. */
+const char *const vector_params_memory_words[] = {"cold", "cached", "pinned", NULL};
+
 /* ---- hnsw_config ----------------------------------------------------------------------------- */
 
 static const struct json_field hnsw_fields[] = {
@@ -16,12 +19,19 @@ static const struct json_field hnsw_fields[] = {
     {JSON_OPTIONAL(struct hnsw_settings, on_disk)},
     {JSON_OPTIONAL(struct hnsw_settings, payload_m)},
     {JSON_OPTIONAL(struct hnsw_settings, inline_storage)},
-    {JSON_MEMBER(struct hnsw_settings, memory)},
+    {JSON_MEMBER(struct hnsw_settings, memory), .words = vector_params_memory_words},
 };
 const struct json_shape vector_params_hnsw_shape =
     JSON_SHAPE("HnswConfig", struct hnsw_settings, hnsw_fields, .defaults = NULL);
 
 /* ---- quantization_config --------------------------------------------------------------------- */
+
+static const char *const scalar_types[] = {"int8", NULL};
+static const char *const compressions[] = {"x4", "x8", "x16", "x32", "x64", NULL};
+static const char *const encodings[] = {"one_bit", "two_bits", "one_and_half_bits", NULL};
+static const char *const query_encodings[] = {"default", "binary", "scalar4bits", "scalar8bits",
+                                              NULL};
+static const char *const turbo_bits[] = {"bits1", "bits1_5", "bits2", "bits4", "bits8", NULL};
 
 struct scalar_settings {
     const char *type;
@@ -32,11 +42,11 @@ struct scalar_settings {
 };
 
 static const struct json_field scalar_fields[] = {
-    {JSON_MEMBER(struct scalar_settings, type), .required = true},
+    {JSON_MEMBER(struct scalar_settings, type), .required = true, .words = scalar_types},
     {JSON_OPTIONAL(struct scalar_settings, quantile), .has_real_bounds = true, .real_min = 0.5,
      .real_max = 1.0},
     {JSON_OPTIONAL(struct scalar_settings, always_ram)},
-    {JSON_MEMBER(struct scalar_settings, memory)},
+    {JSON_MEMBER(struct scalar_settings, memory), .words = vector_params_memory_words},
 };
 static const struct json_shape scalar_shape =
     JSON_SHAPE("ScalarQuantization", struct scalar_settings, scalar_fields, .defaults = NULL);
@@ -48,9 +58,9 @@ struct product_settings {
 };
 
 static const struct json_field product_fields[] = {
-    {JSON_MEMBER(struct product_settings, compression), .required = true},
+    {JSON_MEMBER(struct product_settings, compression), .required = true, .words = compressions},
     {JSON_OPTIONAL(struct product_settings, always_ram)},
-    {JSON_MEMBER(struct product_settings, memory)},
+    {JSON_MEMBER(struct product_settings, memory), .words = vector_params_memory_words},
 };
 static const struct json_shape product_shape =
     JSON_SHAPE("ProductQuantization", struct product_settings, product_fields, .defaults = NULL);
@@ -62,9 +72,9 @@ struct binary_settings {
 
 static const struct json_field binary_fields[] = {
     {JSON_OPTIONAL(struct binary_settings, always_ram)},
-    {JSON_MEMBER(struct binary_settings, memory)},
-    {JSON_MEMBER(struct binary_settings, encoding)},
-    {JSON_MEMBER(struct binary_settings, query_encoding)},
+    {JSON_MEMBER(struct binary_settings, memory), .words = vector_params_memory_words},
+    {JSON_MEMBER(struct binary_settings, encoding), .words = encodings},
+    {JSON_MEMBER(struct binary_settings, query_encoding), .words = query_encodings},
 };
 static const struct json_shape binary_shape =
     JSON_SHAPE("BinaryQuantization", struct binary_settings, binary_fields, .defaults = NULL);
@@ -76,9 +86,9 @@ struct turbo_settings {
 };
 
 static const struct json_field turbo_fields[] = {
-    {JSON_MEMBER(struct turbo_settings, bits)},
+    {JSON_MEMBER(struct turbo_settings, bits), .words = turbo_bits},
     {JSON_OPTIONAL(struct turbo_settings, always_ram)},
-    {JSON_MEMBER(struct turbo_settings, memory)},
+    {JSON_MEMBER(struct turbo_settings, memory), .words = vector_params_memory_words},
 };
 static const struct json_shape turbo_shape =
     JSON_SHAPE("TurboQuantization", struct turbo_settings, turbo_fields, .defaults = NULL);
@@ -99,23 +109,6 @@ static const struct json_field quantization_fields[] = {
 static const struct json_shape quantization_shape = JSON_SHAPE(
     "QuantizationConfig", struct quantization_settings, quantization_fields, .defaults = NULL);
 
-/* True if value is one of the words, or absent. */
-static bool is_one_of(const char *value, const char *words) {
-    const char *at = words;
-    if (!value)
-        return true;
-    size_t length = strlen(value);
-    while ((at = strstr(at, value)) != NULL) {
-        bool starts = at == words || at[-1] == ' ';
-        if (starts && length > 0 && (at[length] == ' ' || at[length] == '\0'))
-            return true;
-        at += length > 0 ? length : 1;
-        if (length == 0)
-            return false;
-    }
-    return false;
-}
-
 static enum status check_quantization(struct json_reader *reader,
                                       const struct quantization_settings *settings) {
     int forms = (settings->scalar != NULL) + (settings->product != NULL) +
@@ -123,21 +116,6 @@ static enum status check_quantization(struct json_reader *reader,
     if (forms != 1)
         return json_reader_fail(reader,
                                 "expected exactly one of `scalar`, `product`, `binary`, `turbo`");
-    if (settings->scalar && !is_one_of(settings->scalar->type, "int8"))
-        return json_reader_fail(reader, "scalar.type: expected `int8`");
-    if (settings->product && !is_one_of(settings->product->compression, "x4 x8 x16 x32 x64"))
-        return json_reader_fail(reader, "product.compression: expected x4, x8, x16, x32 or x64");
-    if (settings->binary &&
-        !is_one_of(settings->binary->encoding, "one_bit two_bits one_and_half_bits"))
-        return json_reader_fail(reader,
-                                "binary.encoding: expected one_bit, two_bits or one_and_half_bits");
-    if (settings->turbo && !is_one_of(settings->turbo->bits, "bits1 bits1_5 bits2 bits4 bits8"))
-        return json_reader_fail(reader,
-                                "turbo.bits: expected bits1, bits1_5, bits2, bits4 or bits8");
-    if (settings->binary &&
-        !is_one_of(settings->binary->query_encoding, "default binary scalar4bits scalar8bits"))
-        return json_reader_fail(
-            reader, "binary.query_encoding: expected default, binary, scalar4bits or scalar8bits");
     return STATUS_OK;
 }
 
@@ -236,12 +214,14 @@ static const struct json_custom distance_json = {
     .schema = "{\"type\":\"string\",\"enum\":[\"Cosine\",\"Euclid\",\"Dot\",\"Manhattan\"]}",
 };
 
+static const char *const datatypes[] = {"float32", "float16", "uint8", "turbo4", NULL};
+
 #define VECTOR_OPTION_ROWS                                                                        \
     {JSON_OBJECT(struct vector_params, hnsw_config, vector_params_hnsw_shape)},                   \
         {JSON_CUSTOM(struct vector_params, quantization_config, vector_params_quantization_json), \
          .alias = "quantization", .is_pointer = true},                                            \
         {JSON_OPTIONAL(struct vector_params, on_disk)}, {                                         \
-        JSON_MEMBER(struct vector_params, memory)                                                 \
+        JSON_MEMBER(struct vector_params, memory), .words = vector_params_memory_words            \
     }
 
 static const struct json_field params_fields[] = {
@@ -249,7 +229,7 @@ static const struct json_field params_fields[] = {
      .max = COLLECTION_DIMENSION_MAX},
     {JSON_CUSTOM(struct vector_params, distance, distance_json), .required = true},
     VECTOR_OPTION_ROWS,
-    {JSON_MEMBER(struct vector_params, datatype)},
+    {JSON_MEMBER(struct vector_params, datatype), .words = datatypes},
     {JSON_MEMBER(struct vector_params, multivector_config)},
 };
 static const struct json_shape params_shape =
@@ -260,11 +240,6 @@ static const struct json_shape patch_shape =
     JSON_SHAPE("VectorParamsDiff", struct vector_params, patch_fields, .defaults = NULL);
 
 static enum status check_options(struct json_reader *reader, const struct vector_params *params) {
-    if (!is_one_of(params->memory, "cold cached pinned"))
-        return json_reader_fail(reader, "memory: expected `cold`, `cached` or `pinned`");
-    if (!is_one_of(params->datatype, "float32 float16 uint8 turbo4"))
-        return json_reader_fail(reader,
-                                "datatype: expected `float32`, `float16`, `uint8` or `turbo4`");
     if (params->datatype && strcmp(params->datatype, "float32") != 0)
         return json_reader_reject(reader, STATUS_BAD_REQUEST,
                                   "datatype `%s` is not supported by this version",

@@ -6,6 +6,9 @@
 
 extern const struct json_shape vector_params_hnsw_shape;
 
+/* What `memory` may be, wherever it stands. */
+extern const char *const vector_params_memory_words[];
+
 /* A struct vectors_params. */
 extern const struct json_custom vector_params_json;
 

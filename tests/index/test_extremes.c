@@ -63,7 +63,8 @@ START_TEST(vectors_may_have_no_dots_within_f32) {
     if (_i) {
         expect_ends_of_f32(&fixture, fixture_row(&fixture, 3), -FLT_MAX);
     } else {
-        struct index_query query = {.vector = fixture_row(&fixture, 3), .k = 1, .operation = 1};
+        struct index_query query = {
+            .vector = fixture_row(&fixture, 3), .k = 1, .operation = 1, .exact = true};
         ck_assert_uint_eq(fixture_search(&fixture, &query).hits[0].slot, 3);
     }
     fixture_free(&fixture);

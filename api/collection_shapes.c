@@ -140,6 +140,22 @@ static const struct json_field params_patch_fields[] = {
 static const struct json_shape params_patch_shape = JSON_SHAPE(
     "CollectionParamsDiff", struct collection_params, params_patch_fields, .defaults = NULL);
 
+/* None are taken; whoever names none means no harm. */
+static enum status sparse_read(struct json_reader *reader, void *member) {
+    struct raw_json raw;
+    (void)member;
+    enum status status = json_read_raw(reader, &raw.text, &raw.length);
+    if (status == STATUS_OK && strspn(raw.text, "{} \t\r\n") < raw.length)
+        return json_reader_reject(reader, STATUS_BAD_REQUEST,
+                                  "sparse vectors are not supported by this version");
+    return status;
+}
+
+static const struct json_custom sparse_json = {
+    .read = sparse_read,
+    .schema = "{\"type\":\"object\",\"maxProperties\":0,\"nullable\":true}",
+};
+
 /* An object that is merged into the one that is there; null removes a key. */
 static enum status merged_read(struct json_reader *reader, void *member) {
     struct raw_json *raw = member;
@@ -186,7 +202,7 @@ const struct json_shape collection_document_shape =
 
 static const struct json_field create_fields[] = {
     PARAMS_ROWS(struct collection_create, params.),
-    {JSON_MEMBER(struct collection_create, sparse_vectors)},
+    {JSON_CUSTOM_WHOLE("sparse_vectors", sparse_json)},
     {.name = "hnsw_config",
      .kind = JSON_KIND_OBJECT,
      .offset = IN_DOCUMENT(hnsw_config),
@@ -248,6 +264,7 @@ static const struct json_custom vectors_patch_json = {
 
 static const struct json_field patch_fields[] = {
     {JSON_CUSTOM_WHOLE("vectors", vectors_patch_json)},
+    {JSON_CUSTOM_WHOLE("sparse_vectors", sparse_json)},
     {.name = "params",
      .kind = JSON_KIND_OBJECT,
      .offset = offsetof(struct collection_document, params),

@@ -91,7 +91,6 @@ extern const struct json_shape collection_document_shape;
 struct collection_create {
     struct collection_document document;
     struct collection_params params; /* the members of params stand at the top of the body */
-    struct raw_json sparse_vectors;
 };
 extern const struct json_shape collection_create_shape;
 

@@ -184,11 +184,7 @@ enum status handle_collection_aliases(struct api_call *call, const void *request
 /* ---- Changes --------------------------------------------------------------------------------- */
 
 static enum status check_create(const struct collection_create *request, struct error *error) {
-    const struct raw_json *sparse = &request->sparse_vectors;
     const char *method = request->params.sharding_method;
-    if (sparse->text && strspn(sparse->text, "{} \t\r\n") < sparse->length)
-        return error_set(error, STATUS_BAD_REQUEST,
-                         "sparse_vectors: sparse vectors are not supported by this version");
     if (method && strcmp(method, "auto") != 0)
         return error_set(error, STATUS_BAD_REQUEST,
                          "sharding_method: only `auto` is supported, one node has no shards");

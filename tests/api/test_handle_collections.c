@@ -225,6 +225,8 @@ START_TEST(a_patch_changes_what_it_names_and_nothing_else) {
         {"GET /collections/x", NULL, 200, "\"ef_construct\":77"},
         {"PATCH /collections/x", "{\"vectors\":{\"b\":{},\"b\":{}}}", 400, "duplicate vector name"},
         {"PATCH /collections/x", "", 400, "Format error in JSON body"},
+        {"PATCH /collections/x", "{\"sparse_vectors\":{\"s\":{}}}", 400,
+         "sparse_vectors: sparse vectors are not supported by this version"},
     };
     RUN(steps);
 }

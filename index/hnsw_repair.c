@@ -13,6 +13,10 @@
 
 #include <string.h>
 
+enum {
+    PIECE_SLOTS = 256, /* between two offers of the core, at most some milliseconds */
+};
+
 struct repair {
     struct hnsw *hnsw;
     struct index_scratch *scratch;
@@ -251,6 +255,8 @@ enum status hnsw_repair(struct hnsw *hnsw, const uint32_t *dead, size_t dead_cou
             leave_tree(&repair, dead[i]);
     }
     for (uint32_t slot = 0; slot < end; slot++) {
+        if (slot % PIECE_SLOTS == 0)
+            scratch_offer_core(scratch);
         if (store_is_linked(store, slot) && !store_is_leaving(store, slot))
             mend(&repair, slot);
     }

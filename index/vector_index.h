@@ -114,7 +114,8 @@ struct index_answer {
 MUST_CHECK enum status index_scratch_create(struct index_scratch **scratch, struct error *error);
 void index_scratch_free(struct index_scratch *scratch);
 
-/* Has `offer` called about each millisecond of a call that links: others may want the core. */
+/* Has `offer` called about each millisecond of a call that links or repairs: others may want the
+ * core. */
 typedef void index_offer_fn(void *context);
 void index_scratch_set_offer(struct index_scratch *scratch, index_offer_fn *offer, void *context);
 

@@ -303,8 +303,13 @@ void collection_status(struct collection *collection, struct collection_status *
     pthread_mutex_lock(&collection->queue_mutex);
     status->queue_length = collection->queue_jobs;
     pthread_mutex_unlock(&collection->queue_mutex);
-    status->is_damaged = atomic_load(&collection->is_read_only);
+    bool is_read_only = atomic_load(&collection->is_read_only);
     pthread_mutex_lock(&collection->reason_mutex);
-    snprintf(status->reason, sizeof(status->reason), "%s", collection->reason);
+    status->is_damaged = is_read_only || collection->is_field_stuck;
+    if (is_read_only)
+        snprintf(status->reason, sizeof(status->reason), "%s", collection->reason);
+    else if (collection->is_field_stuck)
+        snprintf(status->reason, sizeof(status->reason), "payload index: %.*s",
+                 COLLECTION_REASON_MAX - 16, collection->field_reason);
     pthread_mutex_unlock(&collection->reason_mutex);
 }

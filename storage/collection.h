@@ -162,7 +162,7 @@ MUST_CHECK enum status reader_query_batch(struct reader *reader, const struct qu
 
 struct collection_status {
     uint64_t points_count, indexed_vectors_count, waiting_count, queue_length;
-    bool is_damaged; /* quarantined or read-only; reason says why */
+    bool is_damaged; /* read-only, or an index cannot be built; reason says why */
     char reason[256];
 };
 void collection_status(struct collection *collection, struct collection_status *status);

@@ -40,6 +40,9 @@ struct reader_place {
 
 #define READER_PLACE_IDLE UINT64_MAX
 
+/* A field_retry_ns that never comes. */
+#define FIELD_RETRY_NEVER UINT64_MAX
+
 struct collection {
     struct storage *storage;
     char *name;           /* owned */
@@ -69,16 +72,24 @@ struct collection {
     size_t queue_jobs, queue_bytes;
     bool is_scheduled; /* in the writers' list or held by a writer */
     bool is_closing;
-    struct collection *next_scheduled; /* the writers' list, under its mutex */
+    struct collection *next_scheduled; /* the writers' list, under its mutex, as the three below */
+    struct collection *next_later;     /* the list of those that wait for a time */
+    uint64_t later_ns;                 /* that time */
+    bool is_later;                     /* in that list */
 
     struct collection_state state; /* as of the last commit; writer */
-    bool has_field_work;           /* an index is being built or dropped; writer */
+    bool has_field_work;           /* a step of building or dropping an index may run; writer */
+    uint64_t field_retry_ns;       /* when it may after one failed; 0: none did; writer */
+    uint64_t field_pause_ns;       /* how long that was put off; writer */
     unsigned failed_commits;       /* in a row; writer */
     uint64_t backlog, backlog_ns;  /* what writes were last held back for, and since when; writer */
 
     atomic_bool is_read_only; /* until restart; reason says why */
     pthread_mutex_t reason_mutex;
     char reason[COLLECTION_REASON_MAX];
+    char field_reason[COLLECTION_REASON_MAX]; /* of the last step of an index that failed, until one
+                                                 succeeds; under reason_mutex, as the next */
+    bool is_field_stuck;                      /* it will not be tried again */
 
     enum builder_list listed; /* under the builders' mutex, as is next_listed */
     struct collection *next_listed;

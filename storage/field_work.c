@@ -1,8 +1,14 @@
 #include "storage/field_work.h"
 #include "storage/fault.h"
+#include "storage/log.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
+
+/* Between tries of a step that failed: doubled from the first to the last. */
+#define PAUSE_FIRST_NS UINT64_C(50000000)
+#define PAUSE_LAST_NS  UINT64_C(60000000000)
 
 static enum status fault(struct error *error) {
     return error_set(error, STATUS_IO, "payload index: fault of a test");
@@ -132,4 +138,47 @@ enum status field_work_step(struct write_context *context, uint32_t slots_max,
     enum status status = context->fields.dropping_count > 0 ? drop_step(context, error)
                                                             : build_step(context, slots_max, error);
     return status == STATUS_OK ? write_context_load_fields(context, error) : status;
+}
+
+/* ---- When a step may run ----------------------------------------------------------------------
+ */
+
+bool field_work_is_due(const struct write_context *context) {
+    uint64_t retry_ns = context->collection->field_retry_ns;
+    return field_work_is_pending(context) && (retry_ns == 0 || retry_ns <= collection_now_ns());
+}
+
+void field_work_put_off(struct collection *collection, const struct error *error) {
+    uint64_t pause_ns = collection->field_pause_ns * 2;
+    pause_ns = pause_ns < PAUSE_FIRST_NS  ? PAUSE_FIRST_NS
+               : pause_ns > PAUSE_LAST_NS ? PAUSE_LAST_NS
+                                          : pause_ns;
+    /* What is damaged does not mend itself. */
+    bool is_stuck = error && error->status == STATUS_CORRUPT, is_news = false;
+    collection->field_pause_ns = pause_ns;
+    collection->field_retry_ns = is_stuck ? FIELD_RETRY_NEVER : collection_now_ns() + pause_ns;
+    collection->has_field_work = false;
+    if (!error)
+        return;
+    char reason[COLLECTION_REASON_MAX];
+    snprintf(reason, sizeof(reason), "%.*s", COLLECTION_REASON_MAX - 1, error->message);
+    pthread_mutex_lock(&collection->reason_mutex);
+    is_news = strcmp(collection->field_reason, reason) != 0;
+    strcpy(collection->field_reason, reason);
+    collection->is_field_stuck = is_stuck;
+    pthread_mutex_unlock(&collection->reason_mutex);
+    if (is_news)
+        log_event(LOG_LEVEL_WARN, "payload index of %s: %s%s", collection->path, reason,
+                  is_stuck ? ": not tried again before a restart" : "");
+}
+
+void field_work_resume(struct collection *collection, bool is_mended) {
+    if (collection->field_retry_ns == 0)
+        return;
+    collection->field_retry_ns = collection->field_pause_ns = 0;
+    pthread_mutex_lock(&collection->reason_mutex);
+    collection->is_field_stuck = false;
+    if (is_mended)
+        collection->field_reason[0] = '\0';
+    pthread_mutex_unlock(&collection->reason_mutex);
 }

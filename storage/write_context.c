@@ -27,6 +27,8 @@ void write_context_begin(struct write_context *context, struct collection *colle
     context->shared = collection_config_acquire(collection->config);
     pthread_mutex_unlock(&collection->config_mutex);
     context->config = context->shared->config;
+    context->has_field_job = context->is_step_done = false;
+    context->step_error.status = STATUS_OK;
 }
 
 void write_context_end(struct write_context *context) {

@@ -37,6 +37,9 @@ struct write_context {
     struct shared_config *shared;    /* keeps it */
     bool is_memory_low;              /* no slot may be taken that was not in use before */
     MDB_txn *committed;              /* for publishing, from before the commit on; NULL: none */
+    bool has_field_job;              /* a job of the group created or dropped an index */
+    bool is_step_done;               /* a step of building or dropping an index ran in the group */
+    struct error step_error;         /* ... or failed: its status tells */
 };
 
 void write_context_init(struct write_context *context);

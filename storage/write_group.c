@@ -12,12 +12,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
-    GROWTHS_MAX = 48,         /* of the map in one group: 2^48 times the first size */
-    FAILED_COMMITS_MAX = 2,   /* in a row, then the collection is read-only until restart */
-    STEP_PAUSE_NS = 50000000, /* before a step of index building that could not run is retried */
+    GROWTHS_MAX = 48,       /* of the map in one group: 2^48 times the first size */
+    FAILED_COMMITS_MAX = 2, /* in a row, then the collection is read-only until restart */
 };
 
 /* What became of one attempt to run a group. */
@@ -62,6 +60,8 @@ static enum status apply(struct write_context *context, const struct operation *
 static enum status run_operations(struct write_context *context, struct write_job *job) {
     enum status status = STATUS_OK;
     for (size_t i = 0; i < job->operations_count && status == STATUS_OK; i++) {
+        enum operation_kind kind = job->operations[i].kind;
+        context->has_field_job |= kind == OPERATION_CREATE_INDEX || kind == OPERATION_DROP_INDEX;
         context->operation = ++context->state.operation;
         status = apply(context, &job->operations[i], &job->error);
         if (status == STATUS_OK)
@@ -147,7 +147,7 @@ static uint64_t count_bytes(const struct write_job *jobs) {
 }
 
 static bool is_step_due(const struct write_context *context, enum group_kind kind) {
-    return kind == GROUP_WHOLE && field_work_is_pending(context) &&
+    return kind == GROUP_WHOLE && field_work_is_due(context) &&
            !atomic_load(&context->collection->is_deleted);
 }
 
@@ -158,6 +158,8 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
     bool is_low = write_admission_is_space_low(collection, count_bytes(jobs));
     bool is_changed = false, lost = false;
     bool is_alone = jobs && !jobs->next && !is_step_due(context, kind);
+    context->is_step_done = false;
+    context->step_error.status = STATUS_OK;
     for (struct write_job *job = jobs; job; job = job->next) {
         job->error = (struct error){0};
         job->status = write_admission_job(collection, job, is_low, &job->error);
@@ -183,9 +185,10 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
             return ATTEMPT_MAP_FULL;
         if (lost)
             return ATTEMPT_FAILED;
-        is_changed |= status == STATUS_OK;
-        if (status != STATUS_OK)
-            log_event(LOG_LEVEL_WARN, "payload index of %s: %s", collection->path, error->message);
+        context->is_step_done = status == STATUS_OK;
+        is_changed |= context->is_step_done;
+        if (!context->is_step_done)
+            context->step_error = *error;
     }
     return is_changed ? ATTEMPT_COMMITTED : ATTEMPT_UNCHANGED;
 }
@@ -357,7 +360,9 @@ static void publish(struct write_context *context) {
     (void)FAULT_POINT("group.committed");
     publish_changes(context);
     collection->state = context->state;
-    collection->has_field_work = field_work_is_pending(context);
+    if (context->is_step_done || context->has_field_job)
+        field_work_resume(collection, context->is_step_done);
+    collection->has_field_work = field_work_is_due(context);
     atomic_store(&collection->points, context->state.points);
     atomic_store_explicit(&collection->published, context->state.operation, memory_order_release);
     atomic_store(&collection->written_ns, collection_now_ns());
@@ -404,6 +409,21 @@ static bool is_worth_splitting(const struct write_job *jobs, enum group_kind kin
            (error->status == STATUS_NO_MEMORY || (error->status == STATUS_NO_SPACE && jobs->next));
 }
 
+/* Says when the next step of index building may run, if this one failed. */
+static void settle_field_work(struct write_context *context, const struct write_job *jobs,
+                              enum attempt attempt, const struct error *error) {
+    if (context->step_error.status != STATUS_OK)
+        field_work_put_off(context->collection, &context->step_error);
+    else if (jobs || attempt == ATTEMPT_COMMITTED) /* a step alone tells what is wrong */
+        return;
+    else if (attempt != ATTEMPT_UNCHANGED)
+        field_work_put_off(context->collection, error);
+    else if (field_work_is_due(context)) /* too little space was left for it */
+        field_work_put_off(context->collection, NULL);
+    else
+        context->collection->has_field_work = false;
+}
+
 /* False if nothing was done, and nobody told, since memory or map lacked that a whole group takes.
  */
 static bool run_group(struct write_context *context, struct collection *collection,
@@ -427,8 +447,7 @@ static bool run_group(struct write_context *context, struct collection *collecti
     }
     if (attempt == ATTEMPT_COMMITTED && context->changes.slots_count > 0)
         builder_pool_wake(&collection->storage->builders, collection);
-    if (!jobs && attempt != ATTEMPT_COMMITTED)
-        nanosleep(&(struct timespec){.tv_nsec = STEP_PAUSE_NS}, NULL);
+    settle_field_work(context, jobs, attempt, &error);
     write_context_end(context);
     return is_done;
 }

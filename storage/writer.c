@@ -12,14 +12,43 @@ enum {
     HELD_BACK_PAUSE_NS = 2000000, /* which other collections in the list wait, too */
 };
 
-/* What a writer found to do: one of the two, or neither when it is to end. */
+/* What a writer found to do: one of the three, or none when it is to end. */
 struct errand {
     struct collection *collection;
+    struct collection *due; /* its time has come */
     struct catalogue_job *job;
 };
 
+/* Takes a collection whose time has come; else *next_ns is when that of the next will. One that was
+ * deleted waits no longer: its files take space for as long as it is held. */
+static struct collection *take_due(struct writer_pool *pool, uint64_t *next_ns) {
+    uint64_t now = pool->later ? collection_now_ns() : 0;
+    *next_ns = UINT64_MAX;
+    for (struct collection **at = &pool->later; *at; at = &(*at)->next_later) {
+        struct collection *collection = *at;
+        if (collection->later_ns <= now || atomic_load(&collection->is_deleted)) {
+            *at = collection->next_later;
+            collection->is_later = false;
+            return collection;
+        }
+        if (collection->later_ns < *next_ns)
+            *next_ns = collection->later_ns;
+    }
+    return NULL;
+}
+
+static void wait_for_work(struct writer_pool *pool, uint64_t next_ns) {
+    const struct timespec until = {.tv_sec = (time_t)(next_ns / 1000000000),
+                                   .tv_nsec = (long)(next_ns % 1000000000)};
+    if (next_ns == UINT64_MAX)
+        pthread_cond_wait(&pool->work, &pool->mutex);
+    else
+        pthread_cond_timedwait(&pool->work, &pool->mutex, &until);
+}
+
 static struct errand next_errand(struct writer_pool *pool) {
     struct errand errand = {0};
+    uint64_t next_ns;
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         if (pool->catalogue_first && !pool->is_catalogue_busy) {
@@ -31,6 +60,9 @@ static struct errand next_errand(struct writer_pool *pool) {
             pool->is_catalogue_busy = true;
             break;
         }
+        errand.due = take_due(pool, &next_ns);
+        if (errand.due)
+            break;
         if (pool->first) {
             errand.collection = pool->first;
             pool->first = errand.collection->next_scheduled;
@@ -40,7 +72,7 @@ static struct errand next_errand(struct writer_pool *pool) {
         }
         if (pool->is_stopping && !pool->catalogue_first)
             break;
-        pthread_cond_wait(&pool->work, &pool->mutex);
+        wait_for_work(pool, next_ns);
     }
     pthread_mutex_unlock(&pool->mutex);
     return errand;
@@ -54,6 +86,37 @@ static bool is_held_back(struct writer_pool *pool, struct collection *collection
     return !is_stopping && collection_is_held_back(collection);
 }
 
+/* Has the collection scheduled at that time, in place of one that was set before. Takes over a
+ * reference. */
+static void schedule_later(struct writer_pool *pool, struct collection *collection,
+                           uint64_t later_ns) {
+    pthread_mutex_lock(&pool->mutex);
+    bool is_known = collection->is_later;
+    collection->later_ns = later_ns;
+    if (!is_known) {
+        collection->next_later = pool->later;
+        pool->later = collection;
+        collection->is_later = true;
+    }
+    pthread_cond_signal(&pool->work); /* who sleeps is to sleep no longer than until then */
+    pthread_mutex_unlock(&pool->mutex);
+    if (is_known)
+        collection_release(collection);
+}
+
+static void run_due(struct collection *collection) {
+    if (!atomic_load(&collection->is_deleted))
+        collection_schedule(collection);
+    collection_release(collection);
+}
+
+/* When a step of index building that failed is to be tried again; 0: none is. */
+static uint64_t find_retry(const struct collection *collection) {
+    bool is_over =
+        atomic_load(&collection->is_read_only) || collection->field_retry_ns == FIELD_RETRY_NEVER;
+    return is_over ? 0 : collection->field_retry_ns;
+}
+
 /* Runs a group of a collection, or lets it wait for its builders at the end of the list. */
 static void run_collection(struct writer_pool *pool, struct write_context *context,
                            struct collection *collection) {
@@ -61,8 +124,11 @@ static void run_collection(struct writer_pool *pool, struct write_context *conte
         nanosleep(&(struct timespec){.tv_nsec = HELD_BACK_PAUSE_NS}, NULL);
     else
         write_group_run(context, collection, collection_take_jobs(collection));
+    uint64_t retry_ns = find_retry(collection); /* the writer's, who lets go of it now */
     if (collection_stays_scheduled(collection))
         writer_pool_schedule(pool, collection);
+    else if (retry_ns > 0)
+        schedule_later(pool, collection, retry_ns);
     else
         collection_release(collection);
 }
@@ -86,6 +152,8 @@ static void *writer_main(void *argument) {
         struct errand errand = next_errand(pool);
         if (errand.job)
             run_catalogue_job(pool, errand.job);
+        else if (errand.due)
+            run_due(errand.due);
         else if (errand.collection)
             run_collection(pool, &context, errand.collection);
         else
@@ -99,7 +167,11 @@ enum status writer_pool_start(struct writer_pool *pool, struct storage *storage,
                               struct error *error) {
     *pool = (struct writer_pool){.storage = storage};
     pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->work, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->work, &attributes);
+    pthread_condattr_destroy(&attributes);
     /* Signals belong to the loop thread; faults of memory still arrive where they happen. */
     sigset_t all, before;
     sigfillset(&all);
@@ -126,6 +198,11 @@ void writer_pool_stop(struct writer_pool *pool) {
     for (unsigned i = 0; i < pool->threads_count; i++)
         pthread_join(pool->threads[i], NULL);
     pool->threads_count = 0;
+    while (pool->later) {
+        struct collection *collection = pool->later;
+        pool->later = collection->next_later;
+        collection_release(collection);
+    }
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
 }

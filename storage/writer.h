@@ -1,8 +1,9 @@
 /* writer.h -- the writer threads, and the lists of what waits for them.
  *
  * A collection with queued writes stands in one list once; a writer takes it, runs one group, and
- * puts it back at the end if more is queued: collections take turns. Changes of the catalogue stand
- * in a list of their own and run one at a time.
+ * puts it back at the end if more is queued: collections take turns. Those in which a step of index
+ * building failed stand in a list of those that wait for a time. Changes of the catalogue stand in
+ * a list of their own and run one at a time.
  *
  * Threads: schedule and submit by any but the loop; the mutex is a leaf.
  */
@@ -27,6 +28,7 @@ struct writer_pool {
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t work;
     struct collection *first, *last; /* scheduled; each holds a reference */
+    struct collection *later;        /* to be scheduled at a time, in any order; the same */
     struct catalogue_job *catalogue_first, *catalogue_last;
     size_t catalogue_count;
     bool is_catalogue_busy;

@@ -35,6 +35,7 @@ static const struct {
     [STATUS_RATE_LIMITED] = {429, 1, "Rate limiting exceeded: ", ""},
     [STATUS_UNAVAILABLE] = {503, 1, "Service unavailable: ", ""},
     [STATUS_NO_SPACE] = {507, 0, "Insufficient storage: ", ""},
+    [STATUS_MAP_FULL] = {507, 0, "Insufficient storage: ", ""},
     [STATUS_NO_MEMORY] = {503, 1, "Service unavailable: ", ""},
     [STATUS_IO] = {500, 0, "Service internal error: ", ""},
     [STATUS_CORRUPT] = {500, 0, "Service internal error: ", ""},

@@ -32,6 +32,7 @@
     X(RATE_LIMITED, "too many requests")                 \
     X(UNAVAILABLE, "unavailable")                        \
     X(NO_SPACE, "no space left")                         \
+    X(MAP_FULL, "the map of a data file is full")        \
     X(NO_MEMORY, "out of memory")                        \
     X(IO, "input/output error")                          \
     X(CORRUPT, "stored data is corrupt")                 \

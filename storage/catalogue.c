@@ -221,6 +221,7 @@ enum status catalogue_open(struct catalogue *catalogue, const char *path, bool i
         .databases = &database,
         .databases_count = 1,
         .map_bytes = CATALOGUE_MAP_BYTES,
+        .map_bytes_max = CATALOGUE_MAP_BYTES_MAX,
         .readers_max = 4,
         .is_read_only = is_read_only,
     };
@@ -403,26 +404,30 @@ static enum status commit_fate(struct catalogue *catalogue, const struct fate *f
     return code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "write the catalogue");
 }
 
-/* The map is grown as often as it takes. After a commit that failed for another reason than space,
- * the rows may be on disk or not, or only in the page cache: open again and write the same once
- * more, which is right in all three cases. */
+/* The map is grown as often as it takes, and for nothing else than that it is full. After a commit
+ * that failed for another reason than space, the rows may be on disk or not, or only in the page
+ * cache: open again and write the same once more, which is right in all three cases. */
 static enum status change(struct catalogue *catalogue, const struct fate *fate,
                           struct error *error) {
     if (catalogue->has_failed)
         return error_set(error, STATUS_UNAVAILABLE, "the catalogue is read-only until restart");
     for (int failures = 0;;) {
         enum status status = commit_fate(catalogue, fate, error);
-        bool is_full = file_is_disk_full(catalogue->env.path);
-        if (status == STATUS_IO && (!is_full || lmdb_env_has_panicked(&catalogue->env))) {
-            catalogue->has_failed =
-                ++failures == ATTEMPTS_MAX || lmdb_env_reopen(&catalogue->env, error) != STATUS_OK;
-            if (catalogue->has_failed)
-                return STATUS_IO;
-        } else if (status != STATUS_NO_SPACE || is_full) {
-            return status;
-        } else if ((status = lmdb_env_grow(&catalogue->env, error)) != STATUS_OK) {
-            return status;
+        if (status == STATUS_MAP_FULL) {
+            status = lmdb_env_grow(&catalogue->env, error);
+            if (status != STATUS_OK)
+                return status;
+            continue;
         }
+        if (status != STATUS_IO)
+            return status;
+        /* A write that a full disk cut short is told as any other that failed. */
+        if (!lmdb_env_has_panicked(&catalogue->env) && file_is_disk_full(catalogue->env.path))
+            return error_set(error, STATUS_NO_SPACE, "No space left: disk full");
+        catalogue->has_failed =
+            ++failures == ATTEMPTS_MAX || lmdb_env_reopen(&catalogue->env, error) != STATUS_OK;
+        if (catalogue->has_failed)
+            return STATUS_IO;
     }
 }
 

@@ -15,8 +15,11 @@
 #include <stdint.h>
 
 enum {
-    CATALOGUE_MAP_BYTES = 64 * 1024 * 1024, /* at first; it grows like any other */
+    CATALOGUE_MAP_BYTES = 64 * 1024 * 1024, /* at first; it grows as far as the next */
 };
+
+/* More records than a process has addresses for their collections. */
+#define CATALOGUE_MAP_BYTES_MAX (UINT64_C(16) << 30)
 
 struct catalogue {
     struct lmdb_env env;

@@ -66,7 +66,7 @@ enum status collection_create_folder(const struct collection_source *source, str
     if (status == STATUS_OK) /* left by a creation that a crash cut short */
         status = file_remove_folder(path, error);
     if (status == STATUS_OK && mkdir(path, 0750) < 0)
-        status = error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
+        status = error_set(error, file_is_no_space(errno) ? STATUS_NO_SPACE : STATUS_IO,
                            "create the collection's folder: %s", strerror(errno));
     if (status == STATUS_OK)
         status = open_env(env, source, path, error);

@@ -21,10 +21,10 @@ enum status lmdb_env_fail(struct error *error, int code, const char *doing) {
         enum status status;
         const char *text;
     } known[] = {
-        {MDB_MAP_FULL, STATUS_NO_SPACE, "the map is full"},
+        {MDB_MAP_FULL, STATUS_MAP_FULL, "the map is full"},
         {MDB_TXN_FULL, STATUS_TOO_LARGE, "the change is too large for one transaction"},
         {ENOSPC, STATUS_NO_SPACE, "disk full"},
-        {EDQUOT, STATUS_NO_SPACE, "disk quota reached"},
+        {EDQUOT, STATUS_NO_SPACE, "disk full (a quota is reached)"},
         {ENOMEM, STATUS_NO_MEMORY, "out of memory"},
         {MDB_READERS_FULL, STATUS_UNAVAILABLE, "too many readers"},
         {MDB_CORRUPTED, STATUS_CORRUPT, "the data file is damaged"},
@@ -317,7 +317,7 @@ enum status lmdb_env_grow(struct lmdb_env *env, struct error *error) {
     if (most > 0 && wanted > most)
         wanted = most;
     if (wanted <= env->map_bytes || FAULT_POINT("map.grow"))
-        return error_set(error, STATUS_NO_SPACE, "the collection's map is full (%llu bytes)",
+        return error_set(error, STATUS_NO_SPACE, "the map of the data file is full (%llu bytes)",
                          (unsigned long long)env->map_bytes);
     gate_close(env);
     env->map_moves++;

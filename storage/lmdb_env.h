@@ -98,7 +98,9 @@ uint64_t lmdb_env_used_bytes(struct lmdb_env *env);
  * readers still see are among them. */
 uint64_t lmdb_env_free_bytes(struct lmdb_env *env);
 
-/* Translates LMDB's and the system's codes, e.g. "write the row: map is full". */
+/* Translates LMDB's and the system's codes, e.g. "write the row: the map is full". Only a map that
+ * is full is STATUS_MAP_FULL, after which lmdb_env_grow helps; a disk or a quota that is full is
+ * STATUS_NO_SPACE. */
 enum status lmdb_env_fail(struct error *error, int code, const char *doing);
 
 #endif

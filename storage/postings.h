@@ -6,7 +6,7 @@
  *
  * Memory: a batch lies in the caller's arena. Nothing here calls malloc.
  * Threads: a batch and a transaction belong to one thread.
- * Errors: STATUS_NO_SPACE when the map is full (the transaction must be aborted), STATUS_CORRUPT
+ * Errors: STATUS_MAP_FULL when the map is full (the transaction must be aborted), STATUS_CORRUPT
  * for a chunk that fails its checksum or its form, STATUS_NO_MEMORY when the arena is full.
  */
 #ifndef POSTINGS_H

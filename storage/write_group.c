@@ -135,8 +135,10 @@ static enum status step_work(struct write_context *context, void *argument, stru
 /* ---- One attempt ------------------------------------------------------------------------------
  */
 
-static bool is_growth_needed(const struct write_context *context, enum status status) {
-    return status == STATUS_NO_SPACE && !file_is_disk_full(context->collection->path);
+/* A write that a full disk cut short is told as any other that failed. */
+static void name_full_disk(struct collection *collection, struct write_job *job) {
+    if (job->status == STATUS_IO && file_is_disk_full(collection->path))
+        job->status = error_set(&job->error, STATUS_NO_SPACE, "No space left: disk full");
 }
 
 static uint64_t count_bytes(const struct write_job *jobs) {
@@ -166,8 +168,9 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
         if (job->status == STATUS_OK) {
             job->status = (is_alone ? run_alone : run_in_child)(context, parent, job_work, job,
                                                                 &job->error, &lost);
-            if (is_growth_needed(context, job->status))
+            if (job->status == STATUS_MAP_FULL)
                 return ATTEMPT_MAP_FULL;
+            name_full_disk(collection, job);
         }
         job->operation_number = context->state.operation;
         is_changed |= job->status == STATUS_OK;
@@ -181,7 +184,7 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
         uint32_t slots_max = jobs ? FIELD_STEP_SLOTS_BUSY : FIELD_STEP_SLOTS;
         enum status status =
             (jobs ? run_in_child : run_alone)(context, parent, step_work, &slots_max, error, &lost);
-        if (is_growth_needed(context, status))
+        if (status == STATUS_MAP_FULL)
             return ATTEMPT_MAP_FULL;
         if (lost)
             return ATTEMPT_FAILED;
@@ -193,10 +196,8 @@ static enum attempt run_jobs(struct write_context *context, MDB_txn *parent, str
     return is_changed ? ATTEMPT_COMMITTED : ATTEMPT_UNCHANGED;
 }
 
-static enum attempt from_status(const struct write_context *context, enum status status) {
-    if (status == STATUS_OK)
-        return ATTEMPT_COMMITTED;
-    return is_growth_needed(context, status) ? ATTEMPT_MAP_FULL : ATTEMPT_FAILED;
+static enum attempt from_failure(enum status status) {
+    return status == STATUS_MAP_FULL ? ATTEMPT_MAP_FULL : ATTEMPT_FAILED;
 }
 
 /* What the file shows after a failed sync may lie in the page cache only. The group's data pages
@@ -285,7 +286,7 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
         status = reserve(context, error);
     if (status != STATUS_OK) {
         mdb_txn_abort(txn);
-        return from_status(context, status);
+        return from_failure(status);
     }
     int code;
     if (FAULT_POINT("group.commit")) {
@@ -302,12 +303,12 @@ static enum attempt commit(struct write_context *context, MDB_txn *txn, struct e
     }
     close_committed(context); /* opening the file again waits for all who read */
     bool is_disk_full =
-        code == ENOSPC || code == EDQUOT || (code == EIO && file_is_disk_full(collection->path));
+        file_is_no_space(code) || (code == EIO && file_is_disk_full(collection->path));
     status = is_disk_full ? error_set(error, STATUS_NO_SPACE, "No space left: disk full")
                           : lmdb_env_fail(error, code, "commit");
     if (status == STATUS_IO || lmdb_env_has_panicked(&collection->env))
         return recover(context, error);
-    return is_disk_full ? ATTEMPT_FAILED : from_status(context, status);
+    return from_failure(status);
 }
 
 static enum attempt attempt_group(struct write_context *context, struct write_job *jobs,
@@ -324,8 +325,8 @@ static enum attempt attempt_group(struct write_context *context, struct write_jo
     context->is_memory_low = storage_memory_is_low(collection->storage);
     write_context_drop(context);
     status = write_context_load_fields(context, error);
-    enum attempt attempt = status == STATUS_OK ? run_jobs(context, txn, jobs, kind, error)
-                                               : from_status(context, status);
+    enum attempt attempt =
+        status == STATUS_OK ? run_jobs(context, txn, jobs, kind, error) : from_failure(status);
     if (attempt == ATTEMPT_COMMITTED)
         return commit(context, txn, error);
     mdb_txn_abort(txn);
@@ -383,7 +384,11 @@ static enum attempt run_until_settled(struct write_context *context, struct writ
         if (attempt != ATTEMPT_MAP_FULL)
             return attempt;
         undo_changes(context);
-        if (growths >= GROWTHS_MAX || lmdb_env_grow(&context->collection->env, error) != STATUS_OK)
+        if (growths >= GROWTHS_MAX) {
+            (void)error_set(error, STATUS_NO_SPACE, "the map has grown too often");
+            return ATTEMPT_FAILED;
+        }
+        if (lmdb_env_grow(&context->collection->env, error) != STATUS_OK)
             return ATTEMPT_FAILED;
         (void)FAULT_POINT("map.grown");
     }
@@ -394,7 +399,8 @@ static void finish_jobs(struct write_job *jobs, const struct error *failure) {
         struct write_job *job = jobs;
         jobs = jobs->next; /* done gives the job's memory back */
         job->next = NULL;
-        if (failure && job->status == STATUS_OK) {
+        /* Why the map could not grow is more than that it was full. */
+        if (failure && (job->status == STATUS_OK || job->status == STATUS_MAP_FULL)) {
             job->error = *failure;
             job->status = failure->status;
         }

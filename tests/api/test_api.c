@@ -41,6 +41,7 @@ static const struct {
     {STATUS_RATE_LIMITED, 429, "Rate limiting exceeded: why", true},
     {STATUS_UNAVAILABLE, 503, "Service unavailable: why", true},
     {STATUS_NO_SPACE, 507, "Insufficient storage: why", false},
+    {STATUS_MAP_FULL, 507, "Insufficient storage: why", false},
     {STATUS_NO_MEMORY, 503, "Service unavailable: why", true},
     {STATUS_IO, 500, "Service internal error: why", false},
     {STATUS_CORRUPT, 500, "Service internal error: why", false},

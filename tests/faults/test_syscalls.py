@@ -68,12 +68,14 @@ def cases(is_all):
         rows.append(Case("fdatasync", error, count=FOREVER, **data))
         for first in firsts:
             rows.append(Case("fdatasync", error, first=first, **data))
+    for call in ("pwrite", "writev"):
+        rows.append(Case(call, "EDQUOT", count=FOREVER, **data))
     # The new meta page is written, and LMDB fails to put the old one back: the group is found there.
     for count in (LATE_WRITES_SURE, LATE_WRITES_SURE + 1):
         rows.append(Case("pwrite", "late", offset_end=META_PAGES_END, count=count, **data))
     rows.append(Case("fdatasync", "EINTR", **data))
     for call in ("open", "mmap", "ftruncate", "fsync", "mkdir"):
-        for error in {"open": ("EMFILE", "ENOSPC"), "mmap": ("ENOMEM",), "mkdir": ("ENOSPC",)}.get(call, ("EIO",)):
+        for error in {"open": ("EMFILE", "ENOSPC"), "mmap": ("ENOMEM",), "mkdir": ("ENOSPC", "EDQUOT")}.get(call, ("EIO",)):
             for first in firsts if is_all else (1, 2):
                 rows.append(Case(call, error, load="create", first=first, **({"target": "file"} if call in ("fsync", "ftruncate") else {})))
     rows.append(Case("unlink", "EIO", load="drop"))

@@ -41,6 +41,45 @@ enum status lmdb_env_fail(struct error *error, int code, const char *doing) {
     return error_set(error, STATUS_IO, "%s: %s", doing, mdb_strerror(code));
 }
 
+/* ---- The map ----------------------------------------------------------------------------------
+ */
+
+/* Addresses that maps share, half of what a process has on x86-64; growing takes from the other
+ * half. Each new map may have one part in so many of what is left, so that many are of the size
+ * that is asked for, and thousands more find room. */
+#define ADDRESSES_SHARED (UINT64_C(64) << 40)
+
+enum {
+    SHARE_OF_REST = 256,
+    LEAST_MAP_SPARE =
+        1 << 30, /* bytes beyond the file that any map has, unless fewer are asked for */
+};
+
+/* Of the process, as addresses are; a bound only, so that a moment's error is no matter. */
+static atomic_uint_fast64_t addresses_taken;
+
+static uint64_t least_map_bytes(const struct lmdb_env *env) {
+    char path[PATH_MAX + 16];
+    struct stat file;
+    snprintf(path, sizeof(path), "%s/data.mdb", env->path);
+    uint64_t file_bytes = stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
+    return (file_bytes / LEAST_MAP_SPARE + 2) * LEAST_MAP_SPARE; /* whole pages, whatever it is */
+}
+
+static uint64_t first_map_bytes(const struct lmdb_env *env) {
+    uint64_t wanted = env->options.map_bytes, least = least_map_bytes(env);
+    uint64_t taken = atomic_load(&addresses_taken);
+    uint64_t share = taken < ADDRESSES_SHARED ? (ADDRESSES_SHARED - taken) / SHARE_OF_REST : 0;
+    share -= share % LEAST_MAP_SPARE;
+    share = share > least ? share : least;
+    return wanted < share ? wanted : share;
+}
+
+static void count_addresses(struct lmdb_env *env, uint64_t map_bytes) {
+    atomic_fetch_add(&addresses_taken, map_bytes - env->counted_bytes);
+    env->counted_bytes = map_bytes;
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------
  */
 
@@ -90,6 +129,7 @@ static void watch_map(struct lmdb_env *env) {
     MDB_envinfo info;
     mdb_env_info(env->env, &info);
     env->map_bytes = info.me_mapsize;
+    count_addresses(env, info.me_mapsize);
     const void *base = map_base(env);
     if (!base)
         return;
@@ -99,32 +139,49 @@ static void watch_map(struct lmdb_env *env) {
         map_guard_move(env->guard, base, info.me_mapsize);
 }
 
-static enum status open_environment(struct lmdb_env *env, struct error *error) {
+static void forget_map(struct lmdb_env *env) {
+    map_guard_remove(env->guard);
+    env->guard = -1;
+    count_addresses(env, 0);
+}
+
+static int open_mapped(struct lmdb_env *env, uint64_t map_bytes) {
     MDB_env *handle;
+    int code = mdb_env_create(&handle);
+    if (code != 0)
+        return code;
+    unsigned flags = MDB_NOTLS | (env->options.is_read_only ? MDB_RDONLY : 0);
+    mdb_env_set_maxdbs(handle, LMDB_DBIS_MAX);
+    mdb_env_set_maxreaders(handle, env->options.readers_max + LMDB_READERS_SPARE);
+    code = mdb_env_set_mapsize(handle, map_bytes);
+    if (code == 0)
+        code = mdb_env_open(handle, env->path, flags, 0640);
+    if (code != 0)
+        mdb_env_close(handle);
+    else
+        env->env = handle;
+    return code;
+}
+
+static enum status open_environment(struct lmdb_env *env, struct error *error) {
     /* Before LMDB touches the file: it trusts what it finds. */
     enum status status =
         lmdb_check_folder(env->path, env->options.databases, env->options.databases_count, error);
     if (status != STATUS_OK)
         return status;
-    int code = mdb_env_create(&handle);
+    uint64_t map_bytes = env->map_bytes, least = least_map_bytes(env);
+    int code = open_mapped(env, map_bytes);
+    while (code == ENOMEM && map_bytes > least) { /* a limit, or few addresses: it can grow later */
+        map_bytes = map_bytes / 4 > least ? map_bytes / 4 : least;
+        code = open_mapped(env, map_bytes);
+    }
     if (code != 0)
-        return lmdb_env_fail(error, code, "create an environment");
-    env->env = handle;
-    unsigned flags = MDB_NOTLS | (env->options.is_read_only ? MDB_RDONLY : 0);
-    mdb_env_set_maxdbs(handle, LMDB_DBIS_MAX);
-    mdb_env_set_maxreaders(handle, env->options.readers_max + LMDB_READERS_SPARE);
-    code = mdb_env_set_mapsize(handle, env->map_bytes);
-    if (code == 0)
-        code = mdb_env_open(handle, env->path, flags, 0640);
-    status = code == 0 ? STATUS_OK : lmdb_env_fail(error, code, "open the data file");
-    if (status == STATUS_OK)
-        watch_map(env);
-    if (status == STATUS_OK)
-        status = open_databases(env, error);
+        return lmdb_env_fail(error, code, "open the data file");
+    watch_map(env);
+    status = open_databases(env, error);
     if (status != STATUS_OK) {
-        map_guard_remove(env->guard);
-        env->guard = -1;
-        mdb_env_close(handle);
+        forget_map(env);
+        mdb_env_close(env->env);
         env->env = NULL;
     }
     return status;
@@ -138,7 +195,7 @@ enum status lmdb_env_open(struct lmdb_env *env, const struct lmdb_env_options *o
     if ((size_t)snprintf(env->path, sizeof(env->path), "%s", options->path) >= sizeof(env->path))
         return error_set(error, STATUS_INVALID, "path too long: %s", options->path);
     env->options.path = env->path;
-    env->map_bytes = options->map_bytes;
+    env->map_bytes = first_map_bytes(env);
     env->guard = -1;
     pthread_mutex_init(&env->mutex, NULL);
     pthread_condattr_t attributes;
@@ -156,8 +213,7 @@ static void close_environment(struct lmdb_env *env) {
     for (size_t i = 0; i < env->pool_count; i++)
         mdb_txn_abort(env->pool[i]);
     env->pool_count = 0;
-    map_guard_remove(env->guard);
-    env->guard = -1;
+    forget_map(env);
     if (env->env)
         mdb_env_close(env->env);
     env->env = NULL;

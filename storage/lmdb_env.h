@@ -37,7 +37,8 @@ struct lmdb_env_options {
     const char *path;                            /* a folder that exists */
     const struct lmdb_check_database *databases; /* borrowed; opened once and for all */
     size_t databases_count;
-    uint64_t map_bytes, map_bytes_max; /* max 0: no bound */
+    uint64_t map_bytes, map_bytes_max; /* map_bytes at first, or fewer if addresses are short, but
+                                          at least the file and 1 GiB; max 0: no bound */
     unsigned readers_max;
     uint64_t guard_number; /* whom map_guard blames */
     bool is_read_only;
@@ -49,6 +50,7 @@ struct lmdb_env {
     struct lmdb_env_options options; /* path points at the copy below */
     char path[PATH_MAX];
     uint64_t map_bytes;              /* at present */
+    uint64_t counted_bytes;          /* of the addresses that all maps share */
     uint64_t map_moves;              /* how often it may have moved; changes with the gate closed */
     int guard;                       /* map_guard's handle */
     atomic_uint_fast64_t used_bytes; /* when they were last looked at */

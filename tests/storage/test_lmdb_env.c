@@ -13,6 +13,8 @@ enum {
     VALUE_BYTES = 3000,
 };
 
+#define GIB (UINT64_C(1) << 30)
+
 /* Sanitizers take more addresses than any limit leaves. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CAN_LIMIT_ADDRESSES 0
@@ -198,6 +200,75 @@ START_TEST(a_growth_for_which_there_are_no_addresses_leaves_the_map_as_it_was) {
 END_TEST
 #endif
 
+#if CAN_LIMIT_ADDRESSES
+START_TEST(a_map_for_which_there_are_no_addresses_is_opened_smaller) {
+    struct error error = {0};
+    struct rlimit before, tight;
+    unsigned long long pages = 0;
+    MDB_txn *txn;
+    begin(0);
+    for (uint32_t i = 0; i < 50; i++)
+        ck_assert_int_eq(put(i), 0);
+    lmdb_env_close(&env);
+    FILE *file = fopen("/proc/self/statm", "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%llu", &pages), 1);
+    fclose(file);
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    tight = before;
+    tight.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + 5 * GIB;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &tight), 0);
+    const struct lmdb_env_options options = {.path = folder,
+                                             .databases = &database,
+                                             .databases_count = 1,
+                                             .map_bytes = 64 * GIB,
+                                             .readers_max = 8};
+    enum status status = lmdb_env_open(&env, &options, &error);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    ck_assert_msg(status == STATUS_OK, "%s", error.message);
+    ck_assert_uint_eq(env.map_bytes, 4 * GIB);
+    ck_assert_int_eq(lmdb_env_read_begin(&env, 0, &txn, &error), STATUS_OK);
+    for (uint32_t i = 0; i < 50; i++)
+        check_value(txn, i);
+    lmdb_env_read_end(&env, txn);
+    ck_assert_int_eq(lmdb_env_grow(&env, &error), STATUS_OK);
+    ck_assert_uint_eq(env.map_bytes, 8 * GIB);
+    end();
+}
+END_TEST
+
+/* Each asks for a 32nd of all addresses that there are. */
+START_TEST(many_environments_share_the_addresses_of_a_process) {
+    enum {
+        MANY = 100,
+    };
+    struct error error = {0};
+    char path[128];
+    struct lmdb_env *envs = calloc(MANY, sizeof(*envs));
+    strcpy(folder, "/tmp/nigh-env-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    for (int rounds = 0; rounds < 2; rounds++) { /* what is closed gives its addresses back */
+        for (int i = 0; i < MANY; i++) {
+            snprintf(path, sizeof(path), "%s/%d", folder, i);
+            ck_assert(rounds > 0 || mkdir(path, 0700) == 0);
+            const struct lmdb_env_options options = {.path = path,
+                                                     .databases = &database,
+                                                     .databases_count = 1,
+                                                     .map_bytes = 4096 * GIB,
+                                                     .readers_max = 8};
+            ck_assert_msg(lmdb_env_open(&envs[i], &options, &error) == STATUS_OK, "the %d-th: %s",
+                          i, error.message);
+            ck_assert_uint_ge(envs[i].map_bytes, 64 * GIB);
+        }
+        for (int i = 0; i < MANY; i++)
+            lmdb_env_close(&envs[i]);
+    }
+    free(envs);
+    fixture_remove(folder);
+}
+END_TEST
+#endif
+
 START_TEST(what_was_committed_is_there_after_reopening) {
     struct error error = {0};
     MDB_txn *txn;
@@ -288,6 +359,8 @@ Suite *test_suite(void) {
     tcase_add_test(tests, a_full_map_grows_up_to_its_bound);
 #if CAN_LIMIT_ADDRESSES
     tcase_add_test(tests, a_growth_for_which_there_are_no_addresses_leaves_the_map_as_it_was);
+    tcase_add_test(tests, a_map_for_which_there_are_no_addresses_is_opened_smaller);
+    tcase_add_test(tests, many_environments_share_the_addresses_of_a_process);
 #endif
     tcase_add_test(tests, what_was_committed_is_there_after_reopening);
     tcase_add_test(tests, a_file_that_is_no_environment_is_refused);

@@ -6,6 +6,7 @@
 
 enum {
     CHANGES_FIRST = 256,
+    CHANGES_KEPT = 1 << 16, /* items an array is kept for; a larger one took one group's memory */
 };
 
 void change_set_free(struct change_set *set) {
@@ -14,7 +15,17 @@ void change_set_free(struct change_set *set) {
     *set = (struct change_set){0};
 }
 
+static void *shrink(void *items, size_t *capacity) {
+    if (*capacity <= CHANGES_KEPT)
+        return items;
+    free(items);
+    *capacity = 0;
+    return NULL;
+}
+
 void change_set_clear(struct change_set *set) {
+    set->slots = shrink(set->slots, &set->slots_capacity);
+    set->vectors = shrink(set->vectors, &set->vectors_capacity);
     set->slots_count = set->vectors_count = set->births_count = set->deaths_count = 0;
     set->has_moved = false;
 }

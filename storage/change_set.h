@@ -4,10 +4,10 @@
  * noted here. Before the commit, memory is reserved for all of them, so that publishing them after
  * it wants nothing more. If the commit fails, nothing was published (HARDENING 2.17).
  *
- * Memory: malloc'ed arrays, kept from group to group; the numbers of vectors that jobs brought are
- * borrowed from them until publish. Those of points that only moved, which may be all of a
- * collection, are read again from what was committed. Threads: the writer that holds the
- * collection.
+ * Memory: malloc'ed arrays, kept from group to group unless they are large; the numbers of vectors
+ * that jobs brought are borrowed from them until publish. Those of points that only moved, which
+ * may be all of a collection, are read again from what was committed. Threads: the writer that
+ * holds the collection.
  */
 #ifndef CHANGE_SET_H
 #define CHANGE_SET_H

@@ -8,6 +8,8 @@
 enum {
     REFILL_SHARE = 16, /* a group is refilled when a share 1 / so many of it is free */
     DEAD_FIRST = 256,
+    DEAD_KEPT = 1 << 16, /* dead slots there is always room for, once there was */
+    DEAD_SPARE = 8,      /* beyond that, room for so many times what is needed is too much */
     SLOTS_FIRST = 16384,
 };
 
@@ -77,6 +79,7 @@ enum status slot_pool_reserve(struct slot_pool *pool, uint32_t slot_end, size_t 
     }
     if (is_done && pool->dead_count + dead > pool->dead_capacity)
         is_done = grow_dead(pool, pool->dead_count + dead);
+    pool->dead_reserved = is_done ? dead : 0;
     pthread_mutex_unlock(&pool->mutex);
     return is_done ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "out of memory");
 }
@@ -152,7 +155,24 @@ void slot_pool_add_dead(struct slot_pool *pool, uint32_t slot, uint64_t died) {
     assert(pool->dead_first + pool->dead_count < pool->dead_capacity);
     pool->dead[pool->dead_first + pool->dead_count++] =
         (struct dead_slot){.slot = slot, .died = died};
+    if (pool->dead_reserved > 0)
+        pool->dead_reserved--;
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/* One deletion of many points would else keep its memory for as long as the collection is open. */
+static void shrink_dead(struct slot_pool *pool) {
+    size_t needed = pool->dead_count + pool->dead_reserved;
+    if (pool->dead_capacity <= DEAD_KEPT || needed > pool->dead_capacity / DEAD_SPARE)
+        return;
+    size_t capacity = 2 * needed > DEAD_KEPT ? 2 * needed : DEAD_KEPT;
+    memmove(pool->dead, pool->dead + pool->dead_first, pool->dead_count * sizeof(*pool->dead));
+    pool->dead_first = 0;
+    struct dead_slot *dead = realloc(pool->dead, capacity * sizeof(*dead));
+    if (!dead)
+        return;
+    pool->dead = dead;
+    pool->dead_capacity = capacity;
 }
 
 size_t slot_pool_take_dead(struct slot_pool *pool, uint64_t oldest, uint32_t *slots, size_t count) {
@@ -163,6 +183,7 @@ size_t slot_pool_take_dead(struct slot_pool *pool, uint64_t oldest, uint32_t *sl
         slots[taken++] = pool->dead[pool->dead_first++].slot;
         pool->dead_count--;
     }
+    shrink_dead(pool);
     pthread_mutex_unlock(&pool->mutex);
     return taken;
 }

@@ -34,13 +34,14 @@ struct slot_pool {
     size_t refillable_count; /* groups worth refilling */
     struct dead_slot *dead;  /* oldest first, from dead_first on */
     size_t dead_first, dead_count, dead_capacity;
+    size_t dead_reserved; /* how many more there must be room for */
 };
 
 MUST_CHECK enum status slot_pool_init(struct slot_pool *pool, uint32_t group, struct error *error);
 void slot_pool_destroy(struct slot_pool *pool);
 
 /* Makes room for the slots below slot_end and for `dead` more dead ones, so that what follows
- * cannot fail. */
+ * cannot fail. The room for dead ones is in place of what was reserved before. */
 MUST_CHECK enum status slot_pool_reserve(struct slot_pool *pool, uint32_t slot_end, size_t dead,
                                          struct error *error);
 
@@ -55,7 +56,8 @@ void slot_pool_give(struct slot_pool *pool, uint32_t slot);
 
 void slot_pool_add_dead(struct slot_pool *pool, uint32_t slot, uint64_t died);
 
-/* Moves up to count dead slots that died at or before `oldest` into slots; returns how many. */
+/* Gives memory back that was for many more dead slots than there are. Moves up to count dead slots
+ * that died at or before `oldest` into slots; returns how many. */
 size_t slot_pool_take_dead(struct slot_pool *pool, uint64_t oldest, uint32_t *slots, size_t count);
 
 size_t slot_pool_dead_count(struct slot_pool *pool);

@@ -85,11 +85,46 @@ START_TEST(the_dead_leave_in_the_order_of_their_deaths_and_not_before_the_oldest
 }
 END_TEST
 
+/* Takes all dead slots. */
+static void take_all(struct slot_pool *pool, size_t count) {
+    uint32_t slots[256];
+    size_t taken, total = 0;
+    while ((taken = slot_pool_take_dead(pool, UINT64_MAX, slots, 256)) > 0)
+        for (size_t i = 0; i < taken; i++)
+            ck_assert_uint_eq(slots[i], total++);
+    ck_assert_uint_eq(total, count);
+}
+
+START_TEST(room_for_many_dead_slots_is_given_back_but_for_what_is_reserved) {
+    enum {
+        MANY = 500000,
+        KEPT = 1 << 16,
+    };
+    struct slot_pool pool;
+    struct error error = {0};
+    ck_assert_int_eq(slot_pool_init(&pool, 80, &error), STATUS_OK);
+    for (int rounds = 0; rounds < 2; rounds++) {
+        ck_assert_int_eq(slot_pool_reserve(&pool, 1, MANY, &error), STATUS_OK);
+        for (uint32_t slot = 0; slot < MANY; slot++)
+            slot_pool_add_dead(&pool, slot, slot);
+        ck_assert_int_eq(slot_pool_reserve(&pool, 1, MANY, &error), STATUS_OK);
+        take_all(&pool, MANY); /* between a reservation and what it is for */
+        ck_assert_uint_ge(pool.dead_capacity, MANY);
+        for (uint32_t slot = 0; slot < MANY; slot++)
+            slot_pool_add_dead(&pool, slot, slot);
+        take_all(&pool, MANY);
+        ck_assert_uint_eq(pool.dead_capacity, KEPT);
+    }
+    slot_pool_destroy(&pool);
+}
+END_TEST
+
 Suite *test_suite(void) {
     Suite *suite = suite_create("slot pool");
     TCase *tests = tcase_create("tests");
     tcase_add_loop_test(tests, a_slot_is_given_out_only_while_it_is_free, 0, 4);
     tcase_add_test(tests, a_group_is_refilled_only_when_a_sixteenth_of_it_is_free);
+    tcase_add_test(tests, room_for_many_dead_slots_is_given_back_but_for_what_is_reserved);
     tcase_add_test(tests,
                    the_dead_leave_in_the_order_of_their_deaths_and_not_before_the_oldest_reader);
     suite_add_tcase(suite, tests);

@@ -185,6 +185,28 @@ START_TEST(a_step_that_failed_is_tried_again_less_and_less_often) {
 }
 END_TEST
 
+START_TEST(storage_closes_while_a_step_waits_and_the_next_start_takes_it_up) {
+    fixture_begin(&fixture);
+    struct collection *collection = create_with_points("a");
+    fault_set("field.build_step:1:fail*");
+    ck_assert_int_eq(change_index(collection, OPERATION_CREATE_INDEX), STATUS_OK);
+    usleep(IDLE_US);
+    storage_release_collection(collection);
+    uint64_t begun = collection_now_ns();
+    fixture_close(&fixture);
+    ck_assert_uint_lt(collection_now_ns() - begun, 5000000000);
+    fault_set(NULL);
+    fixture_open(&fixture);
+    collection = fixture_acquire(&fixture, "a");
+    for (int ms = 0; count_indexed(collection) < POINTS; ms++) {
+        ck_assert_int_lt(ms, WAIT_MS);
+        usleep(1000);
+    }
+    storage_release_collection(collection);
+    fixture_end(&fixture);
+}
+END_TEST
+
 /* True if a file of a collection is open although it was deleted. */
 static bool holds_deleted_file(void) {
     char path[64], target[512];
@@ -228,6 +250,7 @@ Suite *test_suite(void) {
     tcase_add_test(tests, what_stopped_an_index_is_met_again_after_a_restart);
 #ifdef NIGH_FAULTS
     tcase_add_test(tests, a_step_that_failed_is_tried_again_less_and_less_often);
+    tcase_add_test(tests, storage_closes_while_a_step_waits_and_the_next_start_takes_it_up);
     tcase_add_test(tests, a_collection_that_is_deleted_is_not_held_for_its_next_try);
 #endif
     suite_add_tcase(suite, tests);

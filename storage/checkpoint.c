@@ -89,7 +89,9 @@ enum status checkpoint_save(struct collection *collection, struct error *error) 
         waiting += info.waiting_count; /* to be linked, and then to be saved again */
         status = save_vector(collection, &collection->vectors[i], operation, error);
     }
-    if (status == STATUS_OK && collection->vectors_count > 0)
+    /* Of a collection that failed memory may lack what was committed: its rows are to be read. */
+    if (status == STATUS_OK && collection->vectors_count > 0 &&
+        !atomic_load(&collection->is_read_only))
         status = slot_file_save(collection->path, collection->slots, operation,
                                 collection->incarnation, error);
     if (status == STATUS_OK)

@@ -4,8 +4,8 @@
  * file, if it fits, saves encoding and linking; what it does not cover is put into the index and
  * linked by builders, while searches scan it (invariant 3). A slot that the graph knows and no row
  * names is marked as dead and left to the builders to repair; only those that were born again since
- * must be repaired here, before they can be put. A repair passes over the whole graph, so they are
- * collected.
+ * must be repaired here: before they can be put, or, where the new life has no such vector, before
+ * a search can propose them as alive. A repair passes over the whole graph, so they are collected.
  */
 #include "storage/collection_internal.h"
 #include "storage/field_table.h"
@@ -23,7 +23,8 @@ enum {
 
 /* A slot that lived when the graph file was written, and lives again with another vector. */
 struct reused_life {
-    uint64_t born, key;
+    uint64_t born; /* 0: it lives without this vector, and only leaves the graph */
+    uint64_t key;
 };
 
 /* Those of one vector. */
@@ -38,7 +39,7 @@ struct load {
     struct point_rows rows;
     struct index_scratch *scratch;
     const uint64_t *operations; /* what each graph file covers */
-    struct reused *reused;      /* of each vector: wait to be repaired and put; malloc'ed */
+    struct reused *reused;      /* of each vector: wait to be repaired, and put; malloc'ed */
     uint64_t points;
 };
 
@@ -68,7 +69,8 @@ static enum status put_reused(struct load *load, size_t ordinal, struct error *e
     if (status == STATUS_OK)
         vector_index_epoch_advance(index);
     for (size_t i = 0; i < reused->count && status == STATUS_OK; i++)
-        status = put_vector(load, ordinal, reused->slots[i], &reused->lives[i], error);
+        if (reused->lives[i].born > 0)
+            status = put_vector(load, ordinal, reused->slots[i], &reused->lives[i], error);
     reused->count = 0;
     return status;
 }
@@ -127,6 +129,23 @@ static enum status load_vector(struct load *load, size_t ordinal, const struct s
     return (is_known ? add_reused : put_vector)(load, ordinal, row->slot, &life, error);
 }
 
+/* A graph that knows the slot of a row without its vector knows an earlier life. */
+static enum status drop_others(struct load *load, const struct stored_row *row,
+                               struct error *error) {
+    const struct collection *collection = load->collection;
+    const struct reused_life none = {0};
+    enum status status = STATUS_OK;
+    if (row->vectors_count == collection->vectors_count)
+        return STATUS_OK;
+    for (size_t i = 0; i < collection->vectors_count && status == STATUS_OK; i++) {
+        const struct collection_vector *vector = &collection->vectors[i];
+        if (vector_index_has(vector->index, row->slot) &&
+            !row_keys_row_has_vector(row, vector->layout.number))
+            status = add_reused(load, i, row->slot, &none, error);
+    }
+    return status;
+}
+
 static enum status load_row(struct load *load, const struct stored_row *row, struct error *error) {
     struct collection *collection = load->collection;
     enum status status = STATUS_OK;
@@ -137,6 +156,8 @@ static enum status load_row(struct load *load, const struct stored_row *row, str
                         : error_set(error, STATUS_CORRUPT,
                                     "Stored data is corrupt: a row has an unknown vector");
     }
+    if (status == STATUS_OK)
+        status = drop_others(load, row, error);
     slots_born(collection->slots, row->slot, row->born);
     load->points++;
     return status;

@@ -46,6 +46,25 @@ static enum status judge(struct verify *verify, enum status status, const struct
 /* ---- Rows -------------------------------------------------------------------------------------
  */
 
+/* A slot that a snapshot sees is in the indexes of its vectors and in no other; what searches
+ * propose of it is else damage to whoever reads it, or is not proposed at all. */
+static enum status check_membership(struct verify *verify, const struct stored_row *row,
+                                    struct error *error) {
+    const struct collection *collection = verify->collection;
+    if (!slots_visible(collection->slots, row->slot, verify->reader->state.operation) ||
+        slots_born_at(collection->slots, row->slot) != row->born)
+        return error_set(error, STATUS_CORRUPT, "slot %u lives in its row, not in memory",
+                         row->slot);
+    for (size_t i = 0; i < collection->vectors_count; i++) {
+        uint16_t number = collection->vectors[i].layout.number;
+        bool has = row_keys_row_has_vector(row, number);
+        if (vector_index_has(collection->vectors[i].index, row->slot) != has)
+            return error_set(error, STATUS_CORRUPT, "graph %u %s slot %u, whose row has %s vector",
+                             number, has ? "lacks" : "knows", row->slot, has ? "its" : "no such");
+    }
+    return STATUS_OK;
+}
+
 static enum status check_vectors(struct verify *verify, const struct stored_row *row,
                                  struct error *error) {
     for (size_t i = 0; i < row->vectors_count; i++) {
@@ -106,6 +125,8 @@ static enum status check_row(struct verify *verify, const struct stored_row *row
         status = error_set(error, STATUS_CORRUPT, "a row from the future");
     if (status == STATUS_OK)
         status = check_vectors(verify, row, error);
+    if (status == STATUS_OK)
+        status = check_membership(verify, row, error);
     return status == STATUS_OK ? collect_postings(verify, row, error) : status;
 }
 

@@ -17,7 +17,7 @@
 enum {
     HEADER_BYTES = 64,
     SUM_AT = 56,
-    SLOT_FILE_VERSION = 1,
+    SLOT_FILE_VERSION = 2, /* 1: may go with a graph that knows more slots than rows do */
 };
 
 static const char magic[8] = {'n', 'i', 'g', 'h', 's', 'l', 'o', 't'};

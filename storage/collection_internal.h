@@ -43,6 +43,12 @@ struct reader_place {
 /* A field_retry_ns that never comes. */
 #define FIELD_RETRY_NEVER UINT64_MAX
 
+/* One way in which builders may be behind writes. */
+struct write_pace {
+    uint64_t slots; /* in the way when last looked at: that wait to be linked; that are in use */
+    uint64_t slots_max; /* to which writes may bring them; 0: any, builders are not behind */
+};
+
 struct collection {
     struct storage *storage;
     char *name;           /* owned */
@@ -82,7 +88,8 @@ struct collection {
     uint64_t field_retry_ns;       /* when it may after one failed; 0: none did; writer */
     uint64_t field_pause_ns;       /* how long that was put off; writer */
     unsigned failed_commits;       /* in a row; writer */
-    uint64_t backlog, backlog_ns;  /* what writes were last held back for, and since when; writer */
+    struct write_pace linking, repairing; /* writer */
+    uint64_t backlog, backlog_ns; /* least that a job was held back for, and since when; writer */
 
     atomic_bool is_read_only; /* until restart; reason says why */
     pthread_mutex_t reason_mutex;
@@ -154,13 +161,15 @@ uint64_t collection_oldest_reader(const struct collection *collection);
 /* Makes the collection read-only until restart. Any thread. */
 void collection_fail(struct collection *collection, const char *reason);
 
-/* Takes up to WRITE_GROUP_* jobs off the queue, linked by next. Writer. */
-struct write_job *collection_take_jobs(struct collection *collection);
+/* Takes up to WRITE_GROUP_* jobs off the queue, linked by next; of those that take slots no more
+ * than slots_max allows, but always one. Writer. */
+struct write_job *collection_take_jobs(struct collection *collection, uint64_t slots_max);
 
-/* True while writes are to wait since builders are behind: with linking, which each search pays for
- * (invariant 3), or with dead slots, which take memory; but not for long if they make no headway.
- * Writer. */
-bool collection_is_held_back(struct collection *collection);
+/* True while the next job is to wait since builders are behind: with linking, which each search
+ * pays for (invariant 3), or with dead slots, which take memory. It waits until they have given
+ * back twice the slots that it takes, or are no longer behind; but not for long if they make no
+ * headway. *slots_max: what the next group may take; UINT64_MAX: any. Writer. */
+bool collection_is_held_back(struct collection *collection, uint64_t *slots_max);
 
 /* After a group: true if there is more to do; else the collection is no longer scheduled. Writer.
  */

@@ -14,7 +14,7 @@
 #include <math.h>
 
 /* Builders that have done nothing about a backlog for so long are busy with something else, or lack
- * memory: a group of writes goes on. */
+ * memory: a job goes on. */
 #define HELD_BACK_NS UINT64_C(2000000000)
 
 /* ---- Checks on the read worker ----------------------------------------------------------------
@@ -104,16 +104,32 @@ enum status collection_submit(struct collection *collection, struct write_job *j
     return STATUS_OK;
 }
 
-struct write_job *collection_take_jobs(struct collection *collection) {
+/* How many slots a job may take, counted no further than beyond `most`. Ids that come twice, and
+ * vectors that stay as they are, count as well; what a filter picks is not known yet, and does not.
+ */
+static uint64_t count_slots(const struct write_job *job, uint64_t most) {
+    uint64_t slots = 0;
+    for (size_t i = 0; i < job->operations_count && slots <= most; i++) {
+        const struct operation *operation = &job->operations[i];
+        slots += operation->points_count;
+        if (operation->kind == OPERATION_DELETE_VECTORS)
+            slots += operation->selector.ids_count;
+    }
+    return slots;
+}
+
+struct write_job *collection_take_jobs(struct collection *collection, uint64_t slots_max) {
     struct write_job *first, *last = NULL;
     size_t jobs = 0, bytes = 0;
     pthread_mutex_lock(&collection->queue_mutex);
     first = collection->queue_first;
     for (struct write_job *job = first; job && jobs < WRITE_GROUP_JOBS_MAX; job = job->next) {
-        if (jobs > 0 && bytes + job->bytes > WRITE_GROUP_BYTES_MAX)
+        uint64_t slots = slots_max == UINT64_MAX ? 0 : count_slots(job, slots_max);
+        if (jobs > 0 && (bytes + job->bytes > WRITE_GROUP_BYTES_MAX || slots > slots_max))
             break;
         jobs++;
         bytes += job->bytes;
+        slots_max -= slots < slots_max ? slots : slots_max;
         last = job;
     }
     if (last) {
@@ -128,34 +144,79 @@ struct write_job *collection_take_jobs(struct collection *collection) {
     return first;
 }
 
-/* How much more there is for builders to do than writes may leave to them. */
-static uint64_t excess_of_backlog(struct collection *collection) {
+/* ---- The pace of writes ------------------------------------------------------------------------
+ */
+
+/* How many more slots there may be. The first time that builders are found behind, what there is
+ * stands, however much; and so does later what was not foreseen. */
+static uint64_t room_for(struct write_pace *pace, uint64_t slots, bool is_behind) {
+    pace->slots = slots;
+    if (!is_behind)
+        pace->slots_max = 0;
+    else if (pace->slots_max < slots)
+        pace->slots_max = slots;
+    /* Half of what builders gave back: so the backlog falls, whatever is written. */
+    return is_behind ? (pace->slots_max - slots) / 2 : UINT64_MAX;
+}
+
+/* The rest of what builders gave back is not written. */
+static void settle(struct write_pace *pace) {
+    if (pace->slots_max > 0)
+        pace->slots_max = pace->slots + (pace->slots_max - pace->slots) / 2;
+}
+
+static uint64_t room_to_link(struct collection *collection) {
     uint64_t waiting = 0;
     for (size_t i = 0; i < collection->vectors_count; i++) {
         struct vector_index_info info;
         vector_index_info(collection->vectors[i].index, &info);
         waiting = info.waiting_count > waiting ? info.waiting_count : waiting;
     }
-    uint64_t dead_max = atomic_load(&collection->points) / COLLECTION_DEAD_SHARE;
+    return room_for(&collection->linking, waiting, waiting > COLLECTION_WAITING_MAX);
+}
+
+/* Points that die only change what holds their slots: deletions are never behind. */
+static uint64_t room_to_repair(struct collection *collection) {
+    uint64_t points = atomic_load(&collection->points);
+    uint64_t dead_max = points / COLLECTION_DEAD_SHARE;
     if (dead_max < collection->storage->options.dead_slots_spare)
         dead_max = collection->storage->options.dead_slots_spare;
     /* What a reader still sees no builder can do anything about. */
     uint64_t dead =
         slot_pool_count_dead_before(&collection->pool, collection_oldest_reader(collection));
-    return (waiting > COLLECTION_WAITING_MAX ? waiting - COLLECTION_WAITING_MAX : 0) +
-           (dead > dead_max ? dead - dead_max : 0);
+    return room_for(&collection->repairing, points + slot_pool_dead_count(&collection->pool),
+                    dead > dead_max);
 }
 
-bool collection_is_held_back(struct collection *collection) {
-    uint64_t backlog = excess_of_backlog(collection), now = collection_now_ns();
-    if (backlog > 0 && (collection->backlog == 0 || backlog < collection->backlog)) {
+static bool is_larger_than(struct collection *collection, uint64_t room) {
+    pthread_mutex_lock(&collection->queue_mutex);
+    const struct write_job *job = collection->queue_first;
+    bool is_larger = job && count_slots(job, room) > room;
+    pthread_mutex_unlock(&collection->queue_mutex);
+    return is_larger;
+}
+
+/* False if the job has waited for builders that did nothing for too long. */
+static bool is_worth_waiting(struct collection *collection) {
+    uint64_t backlog = collection->linking.slots + collection->repairing.slots;
+    uint64_t now = collection_now_ns();
+    if (collection->backlog == 0 || backlog < collection->backlog) {
         collection->backlog = backlog;
         collection->backlog_ns = now;
     }
-    bool is_held_back = backlog > 0 && now - collection->backlog_ns < HELD_BACK_NS;
-    if (!is_held_back)
-        collection->backlog = 0;
-    return is_held_back;
+    return now - collection->backlog_ns < HELD_BACK_NS;
+}
+
+bool collection_is_held_back(struct collection *collection, uint64_t *slots_max) {
+    uint64_t linking = room_to_link(collection), repairing = room_to_repair(collection);
+    *slots_max = linking < repairing ? linking : repairing;
+    if (*slots_max < UINT64_MAX && is_larger_than(collection, *slots_max) &&
+        is_worth_waiting(collection))
+        return true;
+    settle(&collection->linking);
+    settle(&collection->repairing);
+    collection->backlog = 0;
+    return false;
 }
 
 bool collection_stays_scheduled(struct collection *collection) {

@@ -79,11 +79,13 @@ static struct errand next_errand(struct writer_pool *pool) {
 }
 
 /* Whoever stops waits for what is queued, not for builders. */
-static bool is_held_back(struct writer_pool *pool, struct collection *collection) {
+static bool is_held_back(struct writer_pool *pool, struct collection *collection,
+                         uint64_t *slots_max) {
     pthread_mutex_lock(&pool->mutex);
     bool is_stopping = pool->is_stopping;
     pthread_mutex_unlock(&pool->mutex);
-    return !is_stopping && collection_is_held_back(collection);
+    *slots_max = UINT64_MAX;
+    return !is_stopping && collection_is_held_back(collection, slots_max);
 }
 
 /* Has the collection scheduled at that time, in place of one that was set before. Takes over a
@@ -120,10 +122,11 @@ static uint64_t find_retry(const struct collection *collection) {
 /* Runs a group of a collection, or lets it wait for its builders at the end of the list. */
 static void run_collection(struct writer_pool *pool, struct write_context *context,
                            struct collection *collection) {
-    if (is_held_back(pool, collection))
+    uint64_t slots_max;
+    if (is_held_back(pool, collection, &slots_max))
         nanosleep(&(struct timespec){.tv_nsec = HELD_BACK_PAUSE_NS}, NULL);
     else
-        write_group_run(context, collection, collection_take_jobs(collection));
+        write_group_run(context, collection, collection_take_jobs(collection, slots_max));
     uint64_t retry_ns = find_retry(collection); /* the writer's, who lets go of it now */
     if (collection_stays_scheduled(collection))
         writer_pool_schedule(pool, collection);

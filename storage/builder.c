@@ -157,6 +157,25 @@ static enum status repair_slots(struct collection *collection, const uint32_t *s
     return STATUS_OK;
 }
 
+/* A list is mended once a batch, however many of its links die: half of 100,000 points take 65 s by
+ * batches of 256, 28 s by 2,048. */
+static size_t choose_count(struct collection *collection) {
+    size_t count = slot_pool_dead_count(&collection->pool) / COLLECTION_REPAIR_SHARE;
+    if (count > collection->repair_count)
+        count = collection->repair_count;
+    return count > COLLECTION_REPAIR_LEAST ? count : COLLECTION_REPAIR_LEAST;
+}
+
+static void adapt_count(struct collection *collection, size_t count, uint64_t took_ns) {
+    uint64_t most_ns = COLLECTION_REPAIR_MS_MAX * 1000000ULL;
+    if (took_ns > most_ns)
+        collection->repair_count = count / 2;
+    else if (took_ns < most_ns / 2 && count >= collection->repair_count)
+        collection->repair_count = 2 * count;
+    if (collection->repair_count > COLLECTION_REPAIR_MAX)
+        collection->repair_count = COLLECTION_REPAIR_MAX;
+}
+
 /* Slots to repair: those of the last try, if it failed, or newly dead ones. NULL if there are none
  * that no reader sees, or no memory. */
 static struct repaired_batch *take_batch(struct collection *collection) {
@@ -168,7 +187,7 @@ static struct repaired_batch *take_batch(struct collection *collection) {
     if (!batch)
         return NULL;
     batch->count = slot_pool_take_dead(&collection->pool, collection_oldest_reader(collection),
-                                       batch->slots, COLLECTION_REPAIR_MAX);
+                                       batch->slots, choose_count(collection));
     if (batch->count > 0)
         return batch;
     free(batch);
@@ -183,11 +202,13 @@ static enum remains repair_piece(struct collection *collection, struct index_scr
     struct repaired_batch *batch = take_batch(collection);
     if (!batch)
         return REMAINS_LATER;
+    uint64_t began_ns = collection_now_ns();
     if (repair_slots(collection, batch->slots, batch->count, scratch, &error) != STATUS_OK) {
         log_event(LOG_LEVEL_WARN, "repair of %s: %s", collection->path, error.message);
         collection->unrepaired = batch;
         return REMAINS_LATER;
     }
+    adapt_count(collection, batch->count, collection_now_ns() - began_ns);
     add_repaired(collection, batch);
     return REMAINS_NOW;
 }

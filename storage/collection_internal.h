@@ -22,7 +22,11 @@ enum {
                                    storage_options.dead_slots_spare): each takes memory until it is
                                    repaired */
     COLLECTION_REASON_MAX = 256,
-    COLLECTION_REPAIR_MAX = 256, /* slots repaired at a time */
+    COLLECTION_REPAIR_LEAST = 256,   /* slots repaired at a time, where so many are dead; ... */
+    COLLECTION_REPAIR_MAX = 4096,    /* ... more while that takes less than ... */
+    COLLECTION_REPAIR_MS_MAX = 1000, /* ... so long, which a stop may have to wait for; ... */
+    COLLECTION_REPAIR_SHARE = 4,     /* ... and of many dead at most 1 / so many: the rest of those
+                                        that writes have replaced is soon to be used again */
 };
 
 /* One named vector. Fixed for the collection's life. */
@@ -46,7 +50,8 @@ struct reader_place {
 /* One way in which builders may be behind writes. */
 struct write_pace {
     uint64_t slots; /* in the way when last looked at: that wait to be linked; that are in use */
-    uint64_t slots_max; /* to which writes may bring them; 0: any, builders are not behind */
+    uint64_t slots_max;     /* to which writes may bring them; 0: any, builders are not behind */
+    uint64_t slots_settled; /* of which slots_max knows */
 };
 
 struct collection {
@@ -100,9 +105,10 @@ struct collection {
 
     enum builder_list listed; /* under the builders' mutex, as is next_listed */
     struct collection *next_listed;
-    atomic_flag is_maintained;            /* a builder repairs, frees or saves */
-    struct repaired_batch *repaired;      /* wait for searches to end, oldest first; builder */
-    struct repaired_batch *unrepaired;    /* memory lacked: to be tried again; builder */
+    atomic_flag is_maintained;         /* a builder repairs, frees or saves */
+    struct repaired_batch *repaired;   /* wait for searches to end, oldest first; builder */
+    struct repaired_batch *unrepaired; /* memory lacked: to be tried again; builder */
+    size_t repair_count;               /* slots to be repaired at a time; 0: the least; builder */
     atomic_uint_fast64_t saved_operation; /* what the graph files cover */
     atomic_uint_fast64_t unsaved_changes; /* births, deaths and links that they do not have */
     uint64_t saved_ns,
@@ -167,7 +173,7 @@ struct write_job *collection_take_jobs(struct collection *collection, uint64_t s
 
 /* True while the next job is to wait since builders are behind: with linking, which each search
  * pays for (invariant 3), or with dead slots, which take memory. It waits until they have given
- * back twice the slots that it takes, or are no longer behind; but not for long if they make no
+ * back a third more slots than it takes, or are no longer behind; but not for long if they make no
  * headway. *slots_max: what the next group may take; UINT64_MAX: any. Writer. */
 bool collection_is_held_back(struct collection *collection, uint64_t *slots_max);
 

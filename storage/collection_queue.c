@@ -17,6 +17,10 @@
  * memory: a job goes on. */
 #define HELD_BACK_NS UINT64_C(2000000000)
 
+enum {
+    PACE_STEP = 64, /* slots */
+};
+
 /* ---- Checks on the read worker ----------------------------------------------------------------
  */
 
@@ -147,22 +151,29 @@ struct write_job *collection_take_jobs(struct collection *collection, uint64_t s
 /* ---- The pace of writes ------------------------------------------------------------------------
  */
 
-/* How many more slots there may be. The first time that builders are found behind, what there is
- * stands, however much; and so does later what was not foreseen. */
-static uint64_t room_for(struct write_pace *pace, uint64_t slots, bool is_behind) {
+/* How many more slots there may be. When builders are first found behind, what there is stands,
+ * however much, and the spare ones; and so does later what was not foreseen. A quarter of what they
+ * give back is lost for writes: so the backlog falls, whatever is written. */
+static uint64_t room_for(struct write_pace *pace, uint64_t slots, bool is_behind, uint64_t spare) {
     pace->slots = slots;
-    if (!is_behind)
+    if (!is_behind) {
         pace->slots_max = 0;
-    else if (pace->slots_max < slots)
+        return UINT64_MAX;
+    }
+    if (pace->slots_max == 0) {
+        pace->slots_max = slots + spare;
+        pace->slots_settled = slots;
+    }
+    /* By steps, or the quarter of a few would be nothing, each time. */
+    if (slots > pace->slots_settled)
+        pace->slots_settled = slots;
+    if (pace->slots_settled - slots >= PACE_STEP) {
+        pace->slots_max -= (pace->slots_settled - slots) / 4;
+        pace->slots_settled = slots;
+    }
+    if (pace->slots_max < slots)
         pace->slots_max = slots;
-    /* Half of what builders gave back: so the backlog falls, whatever is written. */
-    return is_behind ? (pace->slots_max - slots) / 2 : UINT64_MAX;
-}
-
-/* The rest of what builders gave back is not written. */
-static void settle(struct write_pace *pace) {
-    if (pace->slots_max > 0)
-        pace->slots_max = pace->slots + (pace->slots_max - pace->slots) / 2;
+    return pace->slots_max - slots;
 }
 
 static uint64_t room_to_link(struct collection *collection) {
@@ -172,10 +183,11 @@ static uint64_t room_to_link(struct collection *collection) {
         vector_index_info(collection->vectors[i].index, &info);
         waiting = info.waiting_count > waiting ? info.waiting_count : waiting;
     }
-    return room_for(&collection->linking, waiting, waiting > COLLECTION_WAITING_MAX);
+    return room_for(&collection->linking, waiting, waiting > COLLECTION_WAITING_MAX, 0);
 }
 
-/* Points that die only change what holds their slots: deletions are never behind. */
+/* Points that die only change what holds their slots: deletions are never behind. After a large one
+ * new points may take a quarter as many slots at once. */
 static uint64_t room_to_repair(struct collection *collection) {
     uint64_t points = atomic_load(&collection->points);
     uint64_t dead_max = points / COLLECTION_DEAD_SHARE;
@@ -185,7 +197,7 @@ static uint64_t room_to_repair(struct collection *collection) {
     uint64_t dead =
         slot_pool_count_dead_before(&collection->pool, collection_oldest_reader(collection));
     return room_for(&collection->repairing, points + slot_pool_dead_count(&collection->pool),
-                    dead > dead_max);
+                    dead > dead_max, dead > dead_max ? (dead - dead_max) / 4 : 0);
 }
 
 static bool is_larger_than(struct collection *collection, uint64_t room) {
@@ -213,8 +225,6 @@ bool collection_is_held_back(struct collection *collection, uint64_t *slots_max)
     if (*slots_max < UINT64_MAX && is_larger_than(collection, *slots_max) &&
         is_worth_waiting(collection))
         return true;
-    settle(&collection->linking);
-    settle(&collection->repairing);
     collection->backlog = 0;
     return false;
 }

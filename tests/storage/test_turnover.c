@@ -85,7 +85,7 @@ START_TEST(replacing_all_points_takes_a_tenth_more_memory_at_most) {
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, 16384);
     fixture_prepare(&fixture);
-    fixture.options.dead_slots_spare = COLLECTION_REPAIR_MAX; /* so that a tenth of few is seen */
+    fixture.options.dead_slots_spare = COLLECTION_REPAIR_LEAST; /* so that a tenth of few is seen */
     fixture_open(&fixture);
     ck_assert_int_eq(fixture_create_with(&fixture, "main", DISTANCE_EUCLID, DIMENSION), STATUS_OK);
     struct collection *collection = fixture_acquire(&fixture, "main");

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    PIECE_SLOTS = 256, /* between two offers of the core, at most some milliseconds */
+    PIECE_SLOTS = 1024, /* between two offers of the core where nothing is to be mended */
 };
 
 struct repair {

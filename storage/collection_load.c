@@ -316,7 +316,7 @@ static enum status load_all(struct load *load, struct error *error) {
 enum status collection_load(struct collection *collection, const uint64_t *operations,
                             struct error *error) {
     struct load load = {.collection = collection, .operations = operations};
-    MDB_txn *txn;
+    MDB_txn *txn = NULL;
     enum status status = index_scratch_create(&load.scratch, error);
     if (status != STATUS_OK)
         return status;

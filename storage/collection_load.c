@@ -321,8 +321,11 @@ enum status collection_load(struct collection *collection, const uint64_t *opera
     if (status != STATUS_OK)
         return status;
     load.reused = calloc(collection->vectors_count + 1, sizeof(*load.reused));
-    status = load.reused ? lmdb_env_read_begin(&collection->env, 0, &txn, error)
-                         : error_set(error, STATUS_NO_MEMORY, "out of memory");
+    if (!load.reused) {
+        index_scratch_free(load.scratch);
+        return error_set(error, STATUS_NO_MEMORY, "out of memory");
+    }
+    status = lmdb_env_read_begin(&collection->env, 0, &txn, error);
     if (status == STATUS_OK) {
         load.rows = (struct point_rows){.txn = txn, .dbis = collection->env.dbis};
         status = load_all(&load, error);

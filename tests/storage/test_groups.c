@@ -259,6 +259,17 @@ static void nothing_done(struct write_job *job) {
     (void)job;
 }
 
+/* A writer has told of the last write, and may not have let go of the collection yet. */
+static void wait_for_writer(void) {
+    bool is_busy = true;
+    while (is_busy) {
+        usleep(1000);
+        pthread_mutex_lock(&collection->queue_mutex);
+        is_busy = collection->is_scheduled;
+        pthread_mutex_unlock(&collection->queue_mutex);
+    }
+}
+
 /* Runs the operation by a writer that has little memory for copies of vectors. */
 static enum status write_with_little_memory(const struct operation *operation) {
     struct write_context context;
@@ -266,6 +277,7 @@ static enum status write_with_little_memory(const struct operation *operation) {
         .operations = operation, .operations_count = 1, .bytes = 100, .done = nothing_done};
     write_context_init(&context);
     arena_init(&context.moved, MOVED_MEMORY);
+    wait_for_writer();
     write_group_run(&context, collection, &job);
     write_context_free(&context);
     return job.status;

@@ -11,7 +11,7 @@ enum {
     AT_ONCE = (GONE - SPARE) / 4, /* new points may take so many slots */
     LATER = 100000,               /* the first of their ids */
     SHORT_MS = 1000,              /* half of what is waited for builders that do nothing */
-    WAITED_MS_MAX = 60000,
+    WAITED_MS_MAX = 200000,       /* under tsan a repair takes many times as long */
 };
 
 /* By batches of the least size there would be 24. Under tsan that is all there is time for. */

@@ -112,7 +112,7 @@ END_TEST
 Suite *test_suite(void) {
     Suite *suite = suite_create("pace");
     TCase *tests = tcase_create("pace");
-    tcase_set_timeout(tests, 120);
+    tcase_set_timeout(tests, 280);
     tcase_add_test(tests, a_large_deletion_holds_up_no_write);
     tcase_add_test(tests, slots_that_come_faster_than_dead_ones_go_wait_for_builders);
     tcase_add_test(tests, many_dead_are_repaired_in_few_passes);

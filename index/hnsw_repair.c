@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    PIECE_SLOTS = 1024, /* between two offers of the core where nothing is to be mended */
+    PIECE_SLOTS = 64, /* between two offers of the core: a millisecond or two if all are mended */
 };
 
 struct repair {
@@ -206,7 +206,6 @@ static void mend(struct repair *repair, uint32_t slot) {
     if (mend_level_0(repair, slot) < hnsw->m / 2)
         hnsw_links_reconnect(repair->hnsw, repair->scratch, slot);
     hnsw_seeds_examine(repair->hnsw, repair->scratch, slot);
-    scratch_offer_core(repair->scratch);
 }
 
 /* Takes a leaving slot out of the tree: those it kept keep each other in a row instead, which holds

@@ -108,27 +108,13 @@ enum status collection_submit(struct collection *collection, struct write_job *j
     return STATUS_OK;
 }
 
-/* How many slots a job may take, counted no further than beyond `most`. Ids that come twice, and
- * vectors that stay as they are, count as well; what a filter picks is not known yet, and does not.
- */
-static uint64_t count_slots(const struct write_job *job, uint64_t most) {
-    uint64_t slots = 0;
-    for (size_t i = 0; i < job->operations_count && slots <= most; i++) {
-        const struct operation *operation = &job->operations[i];
-        slots += operation->points_count;
-        if (operation->kind == OPERATION_DELETE_VECTORS)
-            slots += operation->selector.ids_count;
-    }
-    return slots;
-}
-
 struct write_job *collection_take_jobs(struct collection *collection, uint64_t slots_max) {
     struct write_job *first, *last = NULL;
     size_t jobs = 0, bytes = 0;
     pthread_mutex_lock(&collection->queue_mutex);
     first = collection->queue_first;
     for (struct write_job *job = first; job && jobs < WRITE_GROUP_JOBS_MAX; job = job->next) {
-        uint64_t slots = slots_max == UINT64_MAX ? 0 : count_slots(job, slots_max);
+        uint64_t slots = slots_max == UINT64_MAX ? 0 : write_admission_count_slots(job, slots_max);
         if (jobs > 0 && (bytes + job->bytes > WRITE_GROUP_BYTES_MAX || slots > slots_max))
             break;
         jobs++;
@@ -203,7 +189,7 @@ static uint64_t room_to_repair(struct collection *collection) {
 static bool is_larger_than(struct collection *collection, uint64_t room) {
     pthread_mutex_lock(&collection->queue_mutex);
     const struct write_job *job = collection->queue_first;
-    bool is_larger = job && count_slots(job, room) > room;
+    bool is_larger = job && write_admission_count_slots(job, room) > room;
     pthread_mutex_unlock(&collection->queue_mutex);
     return is_larger;
 }

@@ -50,10 +50,9 @@ enum status write_admission_no_slot(const struct storage *storage, struct error 
         (unsigned long long)(storage->options.memory_limit_bytes >> 20));
 }
 
-/* How many slots the job may take; of a filter, which may select none or all, one. */
-static uint64_t count_slots(const struct write_job *job) {
+uint64_t write_admission_count_slots(const struct write_job *job, uint64_t most) {
     uint64_t count = 0;
-    for (size_t i = 0; i < job->operations_count; i++) {
+    for (size_t i = 0; i < job->operations_count && count <= most; i++) {
         const struct operation *operation = &job->operations[i];
         if (operation->kind == OPERATION_UPSERT || operation->kind == OPERATION_UPDATE_VECTORS)
             count += operation->points_count;
@@ -70,7 +69,7 @@ enum status write_admission_ahead(struct collection *collection, const struct wr
         status = write_admission_job(
             collection, job,
             write_admission_is_space_low(collection, (uint64_t)queued_bytes + job->bytes), error);
-    uint64_t slots = count_slots(job);
+    uint64_t slots = write_admission_count_slots(job, UINT64_MAX);
     if (status == STATUS_OK && slots > 0 && storage_memory_is_low(collection->storage) &&
         slots > slot_pool_free_count(&collection->pool))
         status = write_admission_no_slot(collection->storage, error);

@@ -24,6 +24,11 @@ MUST_CHECK enum status write_admission_job(const struct collection *collection,
 /* What a write is told that needs a new slot while memory is low: STATUS_NO_MEMORY. */
 MUST_CHECK enum status write_admission_no_slot(const struct storage *storage, struct error *error);
 
+/* How many slots the job may take, counted no further than beyond `most`. Ids that come twice, and
+ * vectors that stay as they are, count as well; a filter, which may pick none or all, counts one.
+ */
+uint64_t write_admission_count_slots(const struct write_job *job, uint64_t most);
+
 /* All of it for a job behind `queued_bytes` of others, as a writer would decide if it ran now. Of
  * memory it assumes that each point takes a slot: which do not, only the writer finds out. */
 MUST_CHECK enum status write_admission_ahead(struct collection *collection,

@@ -184,10 +184,10 @@ class Nigh(Engine):
     def row_bytes(self):
         """What is read at random places: a code, or half of it, a node's record on level 0, an
         original vector.
-        A record is links; turbo's has a head, and for each link its bits and two numbers."""
+        A record is links; turbo's has a head, and for each link its bits and an offset."""
         code = -(-self.set.dimension // LINE) * LINE
         bits = self.library.bench_edge_bits(self.handle)
-        edges = LINE + PLACES * (bits * code // 8 + 4) if bits else 0
+        edges = LINE + PLACES * (bits * code // 8 + 2) if bits else 0
         return {"code": code, "half": code - code // (2 * LINE) * LINE,
                 "record": 4 * PLACES + edges, "original": 4 * self.set.dimension}
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    HALF_BYTES = 2, /* of an offset or slope */
+    HALF_BYTES = 2, /* of an offset */
 };
 
 static const float half_max = 0x1p127f; /* what is below rounds to a finite upper half */
@@ -15,6 +15,11 @@ static const float half_max = 0x1p127f; /* what is below rounds to a finite uppe
  * deviation 1 (Max 1960, table II). One bit needs none. */
 static const float best_steps[KERNELS_EDGE_BITS_MAX + 1] = {1, 1, 0.9957f, 0.5860f, 0.3352f};
 
+/* Units of slopes in scales of the node, such that an edge as long as its node has some 32: the
+ * coordinates of a node deviate by some 40 scales, since the largest is 127, and f is 1.25 where
+ * those of an edge deviate by 1 and have one bit (more bits: Max 1960 again). */
+static const float slope_units[KERNELS_EDGE_BITS_MAX + 1] = {0, 1.5f, 0.7f, 0.38f, 0.21f};
+
 static size_t planes_bytes(const struct code_space *space) {
     return 4 * space->edge_bits * space->width;
 }
@@ -22,7 +27,12 @@ static size_t planes_bytes(const struct code_space *space) {
 size_t edges_block_bytes(const struct code_space *space) {
     if (space->edge_bits == 0)
         return 0;
-    return planes_bytes(space) + (size_t)2 * HALF_BYTES * EDGES_PER_BLOCK;
+    return planes_bytes(space) + (size_t)HALF_BYTES * EDGES_PER_BLOCK;
+}
+
+float edges_slope_unit(const struct code_space *space, struct code_meta node) {
+    return slope_units[space->edge_bits] * node.scale *
+           (space->metric == CODE_METRIC_L2 ? 2.0f : 1.0f);
 }
 
 /* Rounds to the nearest upper half of an f32. */
@@ -32,10 +42,24 @@ static uint16_t upper_half(float value) {
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-KERNELS_RACING static void store_half(uint8_t *halves, size_t place, float value) {
-    uint16_t half = upper_half(value);
-    halves[HALF_BYTES * place] = (uint8_t)half;
-    halves[HALF_BYTES * place + 1] = (uint8_t)(half >> 8);
+KERNELS_RACING static void store_numbers(const struct code_space *space,
+                                         const struct edge_block *block, size_t place, float offset,
+                                         uint8_t slope) {
+    uint8_t *to = block->planes + planes_bytes(space) + HALF_BYTES * place;
+    uint16_t half = upper_half(offset);
+    to[0] = (uint8_t)half;
+    to[1] = (uint8_t)(half >> 8);
+    block->slopes[place] = slope;
+}
+
+/* The byte that stands for a slope in units, or more than UINT8_MAX if none does. */
+static uint32_t slope_byte(float units) {
+    float above = units + 1;
+    uint32_t bits, half = UINT32_C(1) << (KERNELS_SLOPE_SHIFT - 1);
+    if (!(above < half_max)) /* nor is it a number */
+        return UINT32_MAX;
+    memcpy(&bits, &above, sizeof(bits));
+    return (bits - KERNELS_SLOPE_ONE + half) >> KERNELS_SLOPE_SHIFT;
 }
 
 bool edges_work_reserve(struct edge_work *work, size_t width) {
@@ -66,8 +90,9 @@ static void prefetch(const uint8_t *code, size_t width) {
 }
 
 /* One edge of the node that lies in work->from. */
-static bool write_edge(const struct code_space *space, const struct edge_end *neighbour,
-                       const struct edge_work *work, uint8_t *block, size_t place) {
+static bool write_edge(const struct code_space *space, float slope_unit,
+                       const struct edge_end *neighbour, const struct edge_work *work,
+                       const struct edge_block *block, size_t place) {
     const struct kernel_edge_ends ends = {.from = work->from,
                                           .to = neighbour->code,
                                           .to_scale = neighbour->meta.scale,
@@ -79,22 +104,24 @@ static bool write_edge(const struct code_space *space, const struct edge_end *ne
     space->kernels->edge_levels(work->from, work->r, space->width, &levels, work->planes);
     float stretch = levels.spread > 0 ? edge.square / levels.spread : 0;
     bool is_l2 = space->metric == CODE_METRIC_L2;
-    float slope = is_l2 ? 2 * stretch : stretch;
-    float offset = slope * levels.from_levels + (is_l2 ? edge.square : -edge.from_edge);
-    if (!(fabsf(offset) < half_max) || !(slope < half_max))
+    uint32_t slope = slope_byte((is_l2 ? 2 * stretch : stretch) / slope_unit);
+    if (slope > UINT8_MAX)
         return false;
-    uint8_t *offsets = block + planes_bytes(space);
+    float offset = kernels_slope((uint8_t)slope) * slope_unit * levels.from_levels +
+                   (is_l2 ? edge.square : -edge.from_edge);
+    if (!(fabsf(offset) < half_max))
+        return false;
     for (size_t bit = 0; bit < space->edge_bits; bit++)
-        space->kernels->edge_write(block + 4 * bit * space->width, place,
+        space->kernels->edge_write(block->planes + 4 * bit * space->width, place,
                                    work->planes + bit * (space->width / 64), space->width);
-    store_half(offsets, place, offset);
-    store_half(offsets + (size_t)HALF_BYTES * EDGES_PER_BLOCK, place, slope);
+    store_numbers(space, block, place, offset, (uint8_t)slope);
     return true;
 }
 
 uint32_t edges_write(const struct code_space *space, const struct edge_end *node,
                      const struct edge_end neighbours[EDGES_PER_BLOCK], uint32_t places,
-                     struct edge_work *work, uint8_t *block) {
+                     struct edge_work *work, const struct edge_block *block) {
+    float slope_unit = edges_slope_unit(space, node->meta);
     uint32_t written = 0;
     assert(space->width <= work->width_max);
     codes_values(space, node->code, node->meta, work->from);
@@ -102,7 +129,7 @@ uint32_t edges_write(const struct code_space *space, const struct edge_end *node
         size_t place = (size_t)__builtin_ctz(places);
         if (places & (places - 1))
             prefetch(neighbours[__builtin_ctz(places & (places - 1))].code, space->width);
-        if (write_edge(space, &neighbours[place], work, block, place))
+        if (write_edge(space, slope_unit, &neighbours[place], work, block, place))
             written |= UINT32_C(1) << place;
     }
     return written;

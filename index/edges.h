@@ -23,8 +23,11 @@
  *
  * The standard error of the dot is |q-c| |r| / sqrt(dimensions) times the tangent of the angle
  * between u and r: 0.756, 0.367, 0.197, 0.108 for 1, 2, 3, 4 bits, since the rotation makes
- * coordinates normal. Offset and slope keep the upper halves of their f32: 8 bits are finer than
- * that, and they cannot overflow.
+ * coordinates normal. Offsets keep the upper halves of their f32: 8 bits are finer than that, and
+ * they cannot overflow. Slopes are a byte each (kernels_slope), in units of the node's own scale,
+ * so that they hold while links beside them change: r is rarely longer than twice c, and what is
+ * shorter by far than c is rounded in its code already. The offset is made of the slope as it is
+ * kept, so that what its rounding adds is some 0.01 <r,q-c>.
  *
  * u is the sum of b vectors of signs, the p-th 2^p times: its levels in binary. So a block holds b
  * planes of signs, and one scan of the table for each, weighted, gives <u,q> of any number of bits.
@@ -36,7 +39,7 @@
  * raises IMAGE_VERSION.
  *
  * A block: b planes of 4 * width bytes as the kernels lay them, that of the lowest bit first | 32
- * offsets | 32 slopes, 2 bytes each.
+ * offsets, 2 bytes each. Their slopes lie elsewhere.
  */
 #ifndef EDGES_H
 #define EDGES_H
@@ -67,11 +70,21 @@ struct edge_work {
 bool edges_work_reserve(struct edge_work *work, size_t width);
 void edges_work_free(struct edge_work *work);
 
+/* A block, and where its slopes lie. */
+struct edge_block {
+    uint8_t *planes; /* edges_block_bytes, KERNELS_BLOCK-aligned */
+    uint8_t *slopes; /* EDGES_PER_BLOCK */
+};
+
+/* What the slopes of a node's edges are counted in. */
+float edges_slope_unit(const struct code_space *space, struct code_meta node);
+
 /* Writes the edges to the neighbours of a block's places, bit i of `places` that to neighbours[i].
- * Returns the places that have theirs: the others must stay stale, for numbers leave f32. Whoever
- * holds the node's lock. */
+ * Returns the places that have theirs: the others must stay stale, for numbers leave f32 or a
+ * neighbour lies farther from the node than seven times its length. Whoever holds the node's lock.
+ */
 uint32_t edges_write(const struct code_space *space, const struct edge_end *node,
                      const struct edge_end neighbours[EDGES_PER_BLOCK], uint32_t places,
-                     struct edge_work *work, uint8_t *block);
+                     struct edge_work *work, const struct edge_block *block);
 
 #endif

@@ -33,7 +33,7 @@ static float measure(struct walk *walk, uint32_t slot) {
 /* A block of a node's neighbours. */
 struct block {
     const _Atomic uint32_t *list;
-    const uint8_t *edges;
+    const uint8_t *edges, *slopes;
     uint32_t stale; /* places whose edge is not written */
 };
 
@@ -73,6 +73,7 @@ static inline struct block block_of(const struct store *store, uint32_t slot, ui
     uint32_t stale = store_stale(store, slot, number); /* before the edges are looked up */
     return (struct block){.list = store_links(store, slot) + (size_t)number * EDGES_PER_BLOCK,
                           .edges = store_edges(store, slot, number),
+                          .slopes = store_slopes(store, slot, number),
                           .stale = stale};
 }
 
@@ -90,11 +91,14 @@ static void look_around(struct walk *walk, struct hit node, uint32_t next, float
     if (batch->count > 0)
         codes_distances(walk->hnsw->space, walk->query, batch);
     walk->scored += batch->count;
+    float slope_unit = edges_slope_unit(walk->hnsw->space, store_head(store, node.slot)->meta);
     for (uint32_t i = 0; i < store->edge_blocks; i++) {
         const struct block block = block_of(store, node.slot, i);
         const struct kernel_edge_look look = {
             .block = block.edges,
+            .slopes = block.slopes,
             .next = next == SLOT_NONE ? block.edges : store_edges(store, next, i),
+            .slope_unit = slope_unit,
             .distance = node.distance,
             .limit = limit};
         if (block.stale != UINT32_MAX)

@@ -21,10 +21,10 @@ static struct edge_end end_of(const struct store *store, uint32_t slot) {
     return (struct edge_end){.code = store_code(store, slot), .meta = *store_meta(store, slot)};
 }
 
-/* Writes edges of a block of the slot to `bytes`; returns the places that are right now. A place
+/* Writes edges of a block of the slot to `edges`; returns the places that are right now. A place
  * without a link is right as it is. */
 static uint32_t write_block(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot,
-                            uint32_t block, uint32_t places, uint8_t *bytes) {
+                            uint32_t block, uint32_t places, const struct edge_block *edges) {
     const struct store *store = hnsw->store;
     const _Atomic uint32_t *list = store_links(store, slot) + block * EDGES_PER_BLOCK;
     const struct edge_end node = end_of(store, slot);
@@ -37,7 +37,7 @@ static uint32_t write_block(const struct hnsw *hnsw, struct edge_work *work, uin
         neighbours[place] = end_of(store, hnsw_link_slot(link));
         links |= UINT32_C(1) << place;
     }
-    return (places & ~links) | edges_write(hnsw->space, &node, neighbours, links, work, bytes);
+    return (places & ~links) | edges_write(hnsw->space, &node, neighbours, links, work, edges);
 }
 
 static _Atomic uint32_t *stale_of(const struct store *store, uint32_t slot, uint32_t block) {
@@ -52,8 +52,9 @@ static void write_stale(const struct hnsw *hnsw, struct edge_work *work, uint32_
         uint32_t places = atomic_load_explicit(stale, memory_order_relaxed);
         if (places == 0)
             continue;
-        uint32_t written =
-            write_block(hnsw, work, slot, block, places, store_edges(store, slot, block));
+        const struct edge_block edges = {store_edges(store, slot, block),
+                                         store_slopes(store, slot, block)};
+        uint32_t written = write_block(hnsw, work, slot, block, places, &edges);
         atomic_fetch_and_explicit(stale, ~written, memory_order_release);
     }
 }
@@ -75,11 +76,16 @@ static bool are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
         uint32_t fresh = ~store_stale(store, slot, block);
         const uint8_t *edges = store_edges(store, slot, block);
+        const uint8_t *slopes = store_slopes(store, slot, block);
+        uint8_t own_slopes[EDGES_PER_BLOCK];
+        const struct edge_block own = {bytes, own_slopes};
         if (fresh == 0)
             continue;
         memcpy(bytes, edges, store->edge_block_bytes);
-        if (write_block(hnsw, work, slot, block, fresh, bytes) != fresh ||
-            memcmp(bytes, edges, store->edge_block_bytes) != 0)
+        memcpy(own_slopes, slopes, sizeof(own_slopes));
+        if (write_block(hnsw, work, slot, block, fresh, &own) != fresh ||
+            memcmp(bytes, edges, store->edge_block_bytes) != 0 ||
+            memcmp(own_slopes, slopes, sizeof(own_slopes)) != 0)
             return false;
     }
     return true;

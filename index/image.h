@@ -8,7 +8,7 @@
  *
  * header, one page:
  *    0  8  magic "nighgrph"           60  4  of them, the first ones, have a code
- *    8  4  version (5)                64  4  slots: one past the highest that may have a vector
+ *    8  4  version (6)                64  4  slots: one past the highest that may have a vector
  *   12  4  kind: 0 whole, 1 delta     68  4  blocks of upper lists
  *   16  4  dimension                  72  8  entry: level << 32 | slot; all ones: none
  *   20  4  distance                   80  8  the owner's operation
@@ -46,7 +46,7 @@
 enum {
     /* To be raised also when edges.h changes what a block of edges means, or kernels.h how a row of
      * codes lies. */
-    IMAGE_VERSION = 5,
+    IMAGE_VERSION = 6,
     IMAGE_PAGE = 4096,
     IMAGE_SUM_AT = IMAGE_PAGE - 8, /* of the header's own sum */
     IMAGE_PIECE_BYTES = 1 << 20,

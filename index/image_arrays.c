@@ -51,10 +51,11 @@ static bool has_edge(const struct image_reader *reader, uint32_t old_link, uint3
            (hnsw_link_slot(old_link) == to && !bitmap_test(reader->recoded, to));
 }
 
-/* Marks in a record of a delta the places whose edges the image lacks. `old` is what the image says
- * of the slot. */
-static void mark_stale(const struct image_reader *reader, uint32_t slot, uint8_t *record,
-                       const uint8_t *old) {
+/* Marks in a record of a delta the places whose edges the image lacks, and takes the slopes of the
+ * others: an edge may have been stale when the delta was written, and its slope another one's.
+ * `old` is what the image says of the slot. */
+static void take_edges_of_image(const struct image_reader *reader, uint32_t slot, uint8_t *record,
+                                const uint8_t *old) {
     const struct store *store = reader->store;
     const struct image_file *whole = &reader->files[INDEX_IMAGE_WHOLE];
     struct store_head *head = (struct store_head *)(void *)record;
@@ -71,6 +72,7 @@ static void mark_stale(const struct image_reader *reader, uint32_t slot, uint8_t
         }
         atomic_store(&head->stale[block], stale);
     }
+    memcpy(head->slopes, old_head->slopes, (size_t)store->edge_blocks * STORE_BLOCK_PLACES);
 }
 
 static bool is_head_sound(const struct image_reader *reader, uint32_t slot, const uint8_t *record) {
@@ -95,7 +97,7 @@ static bool take_links(struct check *check, const struct image_piece *piece, uin
             if (store->edge_blocks > 0) {
                 is_sound &= is_head_sound(reader, slot, bytes);
                 if (is_delta && is_sound)
-                    mark_stale(reader, slot, bytes, record);
+                    take_edges_of_image(reader, slot, bytes, record);
             }
             for (uint32_t block = 0; block < store->edge_blocks; block++)
                 stale |= atomic_load(&((struct store_head *)(void *)bytes)->stale[block]);

@@ -227,7 +227,10 @@ static void try_edges(const struct kernels *kernels, const struct trial *trial, 
                                           .to_scale = trial->scales[1],
                                           .width = TRIAL_BYTES};
     struct kernel_edge_query query = {.sums = out->sums, .width = TRIAL_BYTES, .bits = bits};
-    memset(block, 0x3f, sizeof(block)); /* offsets and slopes are ordinary numbers */
+    uint8_t slopes[KERNELS_EDGES];
+    memset(block, 0x3f, sizeof(block)); /* offsets are ordinary numbers */
+    for (size_t place = 0; place < KERNELS_EDGES; place++)
+        slopes[place] = (uint8_t)(UINT8_MAX - 7 * place);
     query.step = kernels->edge_sums(trial->values, TRIAL_BYTES, out->sums);
     out->edge = kernels->edge_measure(&ends, r);
     out->levels = (struct kernel_edge_levels){.bits = bits, .per_unit = 0.02f};
@@ -239,7 +242,8 @@ static void try_edges(const struct kernels *kernels, const struct trial *trial, 
                                 place % 3 ? trial->bits : plane, TRIAL_BYTES);
         }
     }
-    const struct kernel_edge_look look = {.block = block, .next = block};
+    const struct kernel_edge_look look = {
+        .block = block, .slopes = slopes, .next = block, .slope_unit = 0.01f};
     kernels->edge_estimates(&query, &look, out->estimates);
 }
 

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     KERNELS_BLOCK = 64,
@@ -48,14 +49,31 @@ struct kernel_edge_query {
 };
 
 /* A look at a block of edges. The planes of the block that comes next are asked for between those
- * of this one, and its numbers last: a core waits for some two dozen lines at once, and more asked
+ * of this one, and its offsets last: a core waits for some two dozen lines at once, and more asked
  * for in a row make it stand still. */
 struct kernel_edge_look {
     const uint8_t *block;
-    const uint8_t *next; /* or the same */
-    float distance;      /* of the node */
-    float limit;         /* estimates from here on are of no use */
+    const uint8_t *slopes; /* KERNELS_EDGES, as kernels_slope reads them */
+    const uint8_t *next;   /* a block, or the same */
+    float slope_unit;
+    float distance; /* of the node */
+    float limit;    /* estimates from here on are of no use */
 };
+
+enum {
+    KERNELS_SLOPE_MANTISSA = 5, /* bits of a slope's byte; those above are its exponent */
+    KERNELS_SLOPE_SHIFT = 23 - KERNELS_SLOPE_MANTISSA,
+    KERNELS_SLOPE_ONE = 0x3f800000, /* the bits of 1.0f */
+};
+
+/* What a slope's byte stands for, in units: 0 to 251, in steps of 1/32 at 0 and of a 24th to a 64th
+ * of itself from 1 on. */
+static inline float kernels_slope(uint8_t slope) {
+    uint32_t bits = KERNELS_SLOPE_ONE + ((uint32_t)slope << KERNELS_SLOPE_SHIFT);
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value - 1;
+}
 
 /* An edge between two vectors, r = to - from. Arrays are aligned to KERNELS_BLOCK. */
 struct kernel_edge_ends {
@@ -186,7 +204,7 @@ struct kernels {
     /* One plane of one edge; `block` is where the plane of the block begins, 4 * width bytes. */
     void (*edge_write)(uint8_t *block, size_t place, const uint64_t *plane, size_t width);
     /* estimates[i] = distance + offset[i] - slope[i] * <u[i], values>, where the upper halves of
-     * f32 offsets and slopes follow the planes. Returns the places below limit. */
+     * f32 offsets follow the planes. Returns the places below limit. */
     uint32_t (*edge_estimates)(const struct kernel_edge_query *query,
                                const struct kernel_edge_look *look, float *estimates);
 

@@ -337,11 +337,20 @@ static inline __m256 load_halves(const uint8_t *halves) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
 
+/* Eight slopes of which the bytes lie there. */
+static inline __m256 load_slopes(const uint8_t *slopes, float unit) {
+    __m256i bits = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)slopes));
+    bits = _mm256_add_epi32(_mm256_slli_epi32(bits, KERNELS_SLOPE_SHIFT),
+                            _mm256_set1_epi32(KERNELS_SLOPE_ONE));
+    const __m256 units = _mm256_set1_ps(unit);
+    return _mm256_fmsub_ps(_mm256_castsi256_ps(bits), units, units);
+}
+
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
                                               const struct kernel_edge_look *look,
                                               float *estimates) {
     const uint8_t *offsets = look->block + 4 * query->bits * query->width;
-    const uint8_t *slopes = offsets + 2 * KERNELS_EDGES;
+    const float unit = look->slope_unit * query->step;
     size_t zeros = KERNELS_EDGE_ZERO * (query->width / 4) * ((1U << query->bits) - 1);
     const __m256i none = _mm256_set1_epi32(-(int)zeros);
     struct edge_totals totals = {{none, none, none, none}};
@@ -349,11 +358,9 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
     for (size_t bit = 0; bit < query->bits; bit++)
         add_plane(query, look, bit, &totals);
     const uint8_t *next = look->next + 4 * query->bits * query->width;
-    _mm_prefetch((const char *)next, _MM_HINT_T1); /* its offsets and slopes */
-    _mm_prefetch((const char *)next + LINE, _MM_HINT_T1);
+    _mm_prefetch((const char *)next, _MM_HINT_T1); /* its offsets */
     for (size_t i = 0; i < 4; i++) {
-        __m256 slope =
-            _mm256_mul_ps(load_halves(slopes + 2 * LANES * i), _mm256_set1_ps(query->step));
+        __m256 slope = load_slopes(look->slopes + LANES * i, unit);
         __m256 base =
             _mm256_add_ps(_mm256_set1_ps(look->distance), load_halves(offsets + 2 * LANES * i));
         __m256 x = _mm256_fnmadd_ps(slope, _mm256_cvtepi32_ps(totals.lanes[i]), base);

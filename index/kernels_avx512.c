@@ -266,6 +266,15 @@ static inline __m512 load_halves(const uint8_t *halves) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 
+/* 16 slopes of which the bytes lie there. */
+static inline __m512 load_slopes(const uint8_t *slopes, float unit) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)slopes);
+    __m512i bits = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), KERNELS_SLOPE_SHIFT);
+    bits = _mm512_add_epi32(bits, _mm512_set1_epi32(KERNELS_SLOPE_ONE));
+    const __m512 units = _mm512_set1_ps(unit);
+    return _mm512_fmsub_ps(_mm512_castsi512_ps(bits), units, units);
+}
+
 KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *query,
                                               const struct kernel_edge_look *look,
                                               float *estimates) {
@@ -289,15 +298,13 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
         block += 4 * query->width;
         next += 4 * query->width;
     }
-    _mm_prefetch((const char *)next, _MM_HINT_T0); /* its offsets and slopes */
-    _mm_prefetch((const char *)next + LINE, _MM_HINT_T0);
-    const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
-    const __m512 base = _mm512_set1_ps(look->distance), step = _mm512_set1_ps(query->step);
-    __m512 x = _mm512_mul_ps(load_halves(slopes), step);
-    __m512 y = _mm512_mul_ps(load_halves(slopes + 2 * LANES), step);
-    x = _mm512_fnmadd_ps(x, _mm512_cvtepi32_ps(low), _mm512_add_ps(base, load_halves(offsets)));
-    y = _mm512_fnmadd_ps(y, _mm512_cvtepi32_ps(high),
-                         _mm512_add_ps(base, load_halves(offsets + 2 * LANES)));
+    _mm_prefetch((const char *)next, _MM_HINT_T0); /* its offsets */
+    const __m512 base = _mm512_set1_ps(look->distance);
+    const float unit = look->slope_unit * query->step;
+    __m512 x = _mm512_fnmadd_ps(load_slopes(look->slopes, unit), _mm512_cvtepi32_ps(low),
+                                _mm512_add_ps(base, load_halves(block)));
+    __m512 y = _mm512_fnmadd_ps(load_slopes(look->slopes + LANES, unit), _mm512_cvtepi32_ps(high),
+                                _mm512_add_ps(base, load_halves(block + 2 * LANES)));
     _mm512_storeu_ps(estimates, x);
     _mm512_storeu_ps(estimates + LANES, y);
     const __m512 end = _mm512_set1_ps(look->limit);

@@ -371,10 +371,20 @@ static inline float32x4_t load_halves(const uint8_t *halves) {
     return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
 }
 
+/* Four slopes of which the bytes lie there. */
+static inline float32x4_t load_slopes(const uint8_t *slopes, float unit) {
+    uint32_t bytes;
+    memcpy(&bytes, slopes, sizeof(bytes));
+    uint16x8_t wide = vmovl_u8(vcreate_u8(bytes));
+    uint32x4_t bits = vshlq_n_u32(vmovl_u16(vget_low_u16(wide)), KERNELS_SLOPE_SHIFT);
+    float32x4_t value = vreinterpretq_f32_u32(vaddq_u32(bits, vdupq_n_u32(KERNELS_SLOPE_ONE)));
+    return vmulq_n_f32(vsubq_f32(value, vdupq_n_f32(1)), unit);
+}
+
 static uint32_t edge_estimates(const struct kernel_edge_query *query,
                                const struct kernel_edge_look *look, float *estimates) {
     const uint8_t *offsets = look->block + 4 * query->bits * query->width;
-    const uint8_t *slopes = offsets + 2 * KERNELS_EDGES;
+    const float unit = look->slope_unit * query->step;
     int32x4_t totals[KERNELS_EDGES / LANES];
     uint32_t below = 0;
     size_t zeros = KERNELS_EDGE_ZERO * (query->width / LANES) * ((1U << query->bits) - 1);
@@ -383,10 +393,9 @@ static uint32_t edge_estimates(const struct kernel_edge_query *query,
     for (size_t bit = 0; bit < query->bits; bit++)
         add_plane(query, look, bit, totals);
     const uint8_t *next = look->next + 4 * query->bits * query->width;
-    __builtin_prefetch(next, 0, 2); /* its offsets and slopes */
-    __builtin_prefetch(next + LINE, 0, 2);
+    __builtin_prefetch(next, 0, 2); /* its offsets */
     for (size_t i = 0; i < KERNELS_EDGES; i += LANES) {
-        float32x4_t slope = vmulq_n_f32(load_halves(slopes + 2 * i), query->step);
+        float32x4_t slope = load_slopes(look->slopes + i, unit);
         float32x4_t base = vaddq_f32(vdupq_n_f32(look->distance), load_halves(offsets + 2 * i));
         vst1q_f32(estimates + i, vfmsq_f32(base, slope, vcvtq_f32_s32(totals[i / LANES])));
     }

@@ -246,12 +246,11 @@ KERNELS_RACING static uint32_t edge_estimates(const struct kernel_edge_query *qu
         block += GROUP * query->width;
         next += GROUP * query->width;
     }
-    __builtin_prefetch(next); /* its offsets and slopes */
-    __builtin_prefetch(next + 2 * KERNELS_EDGES);
-    const uint8_t *offsets = block, *slopes = offsets + 2 * KERNELS_EDGES;
+    __builtin_prefetch(next); /* its offsets */
+    const float unit = look->slope_unit * query->step;
     for (size_t i = 0; i < KERNELS_EDGES; i++) {
-        float slope = upper_half(slopes + 2 * i) * query->step;
-        estimates[i] = look->distance + upper_half(offsets + 2 * i) - slope * (float)totals[i];
+        float slope = kernels_slope(look->slopes[i]) * unit;
+        estimates[i] = look->distance + upper_half(block + 2 * i) - slope * (float)totals[i];
         below |= (uint32_t)(estimates[i] < look->limit) << i;
     }
     return below;

@@ -30,7 +30,7 @@ bool store_init(struct store *store, const struct store_layout *layout) {
         store->link_room = blocks * STORE_BLOCK_PLACES;
         store->edge_blocks = blocks;
         store->edge_block_bytes = layout->edge_block_bytes;
-        store->links_at = whole_lines(sizeof(struct store_head));
+        store->links_at = whole_lines(sizeof(struct store_head) + blocks * STORE_BLOCK_PLACES);
     }
     store->edges_at = store->links_at + whole_lines(store->link_room * sizeof(uint32_t));
     store->record_bytes = store->edges_at + store->edge_blocks * store->edge_block_bytes;

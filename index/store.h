@@ -54,10 +54,12 @@ enum store_array {
     STORE_ARRAYS,
 };
 
-/* What a walk by edges (edges.h) reads first of a node. */
+/* What a walk by edges (edges.h) reads first of a node. The slopes of edges lie here, though they
+ * belong to blocks, since what fills up the line would be empty. */
 struct store_head {
     _Atomic uint32_t stale[STORE_EDGE_BLOCKS_MAX]; /* bit per place whose edge is not written */
     struct code_meta meta;
+    uint8_t slopes[]; /* STORE_BLOCK_PLACES a block */
 };
 
 struct store_chunk {
@@ -199,6 +201,10 @@ static inline uint8_t *store_edges(const struct store *store, uint32_t slot, uin
 
 static inline struct store_head *store_head(const struct store *store, uint32_t slot) {
     return (struct store_head *)(void *)store_record(store, slot);
+}
+
+static inline uint8_t *store_slopes(const struct store *store, uint32_t slot, uint32_t block) {
+    return store_head(store, slot)->slopes + block * STORE_BLOCK_PLACES;
 }
 
 /* Bit per place of a block whose edge is not to be used: the link changed, or the edge is not there

@@ -27,7 +27,7 @@ struct scene {
     struct edge_work edge_work;
     uint8_t *codes[KERNELS_EDGES + 1]; /* the node's is the last */
     struct code_meta metas[KERNELS_EDGES + 1];
-    uint8_t *block;
+    struct edge_block block;
 };
 
 /* A node with neighbours about it and a query some way off; a few coordinates stick out. */
@@ -40,7 +40,8 @@ static void make_scene(struct scene *scene, enum distance distance, size_t dimen
     ck_assert(codes_query_reserve(&scene->query, scene->space.width));
     ck_assert(codes_query_reserve(&scene->work, scene->space.width));
     ck_assert(edges_work_reserve(&scene->edge_work, scene->space.width));
-    scene->block = aligned_alloc(64, edges_block_bytes(&scene->space));
+    scene->block.planes = aligned_alloc(64, edges_block_bytes(&scene->space));
+    scene->block.slopes = malloc(EDGES_PER_BLOCK);
     for (size_t i = 0; i < dimension; i++)
         node[i] = size * normal() * (i % 50 == 3 ? 10 : 1);
     for (size_t i = 0; i <= KERNELS_EDGES; i++) {
@@ -59,7 +60,8 @@ static void make_scene(struct scene *scene, enum distance distance, size_t dimen
 static void free_scene(struct scene *scene) {
     for (size_t i = 0; i <= KERNELS_EDGES; i++)
         free(scene->codes[i]);
-    free(scene->block);
+    free(scene->block.planes);
+    free(scene->block.slopes);
     codes_query_free(&scene->query);
     codes_query_free(&scene->work);
     edges_work_free(&scene->edge_work);
@@ -75,7 +77,19 @@ static uint32_t write_edges(struct scene *scene, uint32_t places) {
     struct edge_end node = end_of(scene, KERNELS_EDGES), neighbours[KERNELS_EDGES];
     for (size_t i = 0; i < KERNELS_EDGES; i++)
         neighbours[i] = end_of(scene, i);
-    return edges_write(&scene->space, &node, neighbours, places, &scene->edge_work, scene->block);
+    return edges_write(&scene->space, &node, neighbours, places, &scene->edge_work, &scene->block);
+}
+
+/* What the node's edges say of its neighbours; returns the places below the limit. */
+static uint32_t estimate(const struct scene *scene, float distance, float *estimates) {
+    const struct kernel_edge_look look = {
+        .block = scene->block.planes,
+        .slopes = scene->block.slopes,
+        .next = scene->block.planes,
+        .slope_unit = edges_slope_unit(&scene->space, scene->metas[KERNELS_EDGES]),
+        .distance = distance,
+        .limit = INFINITY};
+    return scene->space.kernels->edge_estimates(&scene->query.edges, &look, estimates);
 }
 
 static float distance_to(const struct scene *scene, size_t i) {
@@ -108,12 +122,8 @@ START_TEST(estimates_are_as_good_as_promised) {
         float estimates[KERNELS_EDGES];
         make_scene(&scene, distance, dimension, bits, 1);
         ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), UINT32_MAX);
-        const struct kernel_edge_look look = {.block = scene.block,
-                                              .next = scene.block,
-                                              .distance = distance_to(&scene, KERNELS_EDGES),
-                                              .limit = INFINITY};
-        uint32_t below = scene.space.kernels->edge_estimates(&scene.query.edges, &look, estimates);
-        ck_assert_uint_eq(below, UINT32_MAX);
+        ck_assert_uint_eq(estimate(&scene, distance_to(&scene, KERNELS_EDGES), estimates),
+                          UINT32_MAX);
         double unit = sqrt((double)dimension) * (distance == DISTANCE_EUCLID ? 2 : 1);
         for (size_t i = 0; i < KERNELS_EDGES; i++) {
             double error = (double)estimates[i] - (double)distance_to(&scene, i);
@@ -158,16 +168,20 @@ START_TEST(a_block_is_the_same_however_it_is_written) {
     srand(3);
     make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_COSINE, 384, 1 + (size_t)_i / 2, 1);
     size_t bytes = edges_block_bytes(&scene.space);
-    uint8_t *together = malloc(bytes);
-    memset(scene.block, 0xa5, bytes);
+    uint8_t *together = malloc(bytes), slopes[EDGES_PER_BLOCK];
+    memset(scene.block.planes, 0xa5, bytes);
+    memset(scene.block.slopes, 0xa5, sizeof(slopes));
     ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), UINT32_MAX);
-    memcpy(together, scene.block, bytes);
-    memset(scene.block, 0x5a, bytes);
+    memcpy(together, scene.block.planes, bytes);
+    memcpy(slopes, scene.block.slopes, sizeof(slopes));
+    memset(scene.block.planes, 0x5a, bytes);
+    memset(scene.block.slopes, 0x5a, sizeof(slopes));
     for (uint32_t i = 0; i < KERNELS_EDGES; i++) {
         uint32_t place = (7 * i + 3) % KERNELS_EDGES;
         ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << place), UINT32_C(1) << place);
     }
-    ck_assert(memcmp(scene.block, together, bytes) == 0);
+    ck_assert(memcmp(scene.block.planes, together, bytes) == 0);
+    ck_assert(memcmp(scene.block.slopes, slopes, sizeof(slopes)) == 0);
     free(together);
     free_scene(&scene);
 }
@@ -179,14 +193,56 @@ START_TEST(an_edge_of_no_length_changes_nothing) {
     float estimates[KERNELS_EDGES];
     srand(2);
     make_scene(&scene, DISTANCE_DOT, 384, 1 + (size_t)_i, 1);
-    memset(scene.block, 0, edges_block_bytes(&scene.space));
+    memset(scene.block.planes, 0, edges_block_bytes(&scene.space));
+    memset(scene.block.slopes, 0, EDGES_PER_BLOCK);
     memcpy(scene.codes[7], scene.codes[KERNELS_EDGES], scene.space.width);
     scene.metas[7] = scene.metas[KERNELS_EDGES];
     ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 7), UINT32_C(1) << 7);
-    const struct kernel_edge_look look = {
-        .block = scene.block, .next = scene.block, .distance = 3, .limit = INFINITY};
-    scene.space.kernels->edge_estimates(&scene.query.edges, &look, estimates);
+    estimate(&scene, 3, estimates);
     ck_assert_float_eq(estimates[7], 3);
+    free_scene(&scene);
+}
+END_TEST
+
+/* Neighbour 3 lies as much farther out than the node as `share` tells of its length, and is the
+ * query. */
+static void stretch_neighbour(struct scene *scene, float share) {
+    const struct code_meta node = scene->metas[KERNELS_EDGES];
+    memcpy(scene->codes[3], scene->codes[KERNELS_EDGES], scene->space.width);
+    scene->metas[3] = (struct code_meta){(1 + share) * node.scale, (1 + share) * node.length};
+    codes_query_row(&scene->space, scene->codes[3], scene->metas[3], &scene->query);
+    codes_query_row_edges(&scene->space, scene->codes[3], scene->metas[3], &scene->query);
+}
+
+/* Of an edge that leads to the query itself the estimate errs by the rounding of its slope, and of
+ * the query's sums. */
+START_TEST(slopes_are_right_to_a_thirtieth) {
+    static const float shares[] = {0.11f, 0.3f, 1, 1.7f, 3, 6};
+    struct scene scene;
+    srand(5);
+    make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
+    for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
+        float estimates[KERNELS_EDGES];
+        stretch_neighbour(&scene, shares[i]);
+        ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
+        estimate(&scene, distance_to(&scene, KERNELS_EDGES), estimates);
+        double square = (double)edge_length(&scene, 3) * edge_length(&scene, 3);
+        double error = (double)estimates[3] - (double)distance_to(&scene, 3);
+        ck_assert_msg(fabs(error) < square * (_i % 2 ? 2 : 1) / 30, "%g: %g of %g",
+                      (double)shares[i], error, square);
+    }
+    free_scene(&scene);
+}
+END_TEST
+
+START_TEST(edges_longer_than_slopes_tell_are_refused) {
+    struct scene scene;
+    srand(6);
+    make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
+    stretch_neighbour(&scene, 12);
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), ~(UINT32_C(1) << 3));
+    scene.metas[KERNELS_EDGES] = (struct code_meta){0, 0}; /* a node of no length has no unit */
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), 0);
     free_scene(&scene);
 }
 END_TEST
@@ -201,6 +257,9 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, a_block_is_the_same_however_it_is_written, 0,
                         2 * KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, an_edge_of_no_length_changes_nothing, 0, KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, slopes_are_right_to_a_thirtieth, 0, 2 * KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, edges_longer_than_slopes_tell_are_refused, 0,
+                        2 * KERNELS_EDGE_BITS_MAX);
     suite_add_tcase(suite, tcase);
     return suite;
 }

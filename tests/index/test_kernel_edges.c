@@ -153,11 +153,12 @@ struct estimated {
 /* A block of random edges of so many bits, asked about the rows' values. */
 static void estimate(const struct kernels *kernels, const struct rows *rows, size_t width,
                      size_t bits, struct estimated *out) {
-    uint8_t *block = aligned_alloc(64, 4 * bits * width + 4 * KERNELS_EDGES);
+    uint8_t *block = aligned_alloc(64, 4 * bits * width + 2 * KERNELS_EDGES);
+    uint8_t slopes[KERNELS_EDGES];
     uint64_t *planes = calloc(bits * width / 64, sizeof(*planes));
     float *r = aligned_alloc(64, width * sizeof(*r));
     uint8_t *numbers = block + 4 * bits * width;
-    memset(block, 0xa5, 4 * bits * width + 4 * KERNELS_EDGES);
+    memset(block, 0xa5, 4 * bits * width + 2 * KERNELS_EDGES);
     out->sums = aligned_alloc(64, 4 * width);
     out->step = kernels->edge_sums(rows->values, width, out->sums);
     for (size_t place = 0; place < KERNELS_EDGES; place++) {
@@ -167,12 +168,17 @@ static void estimate(const struct kernels *kernels, const struct rows *rows, siz
         kernels->edge_levels(ends.from, r, width, &levels, planes);
         for (size_t bit = 0; bit < bits; bit++)
             kernels->edge_write(block + 4 * bit * width, place, planes + bit * (width / 64), width);
-        memcpy(numbers + 2 * place, &(uint16_t){0x3f80}, 2);        /* 1 */
-        memcpy(numbers + 2 * (place + 32), &(uint16_t){0x4000}, 2); /* 2 */
+        memcpy(numbers + 2 * place, &(uint16_t){0x3f80}, 2); /* 1 */
+        slopes[place] = (uint8_t)(place == 0 ? 0 : 8 * place + 7);
     }
     const struct kernel_edge_query query = {
         .sums = out->sums, .width = width, .bits = bits, .step = out->step};
-    const struct kernel_edge_look look = {.block = block, .next = block, .distance = 3, .limit = 4};
+    const struct kernel_edge_look look = {.block = block,
+                                          .slopes = slopes,
+                                          .next = block,
+                                          .slope_unit = 0.05f,
+                                          .distance = 3,
+                                          .limit = 4};
     out->below = kernels->edge_estimates(&query, &look, out->estimates);
     free(r);
     free(planes);
@@ -215,25 +221,26 @@ START_TEST(edges_of_the_largest_levels_do_not_overflow) {
     memset(ones, 0xff, sizeof(ones));
     for (size_t bits = 1; bits <= KERNELS_EDGE_BITS_MAX; bits++) {
         for (size_t width = 4096; width <= BYTES_MAX; width *= 4) {
-            uint8_t *block = aligned_alloc(64, 4 * bits * width + 4 * KERNELS_EDGES);
+            uint8_t *block = aligned_alloc(64, 4 * bits * width + 2 * KERNELS_EDGES);
+            uint8_t slopes[KERNELS_EDGES];
             uint8_t *sums = aligned_alloc(64, 4 * width);
             float *values = aligned_alloc(64, width * sizeof(*values));
             float estimates[KERNELS_EDGES];
             for (size_t i = 0; i < width; i++)
                 values[i] = 0.25f;
-            memset(block, 0, 4 * bits * width + 4 * KERNELS_EDGES);
+            memset(block, 0, 4 * bits * width + 2 * KERNELS_EDGES);
+            memset(slopes, 1 << KERNELS_SLOPE_MANTISSA, sizeof(slopes)); /* 1 */
             for (size_t place = 0; place < KERNELS_EDGES; place++) {
                 for (size_t bit = 0; bit < bits; bit++)
                     kernels->edge_write(block + 4 * bit * width, place, ones, width);
-                memcpy(block + 4 * bits * width + 2 * (KERNELS_EDGES + place), &(uint16_t){0x3f80},
-                       2); /* slope 1 */
             }
             const struct kernel_edge_query query = {.sums = sums,
                                                     .width = width,
                                                     .bits = bits,
                                                     .step =
                                                         kernels->edge_sums(values, width, sums)};
-            const struct kernel_edge_look look = {.block = block, .next = block};
+            const struct kernel_edge_look look = {
+                .block = block, .slopes = slopes, .next = block, .slope_unit = 1};
             kernels->edge_estimates(&query, &look, estimates);
             double wanted = -0.25 * (double)width * ((1 << bits) - 1);
             for (size_t i = 0; i < KERNELS_EDGES; i++)

@@ -30,9 +30,9 @@ size_t edges_block_bytes(const struct code_space *space) {
     return planes_bytes(space) + (size_t)HALF_BYTES * EDGES_PER_BLOCK;
 }
 
-float edges_slope_unit(const struct code_space *space, struct code_meta node) {
+float edges_slope_unit(const struct code_space *space, struct code_meta node, uint8_t power) {
     return slope_units[space->edge_bits] * node.scale *
-           (space->metric == CODE_METRIC_L2 ? 2.0f : 1.0f);
+           (float)((space->metric == CODE_METRIC_L2 ? UINT64_C(2) : UINT64_C(1)) << power);
 }
 
 /* Rounds to the nearest upper half of an f32. */
@@ -52,14 +52,26 @@ KERNELS_RACING static void store_numbers(const struct code_space *space,
     block->slopes[place] = slope;
 }
 
-/* The byte that stands for a slope in units, or more than UINT8_MAX if none does. */
+/* The byte that stands for so many units; above UINT8_MAX what none stands for. */
 static uint32_t slope_byte(float units) {
     float above = units + 1;
     uint32_t bits, half = UINT32_C(1) << (KERNELS_SLOPE_SHIFT - 1);
-    if (!(above < half_max)) /* nor is it a number */
-        return UINT32_MAX;
     memcpy(&bits, &above, sizeof(bits));
     return (bits - KERNELS_SLOPE_ONE + half) >> KERNELS_SLOPE_SHIFT;
+}
+
+/* Raises the block's power until a slope fits; false where none is high enough, or it is no number.
+ */
+static bool make_fit(struct edge_block *block, float slope, float unit) {
+    if (!(slope < half_max && unit > 0))
+        return false;
+    while (slope_byte(slope / unit) > UINT8_MAX) {
+        if (block->power == EDGES_POWER_MAX)
+            return false;
+        block->power++;
+        unit *= 2;
+    }
+    return true;
 }
 
 bool edges_work_reserve(struct edge_work *work, size_t width) {
@@ -89,10 +101,10 @@ static void prefetch(const uint8_t *code, size_t width) {
         __builtin_prefetch(code + i);
 }
 
-/* One edge of the node that lies in work->from. */
-static bool write_edge(const struct code_space *space, float slope_unit,
+/* One edge of the node that lies in work->from; false if it must stay stale. */
+static bool write_edge(const struct code_space *space, const struct edge_end *node,
                        const struct edge_end *neighbour, const struct edge_work *work,
-                       const struct edge_block *block, size_t place) {
+                       struct edge_block *block, size_t place) {
     const struct kernel_edge_ends ends = {.from = work->from,
                                           .to = neighbour->code,
                                           .to_scale = neighbour->meta.scale,
@@ -104,24 +116,25 @@ static bool write_edge(const struct code_space *space, float slope_unit,
     space->kernels->edge_levels(work->from, work->r, space->width, &levels, work->planes);
     float stretch = levels.spread > 0 ? edge.square / levels.spread : 0;
     bool is_l2 = space->metric == CODE_METRIC_L2;
-    uint32_t slope = slope_byte((is_l2 ? 2 * stretch : stretch) / slope_unit);
-    if (slope > UINT8_MAX)
+    float slope = is_l2 ? 2 * stretch : stretch;
+    if (!make_fit(block, slope, edges_slope_unit(space, node->meta, block->power)))
         return false;
-    float offset = kernels_slope((uint8_t)slope) * slope_unit * levels.from_levels +
-                   (is_l2 ? edge.square : -edge.from_edge);
+    float unit = edges_slope_unit(space, node->meta, block->power);
+    uint8_t byte = (uint8_t)slope_byte(slope / unit);
+    float offset = is_l2 ? kernels_slope(byte) * unit * levels.from_levels + edge.square
+                         : slope * levels.from_levels - edge.from_edge;
     if (!(fabsf(offset) < half_max))
         return false;
     for (size_t bit = 0; bit < space->edge_bits; bit++)
         space->kernels->edge_write(block->planes + 4 * bit * space->width, place,
                                    work->planes + bit * (space->width / 64), space->width);
-    store_numbers(space, block, place, offset, (uint8_t)slope);
+    store_numbers(space, block, place, offset, byte);
     return true;
 }
 
 uint32_t edges_write(const struct code_space *space, const struct edge_end *node,
                      const struct edge_end neighbours[EDGES_PER_BLOCK], uint32_t places,
-                     struct edge_work *work, const struct edge_block *block) {
-    float slope_unit = edges_slope_unit(space, node->meta);
+                     struct edge_work *work, struct edge_block *block) {
     uint32_t written = 0;
     assert(space->width <= work->width_max);
     codes_values(space, node->code, node->meta, work->from);
@@ -129,7 +142,7 @@ uint32_t edges_write(const struct code_space *space, const struct edge_end *node
         size_t place = (size_t)__builtin_ctz(places);
         if (places & (places - 1))
             prefetch(neighbours[__builtin_ctz(places & (places - 1))].code, space->width);
-        if (write_edge(space, slope_unit, &neighbours[place], work, block, place))
+        if (write_edge(space, node, &neighbours[place], work, block, place))
             written |= UINT32_C(1) << place;
     }
     return written;

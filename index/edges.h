@@ -26,8 +26,11 @@
  * coordinates normal. Offsets keep the upper halves of their f32: 8 bits are finer than that, and
  * they cannot overflow. Slopes are a byte each (kernels_slope), in units of the node's own scale,
  * so that they hold while links beside them change: r is rarely longer than twice c, and what is
- * shorter by far than c is rounded in its code already. The offset is made of the slope as it is
- * kept, so that what its rounding adds is some 0.01 <r,q-c>.
+ * shorter by far than c is rounded in its code already. A block with a longer one counts in units
+ * of twice as much, or four times, and so on. What the rounding adds depends on the slope that the
+ * offset is made of, for the latter is finer: of the one that is kept for L2, whose distances do
+ * not change where all vectors move, so that it adds some 0.01 <r,q-c>; of the exact one for a dot,
+ * some 0.01 <r,q>, since q may be far shorter than c.
  *
  * u is the sum of b vectors of signs, the p-th 2^p times: its levels in binary. So a block holds b
  * planes of signs, and one scan of the table for each, weighted, gives <u,q> of any number of bits.
@@ -47,7 +50,8 @@
 #include "index/codes.h"
 
 enum {
-    EDGES_PER_BLOCK = KERNELS_EDGES
+    EDGES_PER_BLOCK = KERNELS_EDGES,
+    EDGES_POWER_MAX = 62,
 };
 
 /* A node: its code and what lies beside it. */
@@ -70,21 +74,22 @@ struct edge_work {
 bool edges_work_reserve(struct edge_work *work, size_t width);
 void edges_work_free(struct edge_work *work);
 
-/* A block, and where its slopes lie. */
+/* A block, and what lies elsewhere of it. */
 struct edge_block {
     uint8_t *planes; /* edges_block_bytes, KERNELS_BLOCK-aligned */
     uint8_t *slopes; /* EDGES_PER_BLOCK */
+    uint8_t power;   /* slopes are counted in 2^power units, at most EDGES_POWER_MAX */
 };
 
-/* What the slopes of a node's edges are counted in. */
-float edges_slope_unit(const struct code_space *space, struct code_meta node);
+/* What slopes of a node are counted in. */
+float edges_slope_unit(const struct code_space *space, struct code_meta node, uint8_t power);
 
 /* Writes the edges to the neighbours of a block's places, bit i of `places` that to neighbours[i].
- * Returns the places that have theirs: the others must stay stale, for numbers leave f32 or a
- * neighbour lies farther from the node than seven times its length. Whoever holds the node's lock.
- */
+ * Returns the places that have theirs: the others must stay stale, for numbers leave f32. Where an
+ * edge is too long for the block's power, raises it: then the edges of all places must be written
+ * again. Whoever holds the node's lock. */
 uint32_t edges_write(const struct code_space *space, const struct edge_end *node,
                      const struct edge_end neighbours[EDGES_PER_BLOCK], uint32_t places,
-                     struct edge_work *work, const struct edge_block *block);
+                     struct edge_work *work, struct edge_block *block);
 
 #endif

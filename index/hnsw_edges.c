@@ -24,7 +24,7 @@ static struct edge_end end_of(const struct store *store, uint32_t slot) {
 /* Writes edges of a block of the slot to `edges`; returns the places that are right now. A place
  * without a link is right as it is. */
 static uint32_t write_block(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot,
-                            uint32_t block, uint32_t places, const struct edge_block *edges) {
+                            uint32_t block, uint32_t places, struct edge_block *edges) {
     const struct store *store = hnsw->store;
     const _Atomic uint32_t *list = store_links(store, slot) + block * EDGES_PER_BLOCK;
     const struct edge_end node = end_of(store, slot);
@@ -44,19 +44,39 @@ static _Atomic uint32_t *stale_of(const struct store *store, uint32_t slot, uint
     return &store_head(store, slot)->stale[block];
 }
 
+static struct edge_block edges_of(const struct store *store, uint32_t slot, uint32_t block) {
+    return (struct edge_block){.planes = store_edges(store, slot, block),
+                               .slopes = store_slopes(store, slot, block),
+                               .power = store_power(store, slot, block)};
+}
+
+/* An edge too long for the block's power has all of them written again. Where all are, the power is
+ * what they want now. */
+static void write_stale_block(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot,
+                              uint32_t block) {
+    _Atomic uint32_t *stale = stale_of(hnsw->store, slot, block);
+    uint32_t places = atomic_load_explicit(stale, memory_order_relaxed), written;
+    if (places == 0)
+        return;
+    struct edge_block edges = edges_of(hnsw->store, slot, block);
+    uint8_t power = places == UINT32_MAX ? 0 : edges.power;
+    do {
+        edges.power = power;
+        written = write_block(hnsw, work, slot, block, places, &edges);
+        if (edges.power == power)
+            break;
+        power = edges.power;
+        places = UINT32_MAX;
+        atomic_store_explicit(stale, UINT32_MAX, memory_order_relaxed);
+    } while (true);
+    store_set_power(hnsw->store, slot, block, power);
+    atomic_fetch_and_explicit(stale, ~written, memory_order_release);
+}
+
 /* Under the slot's lock. */
 static void write_stale(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot) {
-    const struct store *store = hnsw->store;
-    for (uint32_t block = 0; block < store->edge_blocks; block++) {
-        _Atomic uint32_t *stale = stale_of(store, slot, block);
-        uint32_t places = atomic_load_explicit(stale, memory_order_relaxed);
-        if (places == 0)
-            continue;
-        const struct edge_block edges = {store_edges(store, slot, block),
-                                         store_slopes(store, slot, block)};
-        uint32_t written = write_block(hnsw, work, slot, block, places, &edges);
-        atomic_fetch_and_explicit(stale, ~written, memory_order_release);
-    }
+    for (uint32_t block = 0; block < hnsw->store->edge_blocks; block++)
+        write_stale_block(hnsw, work, slot, block);
 }
 
 void hnsw_edges_write(const struct hnsw *hnsw, struct index_scratch *scratch, uint32_t slot) {
@@ -75,17 +95,16 @@ static bool are_right(const struct hnsw *hnsw, uint32_t slot, struct edge_work *
     const struct store *store = hnsw->store;
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
         uint32_t fresh = ~store_stale(store, slot, block);
-        const uint8_t *edges = store_edges(store, slot, block);
-        const uint8_t *slopes = store_slopes(store, slot, block);
-        uint8_t own_slopes[EDGES_PER_BLOCK];
-        const struct edge_block own = {bytes, own_slopes};
+        const struct edge_block edges = edges_of(store, slot, block);
+        uint8_t slopes[EDGES_PER_BLOCK];
+        struct edge_block own = {bytes, slopes, edges.power};
         if (fresh == 0)
             continue;
-        memcpy(bytes, edges, store->edge_block_bytes);
-        memcpy(own_slopes, slopes, sizeof(own_slopes));
+        memcpy(bytes, edges.planes, store->edge_block_bytes);
+        memcpy(slopes, edges.slopes, sizeof(slopes));
         if (write_block(hnsw, work, slot, block, fresh, &own) != fresh ||
-            memcmp(bytes, edges, store->edge_block_bytes) != 0 ||
-            memcmp(own_slopes, slopes, sizeof(own_slopes)) != 0)
+            own.power != edges.power || memcmp(bytes, edges.planes, store->edge_block_bytes) != 0 ||
+            memcmp(slopes, edges.slopes, sizeof(slopes)) != 0)
             return false;
     }
     return true;

@@ -3,6 +3,7 @@
  * a GB of the page cache, and unlike a map leaves nothing behind that a damaged disk could take
  * away.
  */
+#include "index/edges.h"
 #include "index/hnsw_links.h"
 #include "index/image_load.h"
 
@@ -51,9 +52,9 @@ static bool has_edge(const struct image_reader *reader, uint32_t old_link, uint3
            (hnsw_link_slot(old_link) == to && !bitmap_test(reader->recoded, to));
 }
 
-/* Marks in a record of a delta the places whose edges the image lacks, and takes the slopes of the
- * others: an edge may have been stale when the delta was written, and its slope another one's.
- * `old` is what the image says of the slot. */
+/* Marks in a record of a delta the places whose edges the image lacks, and takes what the image
+ * knows of the others: one may have been stale when the delta was written, and its slope another
+ * one's. `old` is what the image says of the slot. */
 static void take_edges_of_image(const struct image_reader *reader, uint32_t slot, uint8_t *record,
                                 const uint8_t *old) {
     const struct store *store = reader->store;
@@ -71,6 +72,7 @@ static void take_edges_of_image(const struct image_reader *reader, uint32_t slot
             stale |= (uint32_t)!has_edge(reader, old_links[place], links[place]) << i;
         }
         atomic_store(&head->stale[block], stale);
+        atomic_store(&head->powers[block], atomic_load(&old_head->powers[block]));
     }
     memcpy(head->slopes, old_head->slopes, (size_t)store->edge_blocks * STORE_BLOCK_PLACES);
 }
@@ -78,7 +80,10 @@ static void take_edges_of_image(const struct image_reader *reader, uint32_t slot
 static bool is_head_sound(const struct image_reader *reader, uint32_t slot, const uint8_t *record) {
     const struct store_head *head = (const struct store_head *)(const void *)record;
     const struct code_meta *meta = store_meta(reader->store, slot); /* of which none is a NaN */
-    return head->meta.scale == meta->scale && head->meta.length == meta->length;
+    bool is_sound = head->meta.scale == meta->scale && head->meta.length == meta->length;
+    for (uint32_t block = 0; block < reader->store->edge_blocks; block++)
+        is_sound &= atomic_load(&head->powers[block]) <= EDGES_POWER_MAX;
+    return is_sound;
 }
 
 /* Takes heads and links of a piece's rows; false if a link leads nowhere. What a delta goes over is

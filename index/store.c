@@ -224,8 +224,10 @@ static void clear_record(struct store *store, uint32_t slot) {
         atomic_store_explicit(&links[i], SLOT_NONE, memory_order_relaxed);
     if (store->edge_blocks > 0) {
         store_head(store, slot)->meta = *store_meta(store, slot);
-        for (uint32_t i = 0; i < store->edge_blocks; i++)
+        for (uint32_t i = 0; i < store->edge_blocks; i++) {
             atomic_store_explicit(&store_head(store, slot)->stale[i], 0, memory_order_relaxed);
+            store_set_power(store, slot, i, 0);
+        }
     }
     pthread_mutex_unlock(&store->records_lock);
 }

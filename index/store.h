@@ -59,6 +59,7 @@ enum store_array {
 struct store_head {
     _Atomic uint32_t stale[STORE_EDGE_BLOCKS_MAX]; /* bit per place whose edge is not written */
     struct code_meta meta;
+    atomic_uchar powers[STORE_EDGE_BLOCKS_MAX];
     uint8_t slopes[]; /* STORE_BLOCK_PLACES a block */
 };
 
@@ -205,6 +206,15 @@ static inline struct store_head *store_head(const struct store *store, uint32_t 
 
 static inline uint8_t *store_slopes(const struct store *store, uint32_t slot, uint32_t block) {
     return store_head(store, slot)->slopes + block * STORE_BLOCK_PLACES;
+}
+
+static inline uint8_t store_power(const struct store *store, uint32_t slot, uint32_t block) {
+    return atomic_load_explicit(&store_head(store, slot)->powers[block], memory_order_relaxed);
+}
+
+static inline void store_set_power(const struct store *store, uint32_t slot, uint32_t block,
+                                   uint8_t power) {
+    atomic_store_explicit(&store_head(store, slot)->powers[block], power, memory_order_relaxed);
 }
 
 /* Bit per place of a block whose edge is not to be used: the link changed, or the edge is not there

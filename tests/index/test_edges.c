@@ -27,7 +27,7 @@ struct scene {
     struct edge_work edge_work;
     uint8_t *codes[KERNELS_EDGES + 1]; /* the node's is the last */
     struct code_meta metas[KERNELS_EDGES + 1];
-    struct edge_block block;
+    struct edge_block block; /* its memory is owned */
 };
 
 /* A node with neighbours about it and a query some way off; a few coordinates stick out. */
@@ -86,7 +86,8 @@ static uint32_t estimate(const struct scene *scene, float distance, float *estim
         .block = scene->block.planes,
         .slopes = scene->block.slopes,
         .next = scene->block.planes,
-        .slope_unit = edges_slope_unit(&scene->space, scene->metas[KERNELS_EDGES]),
+        .slope_unit =
+            edges_slope_unit(&scene->space, scene->metas[KERNELS_EDGES], scene->block.power),
         .distance = distance,
         .limit = INFINITY};
     return scene->space.kernels->edge_estimates(&scene->query.edges, &look, estimates);
@@ -214,10 +215,10 @@ static void stretch_neighbour(struct scene *scene, float share) {
     codes_query_row_edges(&scene->space, scene->codes[3], scene->metas[3], &scene->query);
 }
 
-/* Of an edge that leads to the query itself the estimate errs by the rounding of its slope, and of
- * the query's sums. */
+/* Of an edge that leads to the query itself the estimate errs by the rounding of its slope, which
+ * counts for the length of the edge, or of the query for a dot, and of the query's sums. */
 START_TEST(slopes_are_right_to_a_thirtieth) {
-    static const float shares[] = {0.11f, 0.3f, 1, 1.7f, 3, 6};
+    static const float shares[] = {0.11f, 0.3f, 1, 1.7f, 3, 6, 30, 1e4f, 1e9f};
     struct scene scene;
     srand(5);
     make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
@@ -226,23 +227,64 @@ START_TEST(slopes_are_right_to_a_thirtieth) {
         stretch_neighbour(&scene, shares[i]);
         ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
         estimate(&scene, distance_to(&scene, KERNELS_EDGES), estimates);
-        double square = (double)edge_length(&scene, 3) * edge_length(&scene, 3);
+        double length = edge_length(&scene, 3);
+        double counts = length * (_i % 2 ? 2 * length : (double)scene.metas[3].length);
         double error = (double)estimates[3] - (double)distance_to(&scene, 3);
-        ck_assert_msg(fabs(error) < square * (_i % 2 ? 2 : 1) / 30, "%g: %g of %g",
-                      (double)shares[i], error, square);
+        ck_assert_msg(fabs(error) < counts / 30, "%g: %g of %g", (double)shares[i], error, counts);
     }
     free_scene(&scene);
 }
 END_TEST
 
-START_TEST(edges_longer_than_slopes_tell_are_refused) {
+/* However long the node is: the dot of a query a thousand times shorter is told as well. */
+START_TEST(the_node_s_length_is_not_rounded_into_a_dot) {
+    struct scene scene;
+    srand(7);
+    make_scene(&scene, DISTANCE_DOT, 384, 1 + (size_t)_i, 1);
+    for (float share = 0.37f; share < 10; share *= 1.3f) {
+        float estimates[KERNELS_EDGES];
+        struct code_meta query = scene.metas[KERNELS_EDGES];
+        query.scale /= 1000;
+        query.length /= 1000;
+        stretch_neighbour(&scene, share);
+        codes_query_row(&scene.space, scene.codes[KERNELS_EDGES], query, &scene.query);
+        codes_query_row_edges(&scene.space, scene.codes[KERNELS_EDGES], query, &scene.query);
+        ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
+        estimate(&scene, distance_to(&scene, KERNELS_EDGES), estimates);
+        double error = (double)estimates[3] - (double)distance_to(&scene, 3);
+        ck_assert_msg(fabs(error) < edge_length(&scene, 3) * (double)query.length / 30, "%g: %g",
+                      (double)share, error);
+    }
+    free_scene(&scene);
+}
+END_TEST
+
+/* Units grow with the longest edge, and are not the node's own any more for the others. */
+START_TEST(a_long_edge_raises_the_power) {
     struct scene scene;
     srand(6);
     make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
+    stretch_neighbour(&scene, 3);
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), UINT32_MAX);
+    ck_assert_uint_eq(scene.block.power, 0);
     stretch_neighbour(&scene, 12);
-    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), ~(UINT32_C(1) << 3));
-    scene.metas[KERNELS_EDGES] = (struct code_meta){0, 0}; /* a node of no length has no unit */
+    ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
+    ck_assert_uint_eq(scene.block.power, 1);
+    stretch_neighbour(&scene, 1e9f);
+    ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
+    ck_assert_uint_ge(scene.block.power, 27);
+    ck_assert_uint_le(scene.block.power, 29);
+    free_scene(&scene);
+}
+END_TEST
+
+START_TEST(a_node_of_no_length_has_no_edges) {
+    struct scene scene;
+    srand(6);
+    make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
+    scene.metas[KERNELS_EDGES] = (struct code_meta){0, 0}; /* no unit, then */
     ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), 0);
+    ck_assert_uint_eq(scene.block.power, 0);
     free_scene(&scene);
 }
 END_TEST
@@ -258,8 +300,10 @@ Suite *test_suite(void) {
                         2 * KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, an_edge_of_no_length_changes_nothing, 0, KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, slopes_are_right_to_a_thirtieth, 0, 2 * KERNELS_EDGE_BITS_MAX);
-    tcase_add_loop_test(tcase, edges_longer_than_slopes_tell_are_refused, 0,
-                        2 * KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, the_node_s_length_is_not_rounded_into_a_dot, 0,
+                        KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, a_long_edge_raises_the_power, 0, 2 * KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, a_node_of_no_length_has_no_edges, 0, 2 * KERNELS_EDGE_BITS_MAX);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -1,15 +1,18 @@
 /* Numbers of all sizes: what leaves f32 on the way, and lengths that lie far apart. */
-#include "tests/support/index_fixture.h"
+#include "tests/support/image_file.h"
 #include "tests/support/run_suite.h"
 
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 enum {
     ROWS = 3000,
     DIMENSION = 64,
+    NEW = 15,
 };
 
 static double normal(uint64_t *state) {
@@ -126,6 +129,55 @@ START_TEST(the_pool_bounds_a_walk_whatever_the_lengths) {
 }
 END_TEST
 
+/* Blocks whose slopes are counted in larger units (edges.h). */
+static uint32_t raised_blocks(const struct image_bytes *image) {
+    const struct image_layout layout = image_file_layout(image);
+    const struct image_part *links = &layout.parts[IMAGE_LINKS];
+    uint32_t raised = 0;
+    for (uint32_t row = 0; row < layout.rows; row++)
+        raised +=
+            image->data[links->at + row * links->row_bytes + offsetof(struct store_head, powers)] >
+            0;
+    return raised;
+}
+
+/* Rows of lengths that lie far apart, and in the delta farther still, so that units of slopes which
+ * the image tells in are not those of today. */
+START_TEST(slopes_of_the_image_have_the_units_of_the_image) {
+    const struct vector_index_options options = {.dimension = 64,
+                                                 .distance = _i ? DISTANCE_DOT : DISTANCE_EUCLID};
+    struct fixture fixture;
+    struct vector_index *loaded;
+    fixture_create(&fixture, &options, ROWS);
+    fixture_fill_clusters(&fixture, 0, ROWS, 5);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        float length = powf(row < ROWS - NEW ? 3 : 20, (float)(row % 5));
+        for (uint32_t i = 0; i < DIMENSION; i++)
+            fixture_row(&fixture, row)[i] *= length;
+    }
+    fixture_put(&fixture, 0, ROWS - NEW, 1);
+    fixture_link(&fixture, 1);
+    struct image_bytes image = image_file_save(fixture.index);
+    ck_assert_uint_gt(raised_blocks(&image), 10);
+    fixture_put(&fixture, ROWS - NEW, NEW, 1);
+    fixture_link(&fixture, 1);
+    fixture_check(&fixture);
+    struct image_bytes delta = image_file_save_as(fixture.index, INDEX_IMAGE_DELTA);
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, &delta, &loaded), STATUS_OK);
+    image_file_settle(loaded);
+    ck_assert_msg(vector_index_check(loaded, &fixture.error) == STATUS_OK, "%s",
+                  fixture.error.message);
+    image_file_finish_edges(&fixture, loaded);
+    ck_assert_msg(vector_index_check(loaded, &fixture.error) == STATUS_OK, "%s",
+                  fixture.error.message);
+    ck_assert_double_eq(image_file_stale_share(loaded), 0);
+    vector_index_free(loaded);
+    free(delta.data);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -143,6 +195,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("extremes");
     TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
     tcase_add_checked_fixture(turbo, use_turbo, NULL);
+    tcase_add_loop_test(turbo, slopes_of_the_image_have_the_units_of_the_image, 0, 2);
     add_tests(suite, lean);
     add_tests(suite, turbo);
     return suite;

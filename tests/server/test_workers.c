@@ -199,9 +199,9 @@ START_TEST(as_many_jobs_run_at_once_as_there_are_threads) {
         while (workers_queue_length(workers) > 0) /* until each has a thread */
             sched_yield();
         pthread_mutex_unlock(&gate);
-        while (run_count < (round + 1) * THREADS)
-            sched_yield();
-        workers_take_returned(workers);
+        for (size_t returned = 0; returned < THREADS;) /* a job is ours again then, not before */
+            returned += length_of(workers_take_returned(workers));
+        ck_assert_uint_eq(run_count, (round + 1) * THREADS);
     }
     stop();
 }

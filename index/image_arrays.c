@@ -182,8 +182,10 @@ static void *check_pieces(void *context) {
     uint8_t *buffer = malloc(longest + IMAGE_PAGE);
     struct error error;
     uint32_t task;
-    if (!buffer)
+    if (!buffer) {
         fail(check, STATUS_NO_MEMORY, "out of memory for a graph");
+        return NULL;
+    }
     while (!atomic_load(&check->has_failed) &&
            (task = (uint32_t)atomic_fetch_add(&check->next, 1)) < check->tasks) {
         bool is_codes = task < codes->pieces;

@@ -32,7 +32,8 @@ size_t edges_block_bytes(const struct code_space *space) {
 
 float edges_slope_unit(const struct code_space *space, struct code_meta node, uint8_t power) {
     return slope_units[space->edge_bits] * node.scale *
-           (float)((space->metric == CODE_METRIC_L2 ? UINT64_C(2) : UINT64_C(1)) << power);
+           (float)((space->metric == CODE_METRIC_L2 ? UINT64_C(2) : UINT64_C(1))
+                   << (power & EDGES_POWER_MAX));
 }
 
 /* Rounds to the nearest upper half of an f32. */
@@ -66,7 +67,7 @@ static bool make_fit(struct edge_block *block, float slope, float unit) {
     if (!(slope < half_max && unit > 0))
         return false;
     while (slope_byte(slope / unit) > UINT8_MAX) {
-        if (block->power == EDGES_POWER_MAX)
+        if (block->power >= EDGES_POWER_MAX)
             return false;
         block->power++;
         unit *= 2;

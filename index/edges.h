@@ -51,7 +51,7 @@
 
 enum {
     EDGES_PER_BLOCK = KERNELS_EDGES,
-    EDGES_POWER_MAX = 62,
+    EDGES_POWER_MAX = 31,
 };
 
 /* A node: its code and what lies beside it. */
@@ -81,7 +81,8 @@ struct edge_block {
     uint8_t power;   /* slopes are counted in 2^power units, at most EDGES_POWER_MAX */
 };
 
-/* What slopes of a node are counted in. */
+/* What slopes of a node are counted in. Of a power above EDGES_POWER_MAX, which a forged image may
+ * have, anything. */
 float edges_slope_unit(const struct code_space *space, struct code_meta node, uint8_t power);
 
 /* Writes the edges to the neighbours of a block's places, bit i of `places` that to neighbours[i].

@@ -3,7 +3,6 @@
  * a GB of the page cache, and unlike a map leaves nothing behind that a damaged disk could take
  * away.
  */
-#include "index/edges.h"
 #include "index/hnsw_links.h"
 #include "index/image_load.h"
 
@@ -80,10 +79,7 @@ static void take_edges_of_image(const struct image_reader *reader, uint32_t slot
 static bool is_head_sound(const struct image_reader *reader, uint32_t slot, const uint8_t *record) {
     const struct store_head *head = (const struct store_head *)(const void *)record;
     const struct code_meta *meta = store_meta(reader->store, slot); /* of which none is a NaN */
-    bool is_sound = head->meta.scale == meta->scale && head->meta.length == meta->length;
-    for (uint32_t block = 0; block < reader->store->edge_blocks; block++)
-        is_sound &= atomic_load(&head->powers[block]) <= EDGES_POWER_MAX;
-    return is_sound;
+    return head->meta.scale == meta->scale && head->meta.length == meta->length;
 }
 
 /* Takes heads and links of a piece's rows; false if a link leads nowhere. What a delta goes over is

@@ -14,7 +14,7 @@ RUN make -j"$(nproc)" COMMIT="$COMMIT" all && strip build/nigh
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-       libuv1 libcjson1 liblmdb0 libxxhash0 libyaml-0-2 libssl3 \
+       libuv1 liblmdb0 libxxhash0 libyaml-0-2 libssl3 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 nigh \
     && useradd --uid 1000 --gid 1000 --no-create-home --shell /usr/sbin/nologin nigh \

@@ -69,10 +69,10 @@ library   = $(OUT)/lib$(1).a
 # ---- Libraries: packages of the system, nothing vendored --------------------------------------
 
 INDEX_LIBS   = -lxxhash -lm -lpthread
-STORAGE_LIBS = -llmdb -lcjson $(INDEX_LIBS)
+STORAGE_LIBS = -llmdb $(INDEX_LIBS)
 API_LIBS     = $(STORAGE_LIBS)
 SERVER_LIBS  = -luv -lyaml -lcrypto $(API_LIBS)
-CHECK_LIBS   = -lcheck -lsubunit -lrt
+CHECK_LIBS   = -lcheck -lsubunit -lrt -lcjson
 
 # llhttp: the library where a package offers it (9.x); else the C sources that node-llhttp ships
 # (8.1), which are loose unless compiled in strict mode.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that a task needs and this machine lacks.
 #
-#   config/install_packages.sh GROUP...     groups: build, test, check, bench
+#   config/install_packages.sh GROUP...     groups: build, demo, test, check, bench
 #
 # It says which packages and why, asks nothing, and does nothing when all are there.
 # NO_INSTALL=1: only names what is missing, and fails if anything is.
@@ -14,7 +14,6 @@ gcc|the compiler
 libc6-dev|the C library's headers
 make|runs the build
 libuv1-dev|sockets and the event loop
-libcjson-dev|trees of JSON, for edits of payloads
 liblmdb-dev|storage
 libxxhash-dev|checksums
 libyaml-dev|the configuration file
@@ -29,9 +28,14 @@ LIST
     fi
 }
 
+demo_packages() {
+    echo 'python3|runs the demo'
+}
+
 test_packages() {
     cat <<'LIST'
 check|runs the unit tests
+libcjson-dev|trees of JSON, a second opinion of the tests
 libroaring-dev|a second opinion on sets of slots, for tests only
 libsimde-dev|AVX-512 on machines that lack it, for tests only
 python3|runs the other tests
@@ -116,7 +120,7 @@ apt_get() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o Dpkg::Use-Pty=0 "$@" >/dev/null
 }
 
-echo "Installing them with apt-get ..."
+echo "Installing them with apt-get; it may take some minutes ..."
 if ! apt_get install --no-install-recommends "${missing[@]}" 2>/dev/null; then
     # A fresh machine has no lists of packages yet, an old one has stale lists.
     apt_get update

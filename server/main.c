@@ -41,6 +41,7 @@ static const struct {
     {"healthcheck", COMMAND_HEALTHCHECK, "ask a running server whether it lives; status 0 if so"},
     {"verify", COMMAND_VERIFY, "read every collection of the data folder and say what is damaged"},
     {"version", COMMAND_VERSION, "print the version"},
+    {"--version", COMMAND_VERSION, "the same"},
     {"--help", COMMAND_HELP, "print this"},
     {"--print-config", COMMAND_PRINT_CONFIG, "print config.yaml with every option and its default"},
 };
@@ -73,16 +74,15 @@ struct command_line {
 static enum status parse_command(int count, char **arguments, struct command_line *line,
                                  struct error *error) {
     *line = (struct command_line){.command = COMMAND_SERVE, .first_flag = 1};
-    if (count > 1 && (arguments[1][0] != '-' || strcmp(arguments[1], "--help") == 0 ||
-                      strcmp(arguments[1], "--print-config") == 0)) {
-        size_t i = 0, all = sizeof(commands) / sizeof(commands[0]);
-        while (i < all && strcmp(commands[i].name, arguments[1]) != 0)
-            i++;
-        if (i == all)
-            return error_set(error, STATUS_INVALID,
-                             "unknown command %.64s: `nigh --help` lists them", arguments[1]);
-        line->command = commands[i].command;
+    size_t found = 0, all = sizeof(commands) / sizeof(commands[0]);
+    while (count > 1 && found < all && strcmp(commands[found].name, arguments[1]) != 0)
+        found++;
+    if (count > 1 && found < all) {
+        line->command = commands[found].command;
         line->first_flag = 2;
+    } else if (count > 1 && arguments[1][0] != '-') {
+        return error_set(error, STATUS_INVALID, "unknown command %.64s: `nigh --help` lists them",
+                         arguments[1]);
     }
     for (int i = line->first_flag; i < count; i++) {
         const char *argument = arguments[i];

@@ -46,8 +46,9 @@ def config_file(text):
 
 @test
 def the_version_help_and_configuration_are_printed():
-    status, out, _ = nigh("version")
-    check(status == 0 and out.startswith("nigh "), out)
+    for command in ("version", "--version"):
+        status, out, _ = nigh(command)
+        check(status == 0 and out.startswith("nigh "), out)
     status, out, _ = nigh("--help")
     check(status == 0 and "--http-port" in out and "healthcheck" in out, out)
     status, out, _ = nigh("--print-config")

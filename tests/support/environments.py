@@ -30,7 +30,10 @@ OPTIONAL = {
 }
 # Environments of another Python than this one: the only wheel of glassppy is for 3.10.
 INTERPRETERS = {"venv-glass": "python3.10"}
+# The client as it was before it asked for node 20: Debian 12 and Ubuntu 24.04 have 18.
 NPM = {"npm": ["@qdrant/js-client-rest@1.19.0"]}
+NPM_OF_OLD_NODE = {"npm": ["@qdrant/js-client-rest@1.18.0"]}
+NODE_OF_NPM = (20, 18)
 
 
 def say(text):
@@ -72,12 +75,23 @@ def make_npm(folder, packages):
     run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, *packages])
 
 
+def node_version():
+    """Major and minor; (0, 0) if there is none, which then is said by whoever runs it."""
+    try:
+        told = subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True).stdout
+        major, minor = told.strip().lstrip("v").split(".")[:2]
+        return int(major), int(minor)
+    except (OSError, ValueError):
+        return 0, 0
+
+
 def prepare(name):
     """The folder of the environment, made if need be. Raises RuntimeError if that fails."""
     if name in PYTHON:
         packages, make = [*PYTHON[name], *OPTIONAL.get(name, [])], make_python
     else:
-        packages, make = NPM[name], make_npm
+        found = NPM if node_version() >= NODE_OF_NPM else NPM_OF_OLD_NODE
+        packages, make = found[name], make_npm
     folder = os.path.join(CACHE, name)
     if is_current(folder, packages):
         return folder

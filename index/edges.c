@@ -53,26 +53,12 @@ KERNELS_RACING static void store_numbers(const struct code_space *space,
     block->slopes[place] = slope;
 }
 
-/* The byte that stands for so many units; above UINT8_MAX what none stands for. */
+/* The byte that stands for so many units; above UINT8_MAX where none does, or it is no number. */
 static uint32_t slope_byte(float units) {
     float above = units + 1;
     uint32_t bits, half = UINT32_C(1) << (KERNELS_SLOPE_SHIFT - 1);
     memcpy(&bits, &above, sizeof(bits));
     return (bits - KERNELS_SLOPE_ONE + half) >> KERNELS_SLOPE_SHIFT;
-}
-
-/* Raises the block's power until a slope fits; false where none is high enough, or it is no number.
- */
-static bool make_fit(struct edge_block *block, float slope, float unit) {
-    if (!(slope < half_max && unit > 0))
-        return false;
-    while (slope_byte(slope / unit) > UINT8_MAX) {
-        if (block->power >= EDGES_POWER_MAX)
-            return false;
-        block->power++;
-        unit *= 2;
-    }
-    return true;
 }
 
 bool edges_work_reserve(struct edge_work *work, size_t width) {
@@ -118,9 +104,13 @@ static bool write_edge(const struct code_space *space, const struct edge_end *no
     float stretch = levels.spread > 0 ? edge.square / levels.spread : 0;
     bool is_l2 = space->metric == CODE_METRIC_L2;
     float slope = is_l2 ? 2 * stretch : stretch;
-    if (!make_fit(block, slope, edges_slope_unit(space, node->meta, block->power)))
-        return false;
     float unit = edges_slope_unit(space, node->meta, block->power);
+    uint8_t power = block->power;
+    while (slope_byte(slope / unit) > UINT8_MAX) {
+        if (power++ >= EDGES_POWER_MAX)
+            return false;
+        unit *= 2;
+    }
     uint8_t byte = (uint8_t)slope_byte(slope / unit);
     float offset = is_l2 ? kernels_slope(byte) * unit * levels.from_levels + edge.square
                          : slope * levels.from_levels - edge.from_edge;
@@ -130,6 +120,7 @@ static bool write_edge(const struct code_space *space, const struct edge_end *no
         space->kernels->edge_write(block->planes + 4 * bit * space->width, place,
                                    work->planes + bit * (space->width / 64), space->width);
     store_numbers(space, block, place, offset, byte);
+    block->power = power;
     return true;
 }
 
@@ -147,4 +138,13 @@ uint32_t edges_write(const struct code_space *space, const struct edge_end *node
             written |= UINT32_C(1) << place;
     }
     return written;
+}
+
+bool edges_want_power(const struct edge_block *block, uint32_t places) {
+    for (; places != 0; places &= places - 1) {
+        uint8_t slope = block->slopes[__builtin_ctz(places)];
+        if (2 * kernels_slope(slope) > kernels_slope(UINT8_MAX))
+            return true;
+    }
+    return false;
 }

@@ -27,7 +27,8 @@
  * they cannot overflow. Slopes are a byte each (kernels_slope), in units of the node's own scale,
  * so that they hold while links beside them change: r is rarely longer than twice c, and what is
  * shorter by far than c is rounded in its code already. A block with a longer one counts in units
- * of twice as much, or four times, and so on. What the rounding adds depends on the slope that the
+ * of twice as much, or four times, up to EDGES_POWER_MAX; the rest of it is told less well by then,
+ * so that what is longer still has no edge. What the rounding adds depends on the slope that the
  * offset is made of, for the latter is finer: of the one that is kept for L2, whose distances do
  * not change where all vectors move, so that it adds some 0.01 <r,q-c>; of the exact one for a dot,
  * some 0.01 <r,q>, since q may be far shorter than c.
@@ -39,7 +40,8 @@
  * bulk, later (hnsw_edges.c). Until then the place is stale, and walks measure that neighbour by
  * its code. What is read in the moment of a change is a wrong estimate for one walk, never a wrong
  * answer: whatever is returned has been measured. Images hold edges: a change of what a block means
- * raises IMAGE_VERSION.
+ * raises IMAGE_VERSION, and since each set of kernels lays planes in its own way, edges of another
+ * set are written anew.
  *
  * A block: b planes of 4 * width bytes as the kernels lay them, that of the lowest bit first | 32
  * offsets, 2 bytes each. Their slopes lie elsewhere.
@@ -51,7 +53,7 @@
 
 enum {
     EDGES_PER_BLOCK = KERNELS_EDGES,
-    EDGES_POWER_MAX = 31,
+    EDGES_POWER_MAX = 7, /* all of its bits are ones */
 };
 
 /* A node: its code and what lies beside it. */
@@ -81,16 +83,19 @@ struct edge_block {
     uint8_t power;   /* slopes are counted in 2^power units, at most EDGES_POWER_MAX */
 };
 
-/* What slopes of a node are counted in. Of a power above EDGES_POWER_MAX, which a forged image may
- * have, anything. */
+/* What slopes of a node are counted in. Of a power above EDGES_POWER_MAX, anything. */
 float edges_slope_unit(const struct code_space *space, struct code_meta node, uint8_t power);
 
 /* Writes the edges to the neighbours of a block's places, bit i of `places` that to neighbours[i].
- * Returns the places that have theirs: the others must stay stale, for numbers leave f32. Where an
- * edge is too long for the block's power, raises it: then the edges of all places must be written
- * again. Whoever holds the node's lock. */
+ * Returns the places that have theirs: the others must stay stale, for numbers leave f32, the edge
+ * is longer than any power tells, or the node has no length. Where an edge is too long for the
+ * block's power, raises it: then the edges of all places must be written again. Whoever holds the
+ * node's lock. */
 uint32_t edges_write(const struct code_space *space, const struct edge_end *node,
                      const struct edge_end neighbours[EDGES_PER_BLOCK], uint32_t places,
                      struct edge_work *work, struct edge_block *block);
+
+/* True if one of these places' edges is too long for a power less. */
+bool edges_want_power(const struct edge_block *block, uint32_t places);
 
 #endif

@@ -50,8 +50,17 @@ static struct edge_block edges_of(const struct store *store, uint32_t slot, uint
                                .power = store_power(store, slot, block)};
 }
 
-/* An edge too long for the block's power has all of them written again. Where all are, the power is
- * what they want now. */
+/* Places of a block that have a link. */
+static uint32_t linked_places(const struct store *store, uint32_t slot, uint32_t block) {
+    const _Atomic uint32_t *list = store_links(store, slot) + (size_t)block * EDGES_PER_BLOCK;
+    uint32_t linked = 0;
+    for (uint32_t place = 0; place < EDGES_PER_BLOCK; place++)
+        linked |= (uint32_t)(hnsw_link_load(list, place) != SLOT_NONE) << place;
+    return linked;
+}
+
+/* Where an edge is too long for the block's power, or none of those that stay wants it any more,
+ * all are written again. */
 static void write_stale_block(const struct hnsw *hnsw, struct edge_work *work, uint32_t slot,
                               uint32_t block) {
     _Atomic uint32_t *stale = stale_of(hnsw->store, slot, block);
@@ -59,16 +68,19 @@ static void write_stale_block(const struct hnsw *hnsw, struct edge_work *work, u
     if (places == 0)
         return;
     struct edge_block edges = edges_of(hnsw->store, slot, block);
-    uint8_t power = places == UINT32_MAX ? 0 : edges.power;
-    do {
-        edges.power = power;
+    uint8_t power = edges.power;
+    if (power > 0 && !edges_want_power(&edges, linked_places(hnsw->store, slot, block) & ~places))
+        edges.power = 0;
+    while (true) {
+        if (edges.power != power) {
+            places = UINT32_MAX;
+            atomic_store_explicit(stale, places, memory_order_relaxed);
+        }
+        power = edges.power;
         written = write_block(hnsw, work, slot, block, places, &edges);
         if (edges.power == power)
             break;
-        power = edges.power;
-        places = UINT32_MAX;
-        atomic_store_explicit(stale, UINT32_MAX, memory_order_relaxed);
-    } while (true);
+    }
     store_set_power(hnsw->store, slot, block, power);
     atomic_fetch_and_explicit(stale, ~written, memory_order_release);
 }

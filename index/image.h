@@ -18,6 +18,7 @@
  *   40  8  bytes of head and links   104  8  XXH3 of the table of sums
  *   48  8  bytes of a slot's edges   112  8  of a delta: the sum at 4088 of its image; else 0
  *   56  4  rows                      120  4 x 64  slots at which walks look as they begin; all ones
+ *                                    376  16  name of the set of kernels (kernels.h)
  *                                    4088  8  XXH3 of the 4,088 bytes before
  * table: the XXH3 of each piece of each part, 8 bytes each, in their order in the file
  * parts:
@@ -51,6 +52,8 @@ enum {
     IMAGE_SUM_AT = IMAGE_PAGE - 8, /* of the header's own sum */
     IMAGE_PIECE_BYTES = 1 << 20,
     IMAGE_SEEDS_AT = 120,
+    IMAGE_KERNELS_AT = IMAGE_SEEDS_AT + 4 * HNSW_SEEDS_MAX,
+    IMAGE_KERNELS_BYTES = 16,
 };
 
 /* What a slot is in an image. */
@@ -121,6 +124,7 @@ struct image_rest {
     struct image_layout layout;
     uint32_t piece;  /* of edges, that is read next */
     bool is_damaged; /* a piece of this chunk was */
+    bool is_foreign; /* another set of kernels wrote them, and lays them in its own way */
 };
 
 struct image {

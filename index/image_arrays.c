@@ -3,6 +3,7 @@
  * a GB of the page cache, and unlike a map leaves nothing behind that a damaged disk could take
  * away.
  */
+#include "index/edges.h"
 #include "index/hnsw_links.h"
 #include "index/image_load.h"
 
@@ -65,13 +66,15 @@ static void take_edges_of_image(const struct image_reader *reader, uint32_t slot
     bool was_linked = slot < whole->layout.rows && whole->rows[slot].kind == IMAGE_ROW_LINKED &&
                       !bitmap_test(reader->recoded, slot);
     for (uint32_t block = 0; block < store->edge_blocks; block++) {
-        uint32_t stale = was_linked ? atomic_load(&old_head->stale[block]) : UINT32_MAX;
+        uint8_t power = atomic_load(&old_head->powers[block]); /* taken unseen */
+        bool is_told = was_linked && power <= EDGES_POWER_MAX;
+        uint32_t stale = is_told ? atomic_load(&old_head->stale[block]) : UINT32_MAX;
         for (uint32_t i = 0; i < STORE_BLOCK_PLACES; i++) {
             uint32_t place = block * STORE_BLOCK_PLACES + i;
             stale |= (uint32_t)!has_edge(reader, old_links[place], links[place]) << i;
         }
         atomic_store(&head->stale[block], stale);
-        atomic_store(&head->powers[block], atomic_load(&old_head->powers[block]));
+        atomic_store(&head->powers[block], is_told ? power : 0);
     }
     memcpy(head->slopes, old_head->slopes, (size_t)store->edge_blocks * STORE_BLOCK_PLACES);
 }
@@ -79,7 +82,10 @@ static void take_edges_of_image(const struct image_reader *reader, uint32_t slot
 static bool is_head_sound(const struct image_reader *reader, uint32_t slot, const uint8_t *record) {
     const struct store_head *head = (const struct store_head *)(const void *)record;
     const struct code_meta *meta = store_meta(reader->store, slot); /* of which none is a NaN */
-    return head->meta.scale == meta->scale && head->meta.length == meta->length;
+    bool is_sound = head->meta.scale == meta->scale && head->meta.length == meta->length;
+    for (uint32_t block = 0; block < reader->store->edge_blocks; block++)
+        is_sound &= atomic_load(&head->powers[block]) <= EDGES_POWER_MAX;
+    return is_sound;
 }
 
 /* Takes heads and links of a piece's rows; false if a link leads nowhere. What a delta goes over is

@@ -1,5 +1,6 @@
-/* Reading the edges of an image, after the first searches. Whatever is wrong with a piece, the
- * edges of its chunk count as stale, and builders write them anew. */
+/* Reading the edges of an image, after the first searches. Whatever is wrong with a piece, or with
+ * all since another set of kernels wrote them, the edges of its chunk count as stale, and builders
+ * write them anew. */
 #include "index/image.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ static void end_chunk(struct image_rest *rest, struct hnsw *hnsw, uint32_t first
 static bool read_piece(struct image_rest *rest, struct store *store,
                        const struct image_piece *piece) {
     const struct image_part *part = &rest->layout.parts[IMAGE_EDGES];
-    if (!rest->buffer ||
+    if (rest->is_foreign || !rest->buffer ||
         image_read_bytes(rest->fd, piece->at, rest->buffer, piece->bytes, NULL) != STATUS_OK ||
         XXH3_64bits(rest->buffer, piece->bytes) != rest->sums[part->first_piece + rest->piece])
         return false;

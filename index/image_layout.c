@@ -71,4 +71,6 @@ void image_fill_header(const struct image *image, enum index_image kind,
     memcpy(header, magic, sizeof(magic));
     memcpy(header + sizeof(magic), words, sizeof(words));
     memcpy(header + sizeof(magic) + sizeof(words), sizes, sizeof(sizes));
+    strncpy((char *)header + IMAGE_KERNELS_AT, image->hnsw->space->kernels->name,
+            IMAGE_KERNELS_BYTES);
 }

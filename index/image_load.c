@@ -89,6 +89,8 @@ static enum status check_header(struct image_reader *reader, struct image_file *
     image_fill_header(reader->image, file->layout.kind, expected);
     if (memcmp(header, expected, 56) != 0)
         return corrupt(reader, "of another version, dimension, distance, m or profile", 0);
+    file->has_own_edges =
+        memcmp(header + IMAGE_KERNELS_AT, expected + IMAGE_KERNELS_AT, IMAGE_KERNELS_BYTES) == 0;
     *is_foreign = image_is_delta(file) && get_u64(header + 112) != reader->files[0].sum;
     return *is_foreign ? STATUS_OK : take_header(reader, file, header);
 }
@@ -390,8 +392,11 @@ static void leave_edges(struct image_reader *reader, struct image_rest *rest) {
     *rest = (struct image_rest){.fd = fcntl(whole->fd, F_DUPFD_CLOEXEC, 0),
                                 .sums = whole->sums,
                                 .buffer = malloc(edges->piece_rows * edges->row_bytes + IMAGE_PAGE),
-                                .layout = whole->layout};
+                                .layout = whole->layout,
+                                .is_foreign = !whole->has_own_edges};
     whole->sums = NULL;
+    if (rest->is_foreign)
+        reader->image->base = 0; /* the next image is a whole one, with edges that serve here */
     for (uint32_t slot = 0; slot < edges->rows; slot += STORE_CHUNK)
         atomic_store(&store_chunk(store, slot)->unread, UINT32_MAX);
     atomic_store(&store->is_unread, true);

@@ -14,6 +14,7 @@ struct image_file {
     uint64_t sum; /* of its header */
     struct image_layout layout;
     uint64_t table_sum;
+    bool has_own_edges;     /* written by this set of kernels */
     uint64_t *sums;         /* the table; owned */
     struct image_row *rows; /* its numbers; owned */
 };

@@ -66,8 +66,8 @@ enum {
     KERNELS_SLOPE_ONE = 0x3f800000, /* the bits of 1.0f */
 };
 
-/* What a slope's byte stands for, in units: 0 to 251, in steps of 1/32 at 0 and of a 24th to a 64th
- * of itself from 1 on. */
+/* What a slope's byte stands for, in units: 0 to 251, in steps of 1/32 up to 1 and of a 16th to a
+ * 62nd of itself beyond. */
 static inline float kernels_slope(uint8_t slope) {
     uint32_t bits = KERNELS_SLOPE_ONE + ((uint32_t)slope << KERNELS_SLOPE_SHIFT);
     float value;

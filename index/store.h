@@ -10,7 +10,7 @@
  *
  * Threads: the writer reserves and puts; builders change links, nodes, twins, uppers; anyone reads.
  * What is not atomic is written before the slot is marked as present, and not again until no search
- * can meet the slot any more.
+ * can meet the slot any more; but for edges and their slopes, which are guarded by what is stale.
  */
 #ifndef STORE_H
 #define STORE_H

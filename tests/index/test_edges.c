@@ -218,7 +218,7 @@ static void stretch_neighbour(struct scene *scene, float share) {
 /* Of an edge that leads to the query itself the estimate errs by the rounding of its slope, which
  * counts for the length of the edge, or of the query for a dot, and of the query's sums. */
 START_TEST(slopes_are_right_to_a_thirtieth) {
-    static const float shares[] = {0.11f, 0.3f, 1, 1.7f, 3, 6, 30, 1e4f, 1e9f};
+    static const float shares[] = {0.11f, 0.3f, 1, 1.7f, 3, 6, 30, 200, 700};
     struct scene scene;
     srand(5);
     make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
@@ -271,10 +271,24 @@ START_TEST(a_long_edge_raises_the_power) {
     stretch_neighbour(&scene, 12);
     ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
     ck_assert_uint_eq(scene.block.power, 1);
-    stretch_neighbour(&scene, 1e9f);
+    ck_assert(edges_want_power(&scene.block, UINT32_C(1) << 3));
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), UINT32_MAX);
+    ck_assert(!edges_want_power(&scene.block, ~(UINT32_C(1) << 3)));
+    stretch_neighbour(&scene, 700);
     ck_assert_uint_eq(write_edges(&scene, UINT32_C(1) << 3), UINT32_C(1) << 3);
-    ck_assert_uint_ge(scene.block.power, 27);
-    ck_assert_uint_le(scene.block.power, 29);
+    ck_assert_uint_eq(scene.block.power, EDGES_POWER_MAX);
+    free_scene(&scene);
+}
+END_TEST
+
+/* And does not spoil the others. */
+START_TEST(an_edge_too_long_for_any_power_leaves_it) {
+    struct scene scene;
+    srand(8);
+    make_scene(&scene, _i % 2 ? DISTANCE_EUCLID : DISTANCE_DOT, 384, 1 + (size_t)_i / 2, 1);
+    stretch_neighbour(&scene, 1e5f);
+    ck_assert_uint_eq(write_edges(&scene, UINT32_MAX), ~(UINT32_C(1) << 3));
+    ck_assert_uint_eq(scene.block.power, 0);
     free_scene(&scene);
 }
 END_TEST
@@ -304,6 +318,8 @@ Suite *test_suite(void) {
     tcase_add_loop_test(tcase, the_node_s_length_is_not_rounded_into_a_dot, 0,
                         KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, a_long_edge_raises_the_power, 0, 2 * KERNELS_EDGE_BITS_MAX);
+    tcase_add_loop_test(tcase, an_edge_too_long_for_any_power_leaves_it, 0,
+                        2 * KERNELS_EDGE_BITS_MAX);
     tcase_add_loop_test(tcase, a_node_of_no_length_has_no_edges, 0, 2 * KERNELS_EDGE_BITS_MAX);
     suite_add_tcase(suite, tcase);
     return suite;

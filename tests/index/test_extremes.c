@@ -151,7 +151,7 @@ START_TEST(slopes_of_the_image_have_the_units_of_the_image) {
     fixture_create(&fixture, &options, ROWS);
     fixture_fill_clusters(&fixture, 0, ROWS, 5);
     for (uint32_t row = 0; row < ROWS; row++) {
-        float length = powf(row < ROWS - NEW ? 3 : 20, (float)(row % 5));
+        float length = powf(row < ROWS - NEW ? 3 : 4, (float)(row % 5));
         for (uint32_t i = 0; i < DIMENSION; i++)
             fixture_row(&fixture, row)[i] *= length;
     }
@@ -178,6 +178,39 @@ START_TEST(slopes_of_the_image_have_the_units_of_the_image) {
 }
 END_TEST
 
+/* What one long row does to the edges beside its own goes with it. */
+START_TEST(units_fall_when_the_long_edge_is_gone) {
+    const struct vector_index_options options = {
+        .dimension = DIMENSION, .profile = INDEX_PROFILE_TURBO, .distance = DISTANCE_EUCLID};
+    const uint32_t rows = 1000, longest = rows;
+    struct fixture fixture;
+    fixture_create(&fixture, &options, rows + 1);
+    fixture_fill_clusters(&fixture, 0, rows + 1, 6);
+    for (uint32_t i = 0; i < DIMENSION; i++)
+        fixture_row(&fixture, longest)[i] *= 300;
+    fixture_put(&fixture, 0, rows, 1);
+    fixture_link(&fixture, 1);
+    struct image_bytes before = image_file_save(fixture.index);
+    ck_assert_uint_eq(raised_blocks(&before), 0);
+    fixture_put(&fixture, longest, 1, 1);
+    fixture_link(&fixture, 1);
+    struct image_bytes beside = image_file_save(fixture.index);
+    ck_assert_uint_gt(raised_blocks(&beside), 0);
+    slots_died(fixture.slots, longest, 2);
+    ck_assert_int_eq(
+        vector_index_repair(fixture.index, &longest, 1, fixture.scratch, &fixture.error),
+        STATUS_OK);
+    fixture_link(&fixture, 1);
+    fixture_check(&fixture);
+    struct image_bytes after = image_file_save(fixture.index);
+    ck_assert_uint_eq(raised_blocks(&after), 0);
+    free(before.data);
+    free(beside.data);
+    free(after.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
 static void use_turbo(void) {
     fixture_profile = INDEX_PROFILE_TURBO;
 }
@@ -195,6 +228,7 @@ Suite *test_suite(void) {
     Suite *suite = suite_create("extremes");
     TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
     tcase_add_checked_fixture(turbo, use_turbo, NULL);
+    tcase_add_test(turbo, units_fall_when_the_long_edge_is_gone);
     tcase_add_loop_test(turbo, slopes_of_the_image_have_the_units_of_the_image, 0, 2);
     add_tests(suite, lean);
     add_tests(suite, turbo);

@@ -229,11 +229,36 @@ START_TEST(refuses_other_profiles) {
 }
 END_TEST
 
+/* As from a machine of another kind: planes lie otherwise there. */
+START_TEST(edges_of_another_set_of_kernels_are_written_anew) {
+    struct fixture fixture;
+    struct vector_index *index;
+    image_file_build(&fixture, &image_file_kinds[IMAGE_FILE_TURBO_EUCLID], 1000);
+    fixture_link(&fixture, 1);
+    struct image_bytes image = image_file_save(fixture.index);
+    const struct image_layout layout = image_file_layout(&image);
+    ck_assert_str_eq((const char *)image.data + IMAGE_KERNELS_AT, kernels_get()->name);
+    memcpy(image.data + IMAGE_KERNELS_AT, "another", 8);
+    image_file_seal(&image, &layout);
+    ck_assert_int_eq(image_file_load_fresh(&fixture, &image, NULL, &index), STATUS_OK);
+    image_file_settle(index);
+    ck_assert_int_eq(vector_index_image_due(index), INDEX_IMAGE_WHOLE);
+    ck_assert_double_gt(image_file_stale_share(index), 0.9);
+    image_file_finish_edges(&fixture, index);
+    ck_assert_msg(vector_index_check(index, &fixture.error) == STATUS_OK, "%s",
+                  fixture.error.message);
+    ck_assert_double_eq(image_file_stale_share(index), 0);
+    vector_index_free(index);
+    free(image.data);
+    fixture_free(&fixture);
+}
+END_TEST
+
 START_TEST(refuses_images_of_older_versions) {
     struct fixture fixture;
     image_file_build(&fixture, &image_file_kinds[0], 300);
     struct image_bytes image = image_file_save(fixture.index);
-    for (uint32_t version = 0; version < 6; version++) {
+    for (uint32_t version = 0; version <= IMAGE_VERSION; version++) {
         if (version == IMAGE_VERSION)
             continue;
         memcpy(image.data + 8, &version, sizeof(version));
@@ -416,6 +441,7 @@ Suite *test_suite(void) {
     tcase_add_test(tcase, saves_and_loads_nothing);
     tcase_add_loop_test(tcase, refuses_another_index, 0, 4);
     tcase_add_loop_test(tcase, refuses_other_profiles, 0, 3);
+    tcase_add_test(tcase, edges_of_another_set_of_kernels_are_written_anew);
     tcase_add_test(tcase, refuses_images_of_older_versions);
     tcase_add_loop_test(tcase, refuses_every_flipped_bit, 0, 2);
     tcase_add_loop_test(tcase, writes_damaged_edges_anew, 0, 4);

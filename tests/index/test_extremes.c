@@ -142,10 +142,12 @@ static uint32_t raised_blocks(const struct image_bytes *image) {
 }
 
 /* Rows of lengths that lie far apart, and in the delta farther still, so that units of slopes which
- * the image tells in are not those of today. */
+ * the image tells in are not those of today. Of one block a node, and of three. */
 START_TEST(slopes_of_the_image_have_the_units_of_the_image) {
-    const struct vector_index_options options = {.dimension = 64,
-                                                 .distance = _i ? DISTANCE_DOT : DISTANCE_EUCLID};
+    const struct vector_index_options options = {.dimension = DIMENSION,
+                                                 .distance =
+                                                     _i % 2 ? DISTANCE_DOT : DISTANCE_EUCLID,
+                                                 .m = _i < 2 ? 16 : 48};
     struct fixture fixture;
     struct vector_index *loaded;
     fixture_create(&fixture, &options, ROWS);
@@ -229,7 +231,7 @@ Suite *test_suite(void) {
     TCase *lean = tcase_create("lean"), *turbo = tcase_create("turbo");
     tcase_add_checked_fixture(turbo, use_turbo, NULL);
     tcase_add_test(turbo, units_fall_when_the_long_edge_is_gone);
-    tcase_add_loop_test(turbo, slopes_of_the_image_have_the_units_of_the_image, 0, 2);
+    tcase_add_loop_test(turbo, slopes_of_the_image_have_the_units_of_the_image, 0, 4);
     add_tests(suite, lean);
     add_tests(suite, turbo);
     return suite;

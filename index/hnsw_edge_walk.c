@@ -33,8 +33,7 @@ static float measure(struct walk *walk, uint32_t slot) {
 /* A block of a node's neighbours. */
 struct block {
     const _Atomic uint32_t *list;
-    const uint8_t *edges, *slopes;
-    float slope_unit;
+    const uint8_t *edges;
     uint32_t stale; /* places whose edge is not written */
 };
 
@@ -70,15 +69,10 @@ static void add_estimated(struct walk *walk, const struct block *block,
     batch->count = count;
 }
 
-static inline struct block block_of(const struct walk *walk, uint32_t slot, uint32_t number) {
-    const struct store *store = walk->hnsw->store;
+static inline struct block block_of(const struct store *store, uint32_t slot, uint32_t number) {
     uint32_t stale = store_stale(store, slot, number); /* before the edges are looked up */
     return (struct block){.list = store_links(store, slot) + (size_t)number * EDGES_PER_BLOCK,
                           .edges = store_edges(store, slot, number),
-                          .slopes = store_slopes(store, slot, number),
-                          .slope_unit =
-                              edges_slope_unit(walk->hnsw->space, store_head(store, slot)->meta,
-                                               store_power(store, slot, number)),
                           .stale = stale};
 }
 
@@ -89,7 +83,7 @@ static void look_around(struct walk *walk, struct hit node, uint32_t next, float
     struct code_batch *batch = &walk->scratch->batch;
     batch->count = 0;
     for (uint32_t i = 0; i < store->edge_blocks; i++) {
-        const struct block block = block_of(walk, node.slot, i);
+        const struct block block = block_of(store, node.slot, i);
         if (block.stale != 0)
             add_stale(walk, &block);
     }
@@ -97,12 +91,13 @@ static void look_around(struct walk *walk, struct hit node, uint32_t next, float
         codes_distances(walk->hnsw->space, walk->query, batch);
     walk->scored += batch->count;
     for (uint32_t i = 0; i < store->edge_blocks; i++) {
-        const struct block block = block_of(walk, node.slot, i);
+        const struct block block = block_of(store, node.slot, i);
         const struct kernel_edge_look look = {
             .block = block.edges,
-            .slopes = block.slopes,
+            .slopes = store_slopes(store, node.slot, i),
             .next = next == SLOT_NONE ? block.edges : store_edges(store, next, i),
-            .slope_unit = block.slope_unit,
+            .slope_unit = edges_slope_unit(walk->hnsw->space, store_head(store, node.slot)->meta,
+                                           store_power(store, node.slot, i)),
             .distance = node.distance,
             .limit = limit};
         if (block.stale != UINT32_MAX)
